@@ -1,0 +1,122 @@
+"""The fully resolved configuration of a run: written beside every result, and enough to repeat it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from adair_core.specs import Choice
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Stage(_Frozen):
+    """One stage of progressive training: it begins after `start` of all steps."""
+
+    start: float = Field(0.0, ge=0, lt=1, description="fraction of the steps after which the stage begins")
+    patch_size: int = Field(64, ge=1, description="side of the square patches, in pixels")
+    batch_size: int = Field(8, ge=1, description="patches a step, over all processes and accumulation steps")
+
+
+class Settings(_Frozen):
+    """How a network is trained, whatever it learns."""
+
+    steps: int = Field(1000, ge=1, description="optimiser steps")
+    batch_size: int = Field(8, ge=1, description="patches a step, over all processes and accumulation steps")
+    patch_size: int = Field(64, ge=1, description="side of the square training patches, in pixels")
+    stages: tuple[Stage, ...] = Field(
+        (), description="progressive training: start:patch:batch,...; overrides patch and batch size"
+    )
+    accumulate: int = Field(1, ge=1, description="gradient accumulation: parts in which a batch is computed")
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="optimiser")
+    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
+    final_learning_rate: float = Field(1e-6, ge=0, description="learning rate that the cosine ends at")
+    warmup: int = Field(50, ge=0, description="steps of linear warm-up")
+    weight_decay: float = Field(1e-4, ge=0, description="decoupled weight decay")
+    loss: Literal["l1", "charbonnier"] = Field("l1", description="training loss")
+    clip: float | None = Field(1.0, gt=0, description="largest gradient norm; none = no clipping")
+    ema: float = Field(0.999, ge=0, lt=1, description="decay of the weights' moving average; 0 = off")
+    precision: Literal["float64", "float32", "bfloat16", "float16"] = Field("float32", description="compute precision")
+    compile: bool = Field(False, description="torch.compile the network")
+    seed: int = Field(0, ge=0, description="seed of every random draw")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
+    workers: int | None = Field(None, ge=0, description="loader processes; none = chosen from the cores")
+    validate_every: int = Field(250, ge=0, description="steps between validations; 0 = only at the end")
+    checkpoint_every: int = Field(250, ge=1, description="steps between checkpoints")
+    callbacks: tuple[str, ...] = Field((), description="training callbacks, by name")
+
+    @field_validator("stages", mode="before")
+    @classmethod
+    def _parse_stages(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        stages = []
+        for part in filter(None, value.split(",")):
+            fields = part.split(":")
+            if len(fields) != 3:
+                raise ValueError(f"expected start:patch:batch, such as 0:64:16,0.6:96:8, got {part!r}")
+            stages.append({"start": fields[0], "patch_size": fields[1], "batch_size": fields[2]})
+        return stages
+
+    def stage_at(self, step: int) -> Stage:
+        """Return the stage of a step (0-based)."""
+        current = Stage(start=0, patch_size=self.patch_size, batch_size=self.batch_size)
+        for stage in sorted(self.stages, key=lambda stage: stage.start):
+            if step >= round(stage.start * self.steps):
+                current = stage
+        return current
+
+
+class Data(_Frozen):
+    """Where the training and the validation images come from.
+
+    With no `images` and no pairs, the sample photos of scikit-image are used.
+    """
+
+    images: tuple[Path, ...] = Field((), description="folders of clean images")
+    pairs_input: Path | None = Field(None, description="folder of degraded images")
+    pairs_target: Path | None = Field(None, description="folder of clean images with equal names")
+    validation: Path | None = Field(None, description="folder of clean validation images; none = some are held out")
+    validation_input: Path | None = Field(None, description="degraded validation images, for real pairs")
+    strict: bool = Field(False, description="refuse a data set with unreadable or too small images")
+
+
+class Recipe(_Frozen):
+    """What both training phases share.
+
+    Attributes:
+        environment: what bits depend on besides the recipe: versions, CPU, threads; recorded, compared on resume.
+    """
+
+    data: Data = Data()
+    settings: Settings = Settings()
+    environment: dict[str, Any] = Field(default_factory=dict)
+
+
+class PretrainRecipe(Recipe):
+    """Phase 1: a backbone learns to undo a mixture of synthetic degradations."""
+
+    phase: Literal["pretrain"] = "pretrain"
+    backbone: Choice
+    preset: str | None = None
+    degradation: Choice = Field(description="usually one-of, whose options hold the mixture and its weights")
+
+
+class AdapterRecipe(Recipe):
+    """Phase 2: an adapter learns a task on a frozen base.
+
+    Attributes:
+        base: zoo name with its version, or a file.
+        base_fingerprint: of the base's weights.
+    """
+
+    phase: Literal["train"] = "train"
+    base: str
+    base_fingerprint: str | None = None
+    adapter: Choice
+    preset: str | None = None
+    task: Choice

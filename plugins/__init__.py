@@ -1,0 +1,1 @@
+"""The built-in plugins of adair (imported as ``adair_plugins``)."""
