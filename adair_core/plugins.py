@@ -9,23 +9,25 @@ from __future__ import annotations
 
 import functools
 import os
+import pkgutil
+import sys
 import traceback
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
 import click
 import pluggy
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from adair_core import hookspecs
 from adair_core.degradation import Degradation
-from adair_core.errors import AdairError, PluginError, UnknownNameError, UsageError
+from adair_core.errors import AdairError, DuplicateNameError, PluginError, UnknownNameError
 from adair_core.registry import Provenance, Registry
 from adair_core.specs import (
-    SITE_KINDS,
     AdapterSpec,
     BackboneSpec,
     CallbackSpec,
@@ -37,6 +39,19 @@ from adair_core.specs import (
     TaskSpec,
     WeightsSpec,
 )
+from adair_core.validation import parse_config, validate_record
+
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "STRICT_VARIABLE",
+    "PluginFailure",
+    "PluginWarning",
+    "Plugins",
+    "load",
+    "parse_config",
+    "plugins",
+    "task_of",
+]
 
 ENTRY_POINT_GROUP = "adair.plugins"
 STRICT_VARIABLE = "ADAIR_STRICT_PLUGINS"
@@ -79,6 +94,7 @@ class Plugins:
         self.metrics: Registry[MetricSpec] = Registry("metric")
         self.weights: Registry[WeightsSpec] = Registry("weights", key=lambda spec: spec.versioned_name)
         self.commands: Registry[click.Command] = Registry("command")
+        self.commands.reserve(_built_in_commands(), "adair itself")
         self.callbacks: Registry[CallbackSpec] = Registry("callback")
         self.failures: list[PluginFailure] = []
         self._hooks = pluggy.PluginManager(hookspecs.PROJECT)
@@ -152,10 +168,11 @@ class Plugins:
             plugin = entry_point.load()
             source = _provenance(entry_point, plugin)
             batches = self._ask(plugin, source)
-            for hook, batch in batches.items():
-                self.registries[hook].check(batch, source)
+            self._check(batches, source)
+        except KeyboardInterrupt:
+            raise
         # A plugin is code that we do not know: whatever it raises must not take the program down, SystemExit included.
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             reason = str(error) if isinstance(error, AdairError) else f"{type(error).__name__}: {error}"
             reason = " ".join(reason.split())
             if strict:
@@ -171,10 +188,13 @@ class Plugins:
     def _ask(self, plugin: object, source: Provenance) -> dict[str, list[Any]]:
         # The same entry-point name in two packages is not a conflict: pluggy would drop the second one silently.
         name = f"{source.package}:{source.entry_point}"
-        self._hooks.register(plugin, name)
+        if self._hooks.is_registered(plugin):
+            raise PluginError(f"{source.module} is already loaded, as {self._hooks.get_name(plugin)}")
         try:
+            self._hooks.register(plugin, name)
             self._hooks.check_pending()
-            if not self._hooks.get_hookcallers(plugin):
+            implemented = {caller.name for caller in self._hooks.get_hookcallers(plugin) or ()}
+            if not implemented:
                 raise PluginError(
                     f"{source.module} implements no hook; expected at least one function marked with "
                     f"adair_core.hookimpl and named one of {', '.join(self.registries)}"
@@ -182,14 +202,30 @@ class Plugins:
             others = [other for other in self._hooks.get_plugins() if other is not plugin]
             answers: dict[str, list[Any]] = {}
             for hook in self.registries:
-                caller = self._hooks.subset_hook_caller(hook, remove_plugins=others)
-                answers[hook] = [record for batch in caller() for record in batch]
+                if hook not in implemented:
+                    continue
+                batches = self._hooks.subset_hook_caller(hook, remove_plugins=others)()
+                if not batches:  # pluggy drops None
+                    raise PluginError(f"{hook} returned None; expected an iterable of records; is a return missing?")
+                answers[hook] = [record for batch in batches for record in batch]
                 for record in answers[hook]:
-                    _validate(hook, record)
+                    validate_record(hook, record)
         except BaseException:
-            self._hooks.unregister(plugin)
+            # What stays of a half-registered plugin would make check_pending fail for every plugin after it.
+            if self._hooks.is_registered(plugin):
+                self._hooks.unregister(plugin)
             raise
         return answers
+
+    def _check(self, batches: Mapping[str, list[Any]], source: Provenance) -> None:
+        for hook, batch in batches.items():
+            self.registries[hook].check(batch, source)
+        # A degradation is a task too: the same name from two packages would make one of them unreachable.
+        for hook, registry in (("adair_degradations", self.tasks), ("adair_tasks", self.degradations)):
+            for record in batches.get(hook, ()):
+                if record.name in registry and registry.provenance(record.name).package != source.package:
+                    first = str(registry.provenance(record.name))
+                    raise DuplicateNameError("task", record.name, first=first, second=str(source))
 
 
 def task_of(degradation: DegradationSpec) -> TaskSpec:
@@ -211,80 +247,19 @@ def task_of(degradation: DegradationSpec) -> TaskSpec:
     )
 
 
-ConfigT = TypeVar("ConfigT", bound=BaseModel)
-
-
-def parse_config(config: type[ConfigT], options: dict[str, Any], *, what: str) -> ConfigT:
-    """Validate options.
-
-    Args:
-        config: their model.
-        options: field name -> value; text is converted.
-        what: whose options they are, for the message.
-
-    Raises:
-        UsageError: with every field that is wrong, what was expected and what came.
-    """
-    try:
-        return config.model_validate(options)
-    except ValidationError as error:
-        problems = []
-        for problem in error.errors():
-            where = ".".join(str(part) for part in problem["loc"]) or "options"
-            if problem["type"] == "extra_forbidden":
-                known = ", ".join(config.model_fields) or "none"
-                problems.append(f"{where}: there is no such option; known: {known}")
-            else:
-                message = problem["msg"].removeprefix("Value error, ")
-                problems.append(f"{where}: {message}, got {problem['input']!r}")
-        raise UsageError(f"{what}: {'; '.join(problems)}") from error
-
-
 def _provenance(entry_point: metadata.EntryPoint, plugin: object = None) -> Provenance:
-    distribution = entry_point.dist
-    file = getattr(plugin, "__file__", None) or ""
-    return Provenance(
-        package=distribution.name if distribution else "unknown",
-        version=distribution.version if distribution else "unknown",
-        entry_point=entry_point.name,
-        module=entry_point.value,
-        file=str(file),
-    )
+    package, version = _distribution(entry_point.dist)
+    file = getattr(plugin, "__file__", None)
+    if plugin is not None and file is None:  # an object inside a module
+        file = getattr(sys.modules.get(entry_point.value.partition(":")[0]), "__file__", None)
+    return Provenance(package, version, entry_point.name, entry_point.value, str(file or ""))
 
 
-_RECORD_TYPES: dict[str, type[Any]] = {
-    "adair_degradations": DegradationSpec,
-    "adair_tasks": TaskSpec,
-    "adair_adapters": AdapterSpec,
-    "adair_backbones": BackboneSpec,
-    "adair_metrics": MetricSpec,
-    "adair_weights": WeightsSpec,
-    "adair_commands": click.Command,
-    "adair_callbacks": CallbackSpec,
-}
-
-
-def _validate(hook: str, record: object) -> None:
-    wanted = _RECORD_TYPES[hook]
-    if not isinstance(record, wanted):
-        raise PluginError(f"{hook}: expected {wanted.__name__} records, got {type(record).__name__}")
-    if isinstance(record, click.Command) and not record.name:
-        raise PluginError(f"{hook}: a command needs a name")
-    for role in ("build", "sites", "degradation", "protocol"):
-        part = getattr(record, role, None)
-        if hasattr(record, role) and not callable(part):
-            raise PluginError(f"{hook}: {record.name}: {role}: expected a callable, got {part!r}")
-    config = getattr(record, "config", BaseModel)
-    if not (isinstance(config, type) and issubclass(config, BaseModel)):
-        raise PluginError(f"{hook}: {record.name}: config: expected a pydantic model, got {config!r}")
-    for name, options in getattr(record, "presets", {}).items():
-        parse_config(config, dict(options), what=f"{record.name}: preset {name!r}")
-    if isinstance(record, AdapterSpec) and not record.kinds <= set(SITE_KINDS):
-        raise PluginError(f"{hook}: {record.name}: kinds: expected some of {', '.join(SITE_KINDS)}")
-    if isinstance(record, BackboneSpec) and record.default_preset not in (None, *record.presets):
-        raise PluginError(f"{hook}: {record.name}: default_preset: there is no preset {record.default_preset!r}")
-    if isinstance(record, WeightsSpec) and not record.path.exists():
-        raise PluginError(f"{hook}: {record.versioned_name}: there is no {record.path}")
+def _distribution(distribution: metadata.Distribution | None) -> tuple[str, str]:
+    try:
+        return (str(distribution.name), str(distribution.version)) if distribution else ("unknown", "unknown")
+    except Exception:  # broken metadata raise differently in every Python version
+        return "unknown", "unknown"
 
 
 @functools.cache
@@ -302,7 +277,13 @@ def load(*, strict: bool = False) -> Plugins:
     """
 
     def order(entry_point: metadata.EntryPoint) -> tuple[bool, str, str]:
-        package = entry_point.dist.name if entry_point.dist else ""
+        package, _ = _distribution(entry_point.dist)
         return package != "adair", package, entry_point.name
 
     return Plugins.from_entry_points(sorted(metadata.entry_points(group=ENTRY_POINT_GROUP), key=order), strict=strict)
+
+
+def _built_in_commands() -> list[str]:
+    # A file in cli/commands is a command; its name is taken before any plugin is asked, without importing it.
+    folder = Path(__file__).parent / "cli" / "commands"
+    return [module.name.replace("_", "-") for module in pkgutil.iter_modules([str(folder)])]

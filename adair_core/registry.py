@@ -53,14 +53,24 @@ class Registry(Generic[T]):
         self.key = key
         self.failed_plugins = 0
         self._entries: dict[str, tuple[T, Provenance]] = {}
+        self._reserved: dict[str, str] = {}
+
+    def reserve(self, names: Iterable[str], owner: str) -> None:
+        """Refuse names that are in use outside the registry.
+
+        Args:
+            names: what nobody may offer.
+            owner: who has them, for messages.
+        """
+        self._reserved.update(dict.fromkeys(names, owner))
 
     def check(self, records: Iterable[T], source: Provenance) -> None:
         """Raise what `add` would raise.
 
         Raises:
-            DuplicateNameError: a name is taken, or comes twice.
+            DuplicateNameError: a name is taken, reserved, or comes twice.
         """
-        seen = {name: str(provenance) for name, (_, provenance) in self._entries.items()}
+        seen = self._reserved | {name: str(provenance) for name, (_, provenance) in self._entries.items()}
         for record in records:
             name = self.key(record)
             if name in seen:
