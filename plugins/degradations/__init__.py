@@ -1,1 +1,41 @@
 """The built-in degradations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from adair_core.hookspecs import hookimpl
+from adair_core.specs import DegradationSpec
+from adair_plugins.degradations import (
+    chain,
+    downsample,
+    gaussian_blur,
+    gaussian_noise,
+    haze,
+    jpeg,
+    low_light,
+    motion_blur,
+    one_of,
+    poisson_noise,
+    rain,
+)
+
+MODULES = (
+    gaussian_noise,
+    poisson_noise,
+    gaussian_blur,
+    motion_blur,
+    downsample,
+    jpeg,
+    rain,
+    haze,
+    low_light,
+    chain,
+    one_of,
+)
+
+
+@hookimpl
+def adair_degradations() -> Iterable[DegradationSpec]:
+    """Offer the built-in degradations."""
+    return [module.SPEC for module in MODULES]

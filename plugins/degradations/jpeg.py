@@ -1,0 +1,91 @@
+"""JPEG compression by a real codec."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from pydantic import Field
+from torch import Tensor
+
+from adair_core.degradation import ConfiguredDegradation, Draws, Range, in_bounds, uniform
+from adair_core.errors import UsageError, expected
+from adair_core.specs import Config, DegradationSpec
+
+Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
+
+
+class JpegConfig(Config):
+    """Options of `Jpeg`."""
+
+    quality: Annotated[Range, in_bounds(1, 100)] = Field(
+        (10.0, 90.0), description="quality of 100, rounded to an integer"
+    )
+    subsampling: Subsampling | Literal["random"] = Field(
+        "4:2:0", description="resolution of the colour channels; random = each of the three equally often"
+    )
+
+
+SUBSAMPLINGS: tuple[Subsampling, ...] = ("4:4:4", "4:2:2", "4:2:0")
+
+
+def compress(image: Tensor, *, quality: int, subsampling: Subsampling) -> Tensor:
+    """Write an image as a JPEG file in memory and read it back.
+
+    Args:
+        image: ``(C, H, W)`` float in [0, 1], C = 1 or 3; clipped and rounded to 8 bits.
+        quality: 1 to 100, as in libjpeg.
+        subsampling: of the two chroma channels.
+
+    Returns:
+        ``(C, H, W)``, dtype and device of the image, multiples of 1/255.
+    """
+    channels, height, width = image.shape
+    if channels not in (1, 3) or max(height, width) > 65535:
+        got = f"{channels} channels, {height} x {width}"
+        raise UsageError(expected("jpeg", expected="1 or 3 channels of at most 65535 x 65535 pixels", got=got))
+    eight_bit = (image.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
+    array = eight_bit[0].numpy() if channels == 1 else eight_bit.permute(1, 2, 0).contiguous().numpy()
+    # Pillow's libjpeg rather than libvips, whose threads do not survive the fork into a loader worker.
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "JPEG", quality=quality, subsampling=subsampling)
+    decoded = torch.from_numpy(np.array(Image.open(file))).view(height, width, channels)
+    return decoded.permute(2, 0, 1).to(image) / 255
+
+
+class Jpeg(ConfiguredDegradation):
+    """JPEG: 8 x 8 blocks of the discrete cosine transform in YCbCr, quantised.
+
+    Equation::
+
+        y = decode(encode(round(255 clip(x, 0, 1)), quality, subsampling)) / 255
+
+    with libjpeg's quality scale and quantisation tables.
+
+    Source: ITU-T T.81 (1992) | ISO/IEC 10918-1, annex K; the codec is libjpeg-turbo.
+    """
+
+    config: JpegConfig
+
+    def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> Draws:
+        """Draw quality and subsampling."""
+        quality = round(uniform(self.config.quality, generator))
+        drawn = SUBSAMPLINGS[int(uniform((0.0, len(SUBSAMPLINGS)), generator))]
+        return {
+            "quality": quality,
+            "subsampling": drawn if self.config.subsampling == "random" else self.config.subsampling,
+        }
+
+    def degrade(self, images: Tensor, draws: Sequence[Draws]) -> Tensor:
+        """Compress each image."""
+        pairs = zip(images, draws, strict=True)
+        return torch.stack(
+            [compress(image, quality=draw["quality"], subsampling=draw["subsampling"]) for image, draw in pairs]
+        )
+
+
+SPEC = DegradationSpec(name="jpeg", summary="JPEG compression by a real codec", config=JpegConfig, build=Jpeg)
