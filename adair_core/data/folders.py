@@ -1,0 +1,55 @@
+"""Finding image files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from adair_core.data.image_file import SUFFIXES
+from adair_core.errors import DataError, expected
+
+KNOWN = ", ".join(SUFFIXES)
+
+
+def find_images(folder: Path | str) -> list[Path]:
+    """List a folder's image files, by their names' endings, in all subfolders, in one order on every machine.
+
+    Hidden files and folders are left out; links are followed, each folder once.
+
+    Raises:
+        DataError: no such folder, a file in its place, a folder that cannot be read, or one without images.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        raise DataError(f"{folder}: no such folder")
+    if not folder.is_dir():
+        raise DataError(expected(str(folder), expected="a folder of images", got="a file"))
+    found: list[Path] = []
+    others = 0
+    for path in _files(folder):
+        if path.suffix.lower() in SUFFIXES:
+            found.append(path)
+        else:
+            others += 1
+    if not found:
+        holds = f"{others} other files" if others else "no files"
+        raise DataError(f"{folder}: expected images ({KNOWN}), got a folder with {holds}")
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _files(folder: Path) -> list[Path]:
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
+
+    files: list[Path] = []
+    seen: set[str] = set()
+    for root, subfolders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        real = os.path.realpath(root)
+        if real in seen:
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        paths = (Path(root, name) for name in names if not name.startswith("."))
+        files += (path for path in paths if path.is_file() or path.is_symlink())  # broken links are named when read
+    return files

@@ -1,0 +1,91 @@
+"""An image as it is stored in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from adair_core.data.pixels import from_batch, to_batch
+from adair_core.errors import DataError, expected
+
+Format = Literal["png", "jpeg", "webp", "tiff"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+SUFFIXES: Mapping[str, Format] = MappingProxyType(
+    {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff"}
+)
+"""File name endings, in lower case, of the formats that are read and written."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ImageFile:
+    """An image as it is stored, the right way up.
+
+    Attributes:
+        pixels: ``(H, W, C)`` uint8, uint16 or float32; C = 1 (gray) or 3 (RGB).
+        alpha: ``(H, W)`` of the same type as `pixels`, or None.
+        format: of the file that it came from.
+        metadata: libvips' fields to keep: ``icc-profile-data``, ``exif-...``, ``xmp-data``, ``iptc-data``.
+        resolution: pixels per millimetre, horizontally and vertically.
+        notes: what reading could not keep, such as further pages; for people.
+    """
+
+    pixels: npt.NDArray[Any]
+    alpha: npt.NDArray[Any] | None = None
+    format: Format = "png"
+    metadata: Mapping[str, bytes | str] = field(default_factory=dict)
+    resolution: tuple[float, float] = (1.0, 1.0)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        pixels, alpha = self.pixels, self.alpha
+        if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
+            raise DataError(expected("pixels", expected="(H, W, 1) or (H, W, 3), not empty", got=pixels.shape))
+        if pixels.dtype not in (np.uint8, np.uint16, np.float32):
+            raise DataError(expected("pixels", expected="uint8, uint16 or float32", got=pixels.dtype))
+        if alpha is not None and (alpha.shape != pixels.shape[:2] or alpha.dtype != pixels.dtype):
+            wanted, got = f"{pixels.shape[:2]} of {pixels.dtype}", f"{alpha.shape} of {alpha.dtype}"
+            raise DataError(expected("alpha", expected=wanted, got=got))
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return int(self.pixels.shape[1])
+
+
+def to_tensor(image: ImageFile) -> Tensor:
+    """Return the colours as ``(1, 3, H, W)`` float32 in [0, 1]; gray gives three equal channels.
+
+    Raises:
+        DataError: a float image holds NaN or infinite values.
+    """
+    return to_batch(image.pixels)[0]
+
+
+def from_tensor(batch: Tensor, like: ImageFile) -> ImageFile:
+    """Return `like` with other colours: the same type, number of channels, alpha, profile and other metadata.
+
+    Args:
+        batch: ``(1, 3, H, W)`` float, of the size of `like` if that has alpha.
+        like: the image that was restored.
+
+    Raises:
+        DataError: the batch does not fit.
+    """
+    if batch.ndim != 4 or batch.shape[0] != 1:
+        raise DataError(expected("batch", expected="(1, 3, H, W)", got=tuple(batch.shape)))
+    layout = to_batch(like.pixels[:1, :1])[1]
+    pixels = from_batch(batch, layout)
+    assert isinstance(pixels, np.ndarray)
+    return replace(like, pixels=pixels)

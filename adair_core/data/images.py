@@ -1,0 +1,23 @@
+"""Image files: find, read, write, and turn into tensors; what the other parts of adair import."""
+
+from __future__ import annotations
+
+from adair_core.data.decoding import MAX_PIXELS, ImageHeader, read_header, read_image
+from adair_core.data.encoding import write_image
+from adair_core.data.folders import find_images
+from adair_core.data.image_file import FORMATS, SUFFIXES, Format, ImageFile, from_tensor, to_tensor
+
+__all__ = [
+    "FORMATS",
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "Format",
+    "ImageFile",
+    "ImageHeader",
+    "find_images",
+    "from_tensor",
+    "read_header",
+    "read_image",
+    "to_tensor",
+    "write_image",
+]
