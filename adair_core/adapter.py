@@ -10,10 +10,17 @@ Both must be the identity when new: exactly one factor is zero, so that the othe
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 
+import torch
+from pydantic import Field
 from torch import Tensor, nn
+
+from adair_core.errors import UsageError, listing
+from adair_core.specs import Config, Site, SiteKind
 
 
 class WeightAdapter(nn.Module, ABC):
@@ -27,6 +34,55 @@ class WeightAdapter(nn.Module, ABC):
             Parameter name relative to the site (such as ``"weight"``) -> tensor of that parameter's shape, in the
             dtype of the adapter (float32 in training: small deltas vanish in bfloat16).
         """
+
+    def fold(self, parameters: Mapping[str, Tensor], strength: float) -> Mapping[str, Tensor]:
+        """Compute the changed parameters, ``W' = W + strength * delta``.
+
+        Override it where the sum can be had without the delta itself.
+
+        Args:
+            parameters: the module's parameters, relative to the site, in float32 or float64.
+            strength: how much of the adapter is used.
+
+        Returns:
+            The changed ones alone, in the dtype of `parameters`.
+        """
+        return {
+            name: parameters[name] + (strength * delta).to(parameters[name].dtype)
+            for name, delta in self.delta().items()
+        }
+
+
+class LowRankAdapter(WeightAdapter):
+    """The weight of a convolution plus a product of two thin matrices, ``W' = W + scale * B A``.
+
+    Weights are matrices of ``out_channels`` rows and ``in_channels / groups * k * k`` columns. New ones are the
+    identity: B is zero and A is Kaiming-uniform. Files hold it in PEFT's form.
+
+    Source: Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, 2021, equation 3.
+
+    Args:
+        shape: of the weight, ``(out_channels, in_channels / groups, k, k)``.
+        rank: columns of B, rows of A.
+        scale: factor of the product, ``alpha / rank`` in LoRA.
+
+    Attributes:
+        a: ``(rank, in_channels / groups, k, k)``.
+        b: ``(out_channels, rank, 1, 1)``.
+    """
+
+    def __init__(self, shape: tuple[int, ...], *, rank: int, scale: float) -> None:
+        super().__init__()
+        out_channels, in_channels, height, width = shape
+        self.shape, self.rank, self.scale = (out_channels, in_channels, height, width), rank, scale
+        self.a = nn.Parameter(torch.empty(rank, in_channels, height, width))
+        self.b = nn.Parameter(torch.zeros(out_channels, rank, 1, 1))
+        nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))
+
+    def delta(self) -> Mapping[str, Tensor]:
+        """Compute ``scale * B A`` as ``{"weight": (out_channels, in_channels / groups, k, k)}``."""
+        product = self.b.flatten(1) @ self.a.flatten(1)
+        return {"weight": self.scale * product.view(self.shape)}
 
 
 class FeatureAdapter(nn.Module, ABC):
@@ -45,3 +101,39 @@ class FeatureAdapter(nn.Module, ABC):
 
 
 Adapter = WeightAdapter | FeatureAdapter
+
+
+class AdapterConfig(Config):
+    """Base of the configurations of adapter types whose sites a user may choose.
+
+    Globs are matched with a site's whole path; ``*`` matches dots too.
+    """
+
+    kinds: tuple[SiteKind, ...] | None = Field(None, description="site kinds to adapt; none = all that the type fits")
+    include: tuple[str, ...] = Field(("*",), description="globs of site paths to adapt, such as *.attn.*")
+    exclude: tuple[str, ...] = Field((), description="globs of site paths to leave alone")
+
+    def select(self, sites: Sequence[Site]) -> list[Site]:
+        """Choose among the sites that the adapter type fits.
+
+        Raises:
+            UsageError: a pattern matches no site, or nothing is left.
+        """
+        for patterns in (self.include, self.exclude):
+            for pattern in patterns:
+                if not any(fnmatchcase(site.path, pattern) for site in sites):
+                    raise UsageError(f"site pattern {pattern!r} matches no site; {_examples(sites)}")
+        chosen = [
+            site
+            for site in sites
+            if (self.kinds is None or site.kind in self.kinds)
+            and any(fnmatchcase(site.path, pattern) for pattern in self.include)
+            and not any(fnmatchcase(site.path, pattern) for pattern in self.exclude)
+        ]
+        if not chosen:
+            raise UsageError(f"kinds, include and exclude leave no site to adapt; {_examples(sites)}")
+        return chosen
+
+
+def _examples(sites: Sequence[Site]) -> str:
+    return f"sites that could be adapted: {listing([site.path or '(the whole backbone)' for site in sites]) or 'none'}"

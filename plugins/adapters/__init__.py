@@ -1,1 +1,15 @@
-"""The built-in adapters."""
+"""The built-in adapter types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from adair_core.hookspecs import hookimpl
+from adair_core.specs import AdapterSpec
+from adair_plugins.adapters import lora
+
+
+@hookimpl
+def adair_adapters() -> Iterable[AdapterSpec]:
+    """Offer the built-in adapter types."""
+    return [lora.SPEC]

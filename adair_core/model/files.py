@@ -1,0 +1,189 @@
+"""Base files: one safetensors file that says which backbone it is for, and how it was made."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from adair_core.errors import AdairError, UsageError, WeightsError, expected, listing
+from adair_core.model.backbone import BaseInfo, build_resolved
+from adair_core.model.weights_file import fingerprint, parse_json_object, read_tensors, write_tensors
+from adair_core.specs import Choice
+
+BASE_FORMAT = "adair-base"
+FORMAT_VERSION = "1"
+StorageType = Literal["float32", "bfloat16", "float16"]
+
+
+def save_base(
+    path: Path | str,
+    weights: nn.Module | Mapping[str, Tensor],
+    *,
+    backbone: Choice,
+    recipe: Mapping[str, Any] | None = None,
+    dtype: StorageType = "float32",
+) -> BaseInfo:
+    """Write a base.
+
+    Args:
+        path: the file; an old one is replaced atomically.
+        weights: the backbone, or its state.
+        backbone: its name and every option (`resolve_backbone`).
+        recipe: of the training that made it.
+        dtype: in which the weights are stored; they load as float32.
+
+    Returns:
+        What `load_base` will say about it.
+
+    Raises:
+        WeightsError: it cannot be written, or a weight is not finite in `dtype`.
+    """
+    path = Path(path)
+    state = weights.state_dict() if isinstance(weights, nn.Module) else weights
+    storage: torch.dtype = getattr(torch, dtype)
+    stored = {
+        name: tensor.detach().to("cpu", storage if tensor.is_floating_point() else tensor.dtype)
+        for name, tensor in state.items()
+    }
+    broken = [name for name, tensor in stored.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise WeightsError(f"{path}: not written: values that are not finite in {dtype}: {listing(broken)}")
+    mark = fingerprint(stored)
+    metadata = {
+        "format": BASE_FORMAT,
+        "format_version": FORMAT_VERSION,
+        "backbone": backbone.name,
+        "config": json.dumps(backbone.options),
+        "recipe": json.dumps(dict(recipe) if recipe is not None else None),
+        "fingerprint": mark,
+    }
+    write_tensors(path, stored, metadata)
+    return BaseInfo(
+        name=str(path), backbone=backbone, fingerprint=mark, recipe=dict(recipe) if recipe is not None else None
+    )
+
+
+def load_base(path: Path | str, *, name: str | None = None) -> tuple[nn.Module, BaseInfo]:
+    """Read a base and build its backbone.
+
+    Args:
+        path: the file.
+        name: what to call it; the path by default.
+
+    Returns:
+        The backbone in float32 on the CPU, and what the file says about it.
+
+    Raises:
+        WeightsError: it is not a whole base file, no plugin offers its backbone, its weights do not fit that, or
+            they were changed.
+    """
+    path = Path(path)
+    tensors, metadata = read_tensors(path)
+    info = _read_info(path, metadata, name or str(path))
+    mark = fingerprint(tensors)
+    if mark != info.fingerprint:
+        message = expected(f"{path}: fingerprint of the weights", expected=info.fingerprint, got=mark)
+        raise WeightsError(f"{message}; the file was changed or damaged: get it again")
+    return build_with(tensors, info.backbone, where=str(path)), info
+
+
+def build_with(tensors: Mapping[str, Tensor], choice: Choice, *, where: str) -> nn.Module:
+    """Build a backbone and give it weights, without drawing from the global generator.
+
+    Args:
+        tensors: its state; floating-point tensors become float32.
+        choice: the backbone with every option.
+        where: the weights' origin, for messages.
+
+    Raises:
+        WeightsError: no plugin offers the backbone, or names or shapes differ from its own.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]), _no_larger_than(tensors, where):
+            backbone = build_resolved(choice)
+    except UsageError as error:
+        raise WeightsError(f"{where}: {error}") from error
+    except AdairError:
+        raise
+    # The options come from a file, and building is a plugin's code: whatever it raises means that they do not fit.
+    except Exception as error:
+        raise WeightsError(
+            f"{where}: backbone {choice.name!r} cannot be built from the file's options: {error}"
+        ) from error
+    wanted = backbone.state_dict()
+    problems = []
+    missing, unexpected = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
+    if missing:
+        problems.append(f"{len(missing)} missing ({listing(missing)})")
+    if unexpected:
+        problems.append(f"{len(unexpected)} unexpected ({listing(unexpected)})")
+    other = [
+        f"{key}: expected {tuple(wanted[key].shape)}, got {tuple(tensors[key].shape)}"
+        for key in sorted(wanted.keys() & tensors.keys())
+        if wanted[key].shape != tensors[key].shape
+    ]
+    if other:
+        problems.append(f"{len(other)} of another shape ({listing(other)})")
+    if problems:
+        raise WeightsError(f"{where}: the weights do not fit backbone {choice.name!r}: {'; '.join(problems)}")
+    backbone.load_state_dict(dict(tensors))
+    return backbone.float()
+
+
+@contextmanager
+def _no_larger_than(tensors: Mapping[str, Tensor], where: str) -> Iterator[None]:
+    # A file of a few bytes may ask for a network of any size. Each parameter is seen here before it is initialised,
+    # so its memory is not even touched. Parameters may be registered again, hence twice the size, and some.
+    numbers = 2 * sum(tensor.numel() for tensor in tensors.values()) + 2**20
+    count = 2 * len(tensors) + 2**10
+    thread = threading.get_ident()
+
+    def watch(_module: nn.Module, _name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal numbers, count
+        if parameter is None or threading.get_ident() != thread:
+            return
+        numbers -= parameter.numel()
+        count -= 1
+        if min(numbers, count) < 0:
+            raise WeightsError(f"{where}: its options ask for a larger network than the file holds weights for")
+
+    handle = register_module_parameter_registration_hook(watch)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+class _BaseMetadata(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    format: Literal["adair-base"]
+    format_version: Literal["1"]
+    backbone: str
+    config: str
+    recipe: str = "null"
+    fingerprint: str
+
+
+def _read_info(path: Path, metadata: Mapping[str, str], name: str) -> BaseInfo:
+    try:
+        header = _BaseMetadata.model_validate(metadata)
+    except ValidationError as error:
+        problems = [f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors()]
+        message = (
+            f"{path}: expected the metadata of an adair base, format version {FORMAT_VERSION}: {'; '.join(problems)}"
+        )
+        raise WeightsError(f"{message}; 'adair convert' reads weights of other origin") from error
+    options = parse_json_object(header.config, where=f"{path}: config")
+    recipe = None if header.recipe == "null" else parse_json_object(header.recipe, where=f"{path}: recipe")
+    choice = Choice(name=header.backbone, options=options)
+    return BaseInfo(name=name, backbone=choice, fingerprint=header.fingerprint, recipe=recipe)

@@ -1,0 +1,101 @@
+"""Adding adapters' deltas to a frozen backbone's parameters, W' = W + sum_i strength_i * delta_i."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from adair_core.adapter import WeightAdapter
+from adair_core.specs import Site
+
+Combination = tuple[tuple[str, float], ...]
+"""Adapters used together: name and strength of each."""
+
+Change = tuple[Site, WeightAdapter, float]
+"""A site whose parameters change, how, and how much."""
+
+_Version = tuple[int, int, torch.dtype, torch.device]
+
+
+def fold(backbone: nn.Module, changes: Sequence[Change]) -> dict[str, Tensor]:
+    """Compute the changed parameters of a backbone.
+
+    Everything is summed in float32 (float64 for a float64 base) and rounded once to the base's dtype: small deltas
+    would vanish in bfloat16.
+
+    Args:
+        backbone: with the base's own parameters.
+        changes: what to add.
+
+    Returns:
+        Full parameter name -> tensor, for the parameters that change.
+    """
+    changed: dict[str, Tensor] = {}
+    dtypes: dict[str, torch.dtype] = {}
+    for site, module, strength in changes:
+        names = {local: _full_name(site, local) for local in site.shapes}
+        inputs: dict[str, Tensor] = {}
+        for local, name in names.items():
+            own = backbone.get_parameter(name)
+            dtypes[name] = own.dtype
+            inputs[local] = changed.get(name, own).to(torch.promote_types(own.dtype, torch.float32))
+        # Autocast would compute the product in bfloat16, and the delta with it.
+        with torch.autocast(_device_type(inputs), enabled=False):
+            for local, value in module.fold(inputs, strength).items():
+                changed[names[local]] = value
+    return {name: value.to(dtypes[name]) for name, value in changed.items()}
+
+
+def _full_name(site: Site, local: str) -> str:
+    return f"{site.path}.{local}" if site.path else local
+
+
+def _device_type(tensors: Mapping[str, Tensor]) -> str:
+    return next(iter(tensors.values())).device.type
+
+
+class FoldCache:
+    """Folded parameters of the last combinations, for inference: nothing is folded again for the next tile.
+
+    An entry holds as long as no parameter that it was made of was changed in place, replaced, moved or converted.
+
+    Args:
+        size: combinations that are kept.
+    """
+
+    def __init__(self, size: int = 8) -> None:
+        self._size = size
+        self._entries: OrderedDict[Combination, tuple[list[_Version], dict[str, Tensor]]] = OrderedDict()
+
+    def get(self, combination: Combination, backbone: nn.Module, changes: Sequence[Change]) -> dict[str, Tensor]:
+        """Return `fold` of the changes, from the cache if that is still right."""
+        versions = [_version(tensor) for tensor in _sources(backbone, changes)]
+        entry = self._entries.get(combination)
+        if entry is None or entry[0] != versions:
+            entry = (versions, fold(backbone, changes))
+            self._entries[combination] = entry
+        self._entries.move_to_end(combination)
+        while len(self._entries) > self._size:
+            self._entries.popitem(last=False)
+        return entry[1]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+
+
+def _sources(backbone: nn.Module, changes: Sequence[Change]) -> list[Tensor]:
+    tensors: list[Tensor] = []
+    for site, module, _ in changes:
+        tensors += [backbone.get_parameter(_full_name(site, local)) for local in site.shapes]
+        tensors += [*module.parameters(), *module.buffers()]
+    return tensors
+
+
+def _version(tensor: Tensor) -> _Version:
+    # Inference tensors keep no version; nothing outside inference mode can change them in place.
+    version = 0 if tensor.is_inference() else tensor._version
+    return version, tensor.data_ptr(), tensor.dtype, tensor.device

@@ -1,0 +1,169 @@
+"""An adapter on a base: one small module for each site that it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adair_core.adapter import Adapter, AdapterConfig, FeatureAdapter, WeightAdapter
+from adair_core.errors import PluginError, UsageError, WeightsError, expected, listing
+from adair_core.plugins import parse_config, plugins
+from adair_core.specs import AdapterSpec, Choice, Site
+
+
+class InstalledAdapter(nn.Module):
+    """The modules of one adapter.
+
+    Args:
+        choice: the adapter type with every option.
+        parts: the adapted sites, each with its module.
+
+    Attributes:
+        choice: the adapter type with every option.
+        sites: the adapted sites.
+    """
+
+    def __init__(self, choice: Choice, parts: Sequence[tuple[Site, Adapter]]) -> None:
+        super().__init__()
+        self.choice = choice
+        self.sites = tuple(site for site, _ in parts)
+        self.site_modules = nn.ModuleDict({_key(site): module for site, module in parts})
+
+    @property
+    def parts(self) -> Iterator[tuple[Site, Adapter]]:
+        """The adapted sites, each with its module."""
+        for site in self.sites:
+            yield site, self.site_modules[_key(site)]  # type: ignore[misc]
+
+    @property
+    def weight_parts(self) -> list[tuple[Site, WeightAdapter]]:
+        """The sites whose parameters change."""
+        return [(site, module) for site, module in self.parts if isinstance(module, WeightAdapter)]
+
+    @property
+    def feature_parts(self) -> list[tuple[Site, FeatureAdapter]]:
+        """The sites whose output changes."""
+        return [(site, module) for site, module in self.parts if isinstance(module, FeatureAdapter)]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All state by the names that files use: the site's path, then the name inside its module."""
+        return {name: tensor for part in self._named("state") for name, tensor in part.items()}
+
+    def named_adapter_parameters(self) -> dict[str, nn.Parameter]:
+        """All parameters by the names that files use."""
+        named = {name: tensor for part in self._named("parameters") for name, tensor in part.items()}
+        return {name: tensor for name, tensor in named.items() if isinstance(tensor, nn.Parameter)}
+
+    def _named(self, what: str) -> Iterator[dict[str, Tensor]]:
+        seen: set[str] = set()
+        for site, module in self.parts:
+            # A module may be a site of two kinds (a branch that ends a stage).
+            prefix = f"{site.path}:{site.kind}" if site.path in seen else site.path
+            seen.add(site.path)
+            values = module.state_dict(keep_vars=True) if what == "state" else dict(module.named_parameters())
+            yield {f"{prefix}.{name}" if prefix else name: tensor for name, tensor in values.items()}
+
+    def load_tensors(self, tensors: Mapping[str, Tensor], *, where: str) -> None:
+        """Copy values by the names of `tensors`.
+
+        Raises:
+            WeightsError: names or shapes differ; nothing is copied then.
+        """
+        own = self.tensors()
+        check_fit(own, tensors, where=where, what=f"adapter type {self.choice.name!r} with these options")
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(tensors[name])
+
+
+def check_fit(wanted: Mapping[str, Tensor], got: Mapping[str, Tensor], *, where: str, what: str) -> None:
+    """Compare names and shapes.
+
+    Raises:
+        WeightsError: with what is missing, what is unexpected, and what has another shape.
+    """
+    missing, unexpected = sorted(wanted.keys() - got.keys()), sorted(got.keys() - wanted.keys())
+    shared = sorted(wanted.keys() & got.keys())
+    other = [
+        expected(key, expected=str(tuple(wanted[key].shape)), got=tuple(got[key].shape))
+        for key in shared
+        if wanted[key].shape != got[key].shape
+    ]
+    problems = [
+        f"{len(keys)} {label} ({listing(keys)})"
+        for keys, label in ((missing, "missing"), (unexpected, "unexpected"), (other, "of another shape"))
+        if keys
+    ]
+    if problems:
+        raise WeightsError(f"{where}: the weights do not fit {what}: {'; '.join(problems)}")
+
+
+def install(
+    type_name: str, options: Mapping[str, Any], sites: Sequence[Site], *, seed: int, preset: str | None = None
+) -> InstalledAdapter:
+    """Build a new adapter: the identity, its random factors a function of the seed.
+
+    Args:
+        type_name: registered adapter type.
+        options: fields of its configuration that differ from the preset.
+        sites: of the backbone.
+        seed: of the random factors.
+        preset: named options of the adapter type.
+
+    Raises:
+        UnknownNameError: there is no such adapter type or preset.
+        UsageError: the options are not valid, or leave no site.
+        PluginError: the adapter type builds something that is not an adapter of the site.
+    """
+    spec = plugins().adapters[type_name]
+    config = parse_config(spec.config, preset_options(spec, options, preset), what=f"adapter type {type_name!r}")
+    fitting = [site for site in sites if site.kind in spec.kinds]
+    if not fitting:
+        wanted, there = ", ".join(sorted(spec.kinds)), ", ".join(sorted({site.kind for site in sites}))
+        raise UsageError(expected(f"adapter type {type_name!r}: sites", expected=f"some of kind {wanted}", got=there))
+    chosen = config.select(fitting) if isinstance(config, AdapterConfig) else fitting
+    parts: list[tuple[Site, Adapter]] = []
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        for site in chosen:
+            module = spec.build(config, site)
+            if module is not None:
+                _check_part(type_name, site, module)
+                parts.append((site, module))
+    if not parts:
+        raise UsageError(f"adapter type {type_name!r} adapts none of the {len(chosen)} chosen sites")
+    return InstalledAdapter(Choice(name=type_name, options=config.model_dump(mode="json")), parts)
+
+
+def preset_options(spec: AdapterSpec, options: Mapping[str, Any], preset: str | None) -> dict[str, Any]:
+    """Lay options over those of a preset.
+
+    Raises:
+        UsageError: there is no such preset.
+    """
+    if preset is not None and preset not in spec.presets:
+        known = ", ".join(sorted(spec.presets)) or "none"
+        raise UsageError(f"adapter type {spec.name!r} has no preset {preset!r}; known: {known}")
+    return {**(spec.presets[preset] if preset is not None else {}), **options}
+
+
+def _key(site: Site) -> str:
+    # Neither nn.ModuleDict's attribute names nor the dots of paths may be module names; the colon keeps off the first.
+    return f"{site.kind}:{site.path.replace('.', '/')}"
+
+
+def _check_part(type_name: str, site: Site, module: object) -> None:
+    where = f"adapter type {type_name!r}, site {site.path!r}"
+    if isinstance(module, FeatureAdapter):
+        return
+    if not isinstance(module, WeightAdapter):
+        raise PluginError(expected(where, expected="a WeightAdapter or a FeatureAdapter", got=type(module).__name__))
+    with torch.no_grad():
+        for name, delta in module.delta().items():
+            wanted = site.shapes.get(name)
+            if wanted != tuple(delta.shape):
+                known = f"shape {wanted}" if wanted else f"one of the parameters {listing(list(site.shapes))}"
+                raise PluginError(expected(f"{where}: delta of {name!r}", expected=known, got=tuple(delta.shape)))

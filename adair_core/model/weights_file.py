@@ -1,0 +1,105 @@
+"""Safetensors files: read without trusting them, written atomically, with a fingerprint of their values."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from adair_core.errors import WeightsError, expected, listing
+from adair_core.model.atomic_file import write_atomically
+
+_DTYPES = frozenset(
+    {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+    | {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+)
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """Identify weights by their names, shapes and values.
+
+    Values are taken as float32, in which bfloat16 and float16 are exact: weights have one fingerprint in the file,
+    after loading, on every device and after being stored again.
+
+    Args:
+        tensors: name -> tensor.
+
+    Returns:
+        BLAKE2b-128, 32 hexadecimal digits.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu()
+        tensor = tensor.to(torch.float32 if tensor.is_floating_point() else torch.int64).contiguous()
+        title = json.dumps([name, list(tensor.shape), str(tensor.dtype)]).encode()
+        digest.update(struct.pack("<Q", len(title)))
+        digest.update(title)
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file atomically.
+
+    Raises:
+        WeightsError: the disk is full, the folder does not exist or may not be written; an old file stays.
+    """
+    # safetensors refuses tensors that share memory (tied weights, views).
+    separate = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    try:
+        write_atomically(path, save(separate, metadata=dict(metadata)))
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a safetensors file.
+
+    Returns:
+        Name -> tensor as stored, on the CPU, and the metadata.
+
+    Raises:
+        WeightsError: there is no such file, it may not be read, or it is not a whole safetensors file.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: there is no such file; expected a safetensors file")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            names = list(file.keys())
+            # Copies: views of a mapped file would crash the process if the file shrank later.
+            tensors = {name: file.get_tensor(name).clone() for name in names}
+            metadata = dict(file.metadata() or {})
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, MemoryError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        what = expected(str(path), expected="a whole safetensors file", got=f"one that cannot be parsed ({reason})")
+        raise WeightsError(f"{what}; it may be truncated, or of another format ('adair convert' reads .pth)") from error
+    strange = [f"{name} ({tensor.dtype})" for name, tensor in tensors.items() if tensor.dtype not in _DTYPES]
+    if strange:
+        raise WeightsError(f"{path}: expected float, integer or bool tensors, got {listing(strange)}")
+    return tensors, metadata
+
+
+def parse_json_object(text: str, *, where: str) -> dict[str, Any]:
+    """Parse text that must be a JSON object.
+
+    Raises:
+        WeightsError: it is not; the message starts with `where`.
+    """
+    try:
+        value = json.loads(text)
+    # json raises RecursionError on deep nesting, and ValueError on a number of thousands of digits.
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{where}: expected a JSON object, got text that cannot be parsed ({error})") from error
+    if not isinstance(value, dict):
+        raise WeightsError(f"{where}: expected a JSON object, got {type(value).__name__}")
+    return value
