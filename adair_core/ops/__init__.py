@@ -1,1 +1,16 @@
-"""ops."""
+"""The fused operators as Python functions.
+
+Each operator is a folder: the schema, the public function, the fake and the gradient in ``__init__.py``, and the
+same arithmetic in plain PyTorch, with its equation and source, in ``reference.py``. The reference is the kernel of
+every device; a native library overrides it for its own device, and no caller changes.
+"""
+
+from __future__ import annotations
+
+from adair_core.ops.bottleneck import bottleneck
+from adair_core.ops.channel_attention import channel_attention
+from adair_core.ops.depthwise_gate import depthwise_gate
+from adair_core.ops.layer_norm2d import layer_norm2d
+from adair_core.ops.low_rank_weight import low_rank_weight
+
+__all__ = ["bottleneck", "channel_attention", "depthwise_gate", "layer_norm2d", "low_rank_weight"]

@@ -1,1 +1,12 @@
 """The built-in backbones."""
+
+from __future__ import annotations
+
+from adair_core import BackboneSpec, hookimpl
+from adair_plugins.backbones import restormer
+
+
+@hookimpl
+def adair_backbones() -> list[BackboneSpec]:
+    """Offer the built-in backbones."""
+    return [restormer.SPEC]

@@ -1,0 +1,97 @@
+"""How an operator of the namespace ``adair`` is made known to PyTorch."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+NAMESPACE = "adair"
+_LIBRARY: Any = torch.library.Library(NAMESPACE, "FRAGMENT")  # type: ignore[no-untyped-call]
+
+Operator = Callable[..., Any]
+
+
+def define(schema: str, *, reference: Operator, fake: Operator) -> Operator:
+    """Define an operator with its reference as the kernel of every device.
+
+    Args:
+        schema: such as ``"scale(Tensor x, float factor) -> Tensor"``.
+        reference: the arithmetic in plain PyTorch. Its outputs must have the strides that `fake` says.
+        fake: makes outputs of the right shape, dtype and strides, without values.
+
+    Returns:
+        The operator, callable.
+    """
+    name = schema.partition("(")[0]
+    _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
+    _LIBRARY.impl(name, _without_autocast(reference), "CompositeExplicitAutograd")
+    torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=_LIBRARY)
+    operator: Operator = getattr(getattr(torch.ops, NAMESPACE), name).default
+    return operator
+
+
+def define_gradient(name: str, *, setup_context: Operator, backward: Operator) -> None:
+    """Tie an operator to its gradient.
+
+    Args:
+        name: of the operator.
+        setup_context: ``setup_context(ctx, inputs, output)`` saves what `backward` needs.
+        backward: ``backward(ctx, *gradients)`` returns a gradient, or ``None``, for each input.
+    """
+    torch.library.register_autograd(f"{NAMESPACE}::{name}", backward, setup_context=setup_context, lib=_LIBRARY)
+
+
+def refuse_gradient(name: str) -> None:
+    """Make differentiating an operator an error; PyTorch would only warn and give no gradient."""
+
+    def backward(ctx: Any, *gradients: Tensor | None) -> Any:  # noqa: ARG001
+        raise RuntimeError(
+            f"{NAMESPACE}::{name} has no derivative: expected second derivatives to be taken through the public "
+            f"function with create_graph=True, got a direct call of the backward operator"
+        )
+
+    torch.library.register_autograd(f"{NAMESPACE}::{name}", backward, lib=_LIBRARY)
+
+
+def reference_gradients(
+    reference: Operator, inputs: Sequence[Any], gradient: Tensor, needs: Sequence[bool]
+) -> tuple[Tensor | None, ...]:
+    """Differentiate a reference, so that the result can be differentiated again.
+
+    The backward operators have no derivative of their own; a backward pass with ``create_graph=True`` comes here.
+
+    Args:
+        reference: ``reference(*inputs)`` returns a tensor, or a tuple whose first is the differentiable one.
+        inputs: its arguments.
+        gradient: of the output.
+        needs: which arguments need a gradient.
+
+    Returns:
+        A gradient for each needed argument, ``None`` for the others.
+    """
+    with torch.enable_grad():
+        # An alias each, so that a tensor that is given as two arguments gets two gradients, not twice their sum.
+        aliases = [value.view_as(value) if need else value for value, need in zip(inputs, needs, strict=True)]
+        output = reference(*aliases)
+        output = output if isinstance(output, Tensor) else output[0]
+        wanted = [alias for alias, need in zip(aliases, needs, strict=True) if need]
+        found = iter(torch.autograd.grad(output, wanted, gradient, create_graph=True))
+    return tuple(next(found) if need else None for need in needs)
+
+
+def _without_autocast(kernel: Operator) -> Operator:
+    """Keep a surrounding autocast from rounding the float32 parts of a reference."""
+
+    @functools.wraps(kernel)
+    def wrapper(*arguments: Any) -> Any:
+        device = next(argument for argument in arguments if isinstance(argument, Tensor)).device.type
+        if not torch.is_autocast_enabled(device):
+            return kernel(*arguments)
+        with torch.autocast(device, enabled=False):
+            return kernel(*arguments)
+
+    return wrapper
