@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from adair_plugins.metrics import lpips, psnr, ssim
-
 from adair_core import MetricSpec, hookimpl
+from adair_plugins.metrics import lpips, psnr, ssim
 
 
 @hookimpl

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from adair_plugins.metrics import adair_metrics
-from adair_plugins.metrics.lpips import TRUNK_FILE, TRUNK_URL, Lpips
-from adair_plugins.metrics.psnr import psnr
-from adair_plugins.metrics.ssim import ssim
 from scipy.ndimage import correlate1d
 from torch import Tensor
 
 from adair_core.errors import WeightsError
+from adair_plugins.metrics import adair_metrics
+from adair_plugins.metrics.lpips import TRUNK_FILE, TRUNK_URL, Lpips
+from adair_plugins.metrics.psnr import psnr
+from adair_plugins.metrics.ssim import ssim
 
 
 def pair(height: int, width: int, channels: int = 3, *, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -162,7 +162,7 @@ def test_lpips_weights_in_place_are_used(checkpoints: Path) -> None:
         warnings.simplefilter("ignore")
         from torchvision.models import alexnet
 
-    # The trunk as torchvision names and saves it; the classifier, which lpips drops, is left out to keep the file small.
+    # The trunk as torchvision names and saves it; without the classifier, which lpips drops, the file is small.
     weights = {f"features.{name}": value for name, value in alexnet().features.state_dict().items()}
     torch.save(weights, checkpoints / TRUNK_FILE)
     metric = Lpips()

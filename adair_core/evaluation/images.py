@@ -1,0 +1,114 @@
+"""The images that an evaluation runs over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+from torch import Tensor
+
+from adair_core.data.images import find_images, read_image, to_tensor
+from adair_core.errors import DataError, UsageError, expected, listing
+
+EvaluationImage = tuple[str, Tensor] | tuple[str, Tensor, Tensor]
+"""``(name, target)``, or ``(name, input, target)`` for a real pair; ``(3, H, W)`` or ``(1, 3, H, W)`` in [0, 1]."""
+
+EvaluationImages = Sequence[EvaluationImage]
+"""In the order in which noise is drawn. It may read an image when it is asked for it, as `evaluation_images` does."""
+
+
+def evaluation_images(targets: Path, inputs: Path | None = None, *, limit: int | None = None) -> EvaluationImages:
+    """List the images of a folder, in sorted file order; each is read when it is needed.
+
+    Args:
+        targets: folder of clean images.
+        inputs: folder of degraded images; paired with `targets` by path without suffix.
+        limit: only the first so many.
+
+    Raises:
+        DataError: a folder is missing or has no images, or an image has no partner.
+    """
+    clean = find_images(targets)
+    names = [path.relative_to(targets).as_posix() for path in clean]
+    if inputs is None:
+        return _Files([(name, None, path) for name, path in zip(names, clean, strict=True)][:limit])
+    by_target, by_input = _by_stem(clean, targets), _by_stem(find_images(inputs), inputs)
+    unmatched = by_target.keys() ^ by_input.keys()
+    alone = [str(paths[stem]) for paths in (by_target, by_input) for stem in paths if stem in unmatched]
+    if alone:
+        raise DataError(
+            f"{inputs} and {targets}: expected images in pairs of equal names, but {len(alone)} have no partner: "
+            f"{listing(alone)}"
+        )
+    return _Files(
+        [(name, by_input[stem], by_target[stem]) for name, stem in zip(names, by_target, strict=True)][:limit]
+    )
+
+
+def _by_stem(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    found: dict[Path, Path] = {}
+    for path in paths:
+        stem = path.relative_to(folder).with_suffix("")
+        if stem in found:
+            wanted = "names that differ in more than their endings, to match pairs by"
+            raise DataError(expected(str(folder), expected=wanted, got=f"{found[stem].name} and {path.name}"))
+        found[stem] = path
+    return found
+
+
+@dataclass(frozen=True)
+class _Files(Sequence[EvaluationImage]):
+    """Images on disk: name, input file or None, target file."""
+
+    files: Sequence[tuple[str, Path | None, Path]]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @overload
+    def __getitem__(self, index: int) -> EvaluationImage: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[EvaluationImage]: ...
+
+    def __getitem__(self, index: int | slice) -> EvaluationImage | Sequence[EvaluationImage]:
+        if isinstance(index, slice):
+            return _Files(self.files[index])
+        name, degraded, clean = self.files[index]
+        target = to_tensor(read_image(clean))
+        return (name, target) if degraded is None else (name, to_tensor(read_image(degraded)), target)
+
+
+def unpack(image: EvaluationImage) -> tuple[str, Tensor | None, Tensor]:
+    """Bring an image into one form.
+
+    Returns:
+        Name, input ``(1, 3, H, W)`` or None, target ``(1, 3, H, W)``.
+
+    Raises:
+        UsageError: it is not an `EvaluationImage`.
+        DataError: input and target differ in size.
+    """
+    if len(image) not in (2, 3):
+        raise UsageError(expected("evaluation image", expected="(name, target) or (name, input, target)", got=image))
+    name, *tensors = image
+    if not isinstance(name, str):
+        raise UsageError(expected("evaluation image", expected="a name as its first part", got=type(name).__name__))
+    shaped = [_batched(name, tensor) for tensor in tensors]
+    if len(shaped) == 1:
+        return name, None, shaped[0]
+    if shaped[0].shape != shaped[1].shape:
+        sizes = [f"{tensor.shape[-1]} x {tensor.shape[-2]}" for tensor in shaped]
+        raise DataError(expected(name, expected="input and target of one size", got=" and ".join(sizes)))
+    return name, shaped[0], shaped[1]
+
+
+def _batched(name: str, tensor: object) -> Tensor:
+    if isinstance(tensor, Tensor) and tensor.is_floating_point():
+        image = tensor.unsqueeze(0) if tensor.ndim == 3 else tensor
+        if image.ndim == 4 and image.shape[0] == 1 and image.shape[1] in (1, 3) and image.numel():
+            return image.expand(1, 3, -1, -1)
+    got = f"{tuple(tensor.shape)} of {tensor.dtype}" if isinstance(tensor, Tensor) else type(tensor).__name__
+    raise UsageError(expected(name, expected="a float tensor (3, H, W) or (1, 3, H, W)", got=got))

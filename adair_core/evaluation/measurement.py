@@ -1,0 +1,84 @@
+"""What happens to an image between the network and a metric: quantisation, colour space, border."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from adair_core.errors import DataError, expected
+from adair_core.specs import Protocol
+
+
+def quantized(image: Tensor) -> Tensor:
+    """Round to the nearest of 256 levels, as saving to 8 bits does.
+
+    Args:
+        image: any shape, float; what lies outside [0, 1] is clipped.
+    """
+    return (image.clamp(0, 1) * 255).round() / 255
+
+
+def luma(image: Tensor) -> Tensor:
+    """Compute the Y channel of BT.601 in studio range, MATLAB's ``rgb2ycbcr``.
+
+    ``Y = (65.481 R + 128.553 G + 24.966 B + 16) / 255``: black is 16/255, white is 235/255.
+
+    Args:
+        image: ``(B, 3, H, W)``, float RGB in [0, 1].
+
+    Returns:
+        ``(B, 1, H, W)``.
+
+    >>> luma(torch.ones(1, 3, 1, 1)).mul(255).item()
+    235.0
+    """
+    weights = torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64, device=image.device)
+    y = (image.double() * weights.view(3, 1, 1)).sum(1, keepdim=True) + 16
+    return (y / 255).to(image.dtype)
+
+
+def measured(image: Tensor, protocol: Protocol) -> Tensor:
+    """Bring an image into the form in which a protocol compares it.
+
+    With `Protocol.quantize`, luma is rounded a second time: MATLAB's ``rgb2ycbcr`` of an 8-bit image is 8-bit again,
+    and published luma numbers were computed so. (It costs 0.02 dB at 32 dB, 0.07 dB at 38 dB.)
+
+    Args:
+        image: ``(1, 3, H, W)``, float RGB.
+        protocol: says what to do.
+
+    Returns:
+        ``(1, 3 or 1, H - 2 crop, W - 2 crop)``, float64.
+
+    Raises:
+        DataError: the border crop leaves nothing.
+    """
+    image = image.double()
+    if protocol.quantize:
+        image = quantized(image)
+    if protocol.color == "y":
+        image = luma(image)
+        if protocol.quantize:
+            image = quantized(image)
+    height, width = image.shape[-2:]
+    crop = protocol.crop
+    if min(height, width) <= 2 * crop:
+        wanted = f"more than {2 * crop} pixels a side, since the protocol removes {crop} from each border"
+        raise DataError(expected("image", expected=wanted, got=f"{width} x {height}"))
+    return image[..., crop : height - crop, crop : width - crop]
+
+
+def cropped_to_multiple(image: Tensor, multiple: int) -> Tensor:
+    """Remove rows at the bottom and columns at the right until both sides are multiples, as MATLAB's ``modcrop``.
+
+    Args:
+        image: ``(B, C, H, W)``.
+        multiple: of which H and W are to be multiples.
+
+    Raises:
+        DataError: a side is shorter than `multiple`.
+    """
+    height, width = image.shape[-2:]
+    if min(height, width) < multiple:
+        raise DataError(expected("image", expected=f"at least {multiple} pixels a side", got=f"{width} x {height}"))
+    return image[..., : height - height % multiple, : width - width % multiple]
