@@ -14,10 +14,12 @@ from adair_plugins.degradations import (
     haze,
     jpeg,
     low_light,
+    mask,
     motion_blur,
     one_of,
     poisson_noise,
     rain,
+    snow,
 )
 
 MODULES = (
@@ -28,8 +30,10 @@ MODULES = (
     downsample,
     jpeg,
     rain,
+    snow,
     haze,
     low_light,
+    mask,
     chain,
     one_of,
 )

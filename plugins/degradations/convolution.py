@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -25,6 +27,16 @@ def reflect_indices(length: int, before: int, after: int) -> Tensor:
     return torch.minimum(position, (period - position).remainder(period)) if length > 1 else position
 
 
+@functools.lru_cache(maxsize=4096)
+def fast_length(length: int) -> int:
+    """Round up to a product of 2s, 3s and 5s; a transform of 158 pixels takes six times as long as one of 160."""
+    rest = length
+    for prime in (2, 3, 5):
+        while rest % prime == 0:
+            rest //= prime
+    return length if rest == 1 else fast_length(length + 1)
+
+
 def convolve_valid(field: Tensor, kernel: Tensor) -> Tensor:
     """Convolve without padding: ``out[y, x] = sum_ij kernel[i, j] field[y + h - 1 - i, x + w - 1 - j]``.
 
@@ -40,10 +52,11 @@ def convolve_valid(field: Tensor, kernel: Tensor) -> Tensor:
     """
     height, width = field.shape[-2:]
     rows, columns = kernel.shape[-2:]
-    spectrum = torch.fft.rfft2(field.double())
-    spectrum = spectrum * torch.fft.rfft2(kernel.to(field.device, torch.float64), s=(height, width))
+    size = (fast_length(height), fast_length(width))
+    spectrum = torch.fft.rfft2(field.double(), s=size)
+    spectrum = spectrum * torch.fft.rfft2(kernel.to(field.device, torch.float64), s=size)
     # Circular convolution wraps around only in the first h - 1 rows and w - 1 columns, which are cut off.
-    return torch.fft.irfft2(spectrum, s=(height, width))[..., rows - 1 :, columns - 1 :]
+    return torch.fft.irfft2(spectrum, s=size)[..., rows - 1 : height, columns - 1 : width]
 
 
 def convolve(image: Tensor, kernel: Tensor) -> Tensor:

@@ -22,10 +22,10 @@ class HazeConfig(Config):
     tint: Annotated[Range, in_bounds(0, 1)] = Field(
         (0.0, 0.04), description="largest deviation of a colour channel from the airlight"
     )
-    distance: Annotated[Range, in_bounds(0, 100)] = Field((0.4, 1.0), description="mean depth of the scene")
-    slope: Range = Field((0.0, 1.0), description="how much deeper the scene is at the top than at the bottom")
+    distance: Annotated[Range, in_bounds(0, 100)] = Field((0.3, 0.8), description="mean depth of the scene")
+    slope: Range = Field((0.0, 0.6), description="how much deeper the scene is at the top than at the bottom")
     relief: Annotated[Range, in_bounds(0, 100)] = Field(
-        (0.0, 0.4), description="standard deviation of the depth about its slope"
+        (0.0, 0.2), description="standard deviation of the depth about its slope"
     )
 
 

@@ -13,9 +13,7 @@ from torch import Tensor
 from adair_core.degradation import ConfiguredDegradation, Draws, Range, in_bounds, uniform
 from adair_core.specs import Config, DegradationSpec
 from adair_plugins.degradations.convolution import convolve
-
-HARMONICS = 4
-SAMPLES_PER_PIXEL = 8
+from adair_plugins.degradations.paths import draw_wander, splat, wandering_path
 
 
 class MotionBlurConfig(Config):
@@ -30,30 +28,8 @@ class MotionBlurConfig(Config):
     )
 
 
-def motion_path(length: float, angle: float, shake: float, wander: Tensor) -> Tensor:
-    """Follow the image over the sensor at constant speed.
-
-    Args:
-        length: of the path, in pixels.
-        angle: mean direction in degrees, anticlockwise from horizontal.
-        shake: scale of the direction's wandering, in [0, 1].
-        wander: ``(K,)`` float64, amplitudes of ``cos(k pi t)``, k = 1..K, in the direction.
-
-    Returns:
-        ``(N, 2)`` float64, positions (row, column) about their mean, equally spaced in time.
-    """
-    count = max(1, math.ceil(length * SAMPLES_PER_PIXEL))
-    time = (torch.arange(count, dtype=torch.float64) + 0.5) / count
-    order = torch.arange(1, len(wander) + 1, dtype=torch.float64)
-    stray = (torch.cos(math.pi * time[:, None] * order) * (wander / order)).sum(1)
-    direction = math.radians(angle) + shake * math.pi / 2 * stray
-    steps = torch.stack([-torch.sin(direction), torch.cos(direction)], 1) * (length / count)
-    path = steps.cumsum(0)
-    return path - path.mean(0)
-
-
 def path_kernel(path: Tensor) -> Tensor:
-    """Spread each position of a path over its four nearest pixels, bilinearly.
+    """Make the kernel of a path: the share of the exposure spent at each pixel.
 
     Args:
         path: ``(N, 2)`` float64, (row, column) relative to the kernel's centre.
@@ -61,20 +37,10 @@ def path_kernel(path: Tensor) -> Tensor:
     Returns:
         ``(2r + 1, 2r + 1)`` float64 with sum 1.
     """
+    # 1e-9: a path along an axis strays from it by rounding errors alone.
     radius = math.ceil(path.abs().max().item() - 1e-9)
     size = 2 * radius + 1
-    position = (path + radius).clamp(0, 2 * radius)
-    corner = position.floor().clamp(max=max(size - 2, 0))
-    fraction = position - corner
-    kernel = torch.zeros(size * size, dtype=torch.float64)
-    for row in (0, 1):
-        for column in (0, 1):
-            weight = (fraction[:, 0] if row else 1 - fraction[:, 0]) * (
-                fraction[:, 1] if column else 1 - fraction[:, 1]
-            )
-            index = ((corner[:, 0] + row) * size + corner[:, 1] + column).long().clamp(max=size * size - 1)
-            kernel.index_add_(0, index, weight)
-    return (kernel / len(path)).view(size, size)
+    return splat((path + radius).clamp(0, 2 * radius), size, size) / len(path)
 
 
 class MotionBlur(ConfiguredDegradation):
@@ -98,14 +64,14 @@ class MotionBlur(ConfiguredDegradation):
             "length": uniform(self.config.length, generator),
             "angle": uniform(self.config.angle, generator),
             "shake": uniform(self.config.shake, generator),
-            "wander": torch.randn(HARMONICS, generator=generator, dtype=torch.float64) / 2,
+            "wander": draw_wander(generator),
         }
 
     def degrade(self, images: Tensor, draws: Sequence[Draws]) -> Tensor:
         """Convolve each image with its path."""
         blurred = []
         for image, draw in zip(images, draws, strict=True):
-            path = motion_path(draw["length"], draw["angle"], draw["shake"], draw["wander"])
+            path = wandering_path(draw["length"], draw["angle"], draw["shake"], draw["wander"])
             blurred.append(convolve(image, path_kernel(path)))
         return torch.stack(blurred)
 

@@ -20,8 +20,8 @@ class RainConfig(Config):
     layers: Annotated[Range, in_bounds(1, 10)] = Field(
         (1, 3), description="layers of streaks, near to far, each with its own length, width and direction"
     )
-    length: Annotated[Range, in_bounds(1, 500)] = Field((12.0, 40.0), description="length of the streaks, in pixels")
-    width: Annotated[Range, in_bounds(0.5, 50)] = Field((0.8, 2.2), description="width of the streaks, in pixels")
+    length: Annotated[Range, in_bounds(1, 500)] = Field((15.0, 50.0), description="length of the streaks, in pixels")
+    width: Annotated[Range, in_bounds(0.5, 50)] = Field((0.8, 3.0), description="width of the streaks, in pixels")
     tilt: Annotated[Range, in_bounds(-90, 90)] = Field(
         (-40.0, 40.0), description="mean direction, degrees from the vertical, positive = falling to the left"
     )
@@ -29,9 +29,11 @@ class RainConfig(Config):
         (0.0, 8.0), description="largest deviation of a layer from the mean direction, in degrees"
     )
     coverage: Annotated[Range, in_bounds(0, 10)] = Field(
-        (0.02, 0.15), description="area of one layer's streaks over that of the picture"
+        (0.03, 0.25), description="area of one layer's streaks over that of the picture"
     )
-    brightness: Annotated[Range, in_bounds(0, 1)] = Field((0.15, 0.6), description="light that a streak adds, of 1")
+    brightness: Annotated[Range, in_bounds(0, 1)] = Field(
+        (0.3, 0.9), description="light that the brightest streak adds, of 1"
+    )
 
 
 class Rain(ConfiguredDegradation):

@@ -11,10 +11,10 @@ from adair_plugins.degradations.convolution import convolve_valid
 
 
 def line_kernel(length: float, width: float, angle: float) -> Tensor:
-    """Sample a soft line segment: constant along it and fading out at its ends, Gaussian across.
+    """Sample a soft line segment: half a cosine along it, brightest in the middle, and Gaussian across.
 
     Args:
-        length: of the segment, in pixels, >= 0.
+        length: of the segment, in pixels, >= 0; 0 = a dot.
         width: full width at half maximum, in pixels, > 0.
         angle: degrees anticlockwise from horizontal.
 
@@ -26,10 +26,9 @@ def line_kernel(length: float, width: float, angle: float) -> Tensor:
     y = -x[:, None]  # rows run downwards
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     along, across = x * cos + y * sin, y * cos - x * sin
-    sigma = width / math.sqrt(8 * math.log(2))
-    beyond = (along.abs() - length / 2 + width).clamp(min=0)
-    kernel = torch.exp(-(across.square() + beyond.square()) / (2 * sigma**2))
-    return kernel / kernel.max()
+    half = length / 2 + width
+    profile = torch.cos(along * (math.pi / 2 / half)) * (along.abs() < half)
+    return profile * torch.exp(across.square() * (-4 * math.log(2) / width**2))
 
 
 def draw_points(height: int, width: int, kernel: Tensor, coverage: float, generator: torch.Generator) -> Tensor:
@@ -43,12 +42,14 @@ def draw_points(height: int, width: int, kernel: Tensor, coverage: float, genera
         generator: source of the points and their strengths.
 
     Returns:
-        ``(height + h - 1, width + w - 1)`` float32: 0, or a point's strength, uniform in (1/2, 1].
+        ``(height + h - 1, width + w - 1)`` float32: 0, or a point's strength in (0, 1], the square of a uniform number:
+        a few bright particles among many faint ones.
     """
     rows, columns = kernel.shape
     probability = min(1.0, coverage / kernel.sum().item())
     field = torch.rand(height + rows - 1, width + columns - 1, generator=generator)
-    return torch.where(field < probability, 1 - field / (2 * max(probability, 1e-12)), torch.zeros(()))
+    strength = (1 - field / max(probability, 1e-12)).clamp(min=0)
+    return strength.square()
 
 
 def render(points: Tensor, kernel: Tensor) -> Tensor:
