@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyvips
 
 from adair_core.data.image_file import Format, ImageFile
+from adair_core.data.workers import before_computing
 from adair_core.errors import DataError, expected
 
 MAX_PIXELS = 2**28
@@ -44,6 +45,7 @@ class ImageHeader:
         height: rows, the right way up.
         width: columns.
         itemsize: bytes of a channel's value in `ImageFile.pixels`.
+        colors: 1 (gray) or 3.
         has_alpha: has an alpha channel.
     """
 
@@ -52,6 +54,7 @@ class ImageHeader:
     height: int
     width: int
     itemsize: int
+    colors: int
     has_alpha: bool
 
 
@@ -69,7 +72,9 @@ def read_header(path: Path, *, max_pixels: int = MAX_PIXELS) -> ImageHeader:
     height, width = image.height, image.width
     if _orientation(image) >= 5:
         height, width = width, height
-    return ImageHeader(path, kind, height, width, np.dtype(DTYPES[image.format]).itemsize, image.hasalpha())
+    itemsize = np.dtype(DTYPES[image.format]).itemsize
+    colors = 1 if image.bands - image.hasalpha() == 1 else 3
+    return ImageHeader(path, kind, height, width, itemsize, colors, bool(image.hasalpha()))
 
 
 def read_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> ImageFile:
@@ -88,6 +93,7 @@ def read_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> ImageFile:
     """
     path = Path(path)
     kind, image = _open(path, max_pixels)
+    before_computing()
     try:
         image, notes = _to_rgb_or_gray(image)
         if _orientation(image) != 1:

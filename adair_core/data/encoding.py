@@ -14,6 +14,7 @@ import torch
 
 from adair_core.data.image_file import SUFFIXES, Format, ImageFile
 from adair_core.data.pixels import Array, from_unit, to_unit
+from adair_core.data.workers import before_computing
 from adair_core.errors import DataError
 
 JPEG_QUALITY = 95
@@ -47,6 +48,7 @@ def write_image(path: Path | str, image: ImageFile, *, overwrite: bool = False, 
         raise DataError(f"{path}: JPEG cannot hold the image's alpha channel; write PNG, WebP or TIFF")
     if path.exists() and not overwrite:
         raise _exists(path)
+    before_computing()
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         _save(temporary, _to_vips(image, kind), kind, quality)

@@ -1,0 +1,101 @@
+"""Training samples: a patch of an image, degraded, as a pure function of (seed, sample index)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from adair_core.data.pixels import Array, to_unit
+from adair_core.data.seeds import generator
+from adair_core.data.sources import Pixels, Source
+from adair_core.degradation import Degradation, uniform_integer
+from adair_core.errors import DataError, UsageError, expected
+
+
+class PatchPairs(Dataset[dict[str, Any]]):
+    """Endless training samples, numbered from 0.
+
+    Sample n shows image ``order[n mod N]`` of epoch ``n div N``: N images in an order of the epoch's own. A patch is
+    cut at a uniform place and turned or mirrored (one of the 8 symmetries of the square). Clean images are then
+    degraded. Every draw comes from a generator of (seed, n) alone, so neither workers nor processes, prefetching or
+    the batch change a bit. If an image turns out to be damaged, the sample shows the next one in the epoch's order.
+
+    Args:
+        source: images or pairs.
+        seed: of every draw.
+        degradation: for clean images; None for pairs.
+
+    Raises:
+        UsageError: clean images without a degradation.
+    """
+
+    def __init__(self, source: Source, *, seed: int, degradation: Degradation | None = None) -> None:
+        self.source, self.seed, self.degradation = source, seed, degradation
+
+    def __len__(self) -> int:
+        """Return the samples of one epoch, the number of images."""
+        return len(self.source)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+        """Return a sample.
+
+        Args:
+            key: global sample index, patch size.
+
+        Returns:
+            ``input`` and ``target``, ``(3, P, P)`` float32 (the target in [0, 1]), and ``index``.
+
+        Raises:
+            DataError: no image can be decoded, or one is smaller than the patch.
+            UsageError: clean images without a degradation.
+        """
+        index, size = key
+        pixels = self._pixels(index)
+        draws = generator(self.seed, "patch", index)
+        height, width = pixels.target.shape[:2]
+        if min(height, width) < size:
+            raise DataError(expected("image", expected=f"at least {size} x {size}", got=f"{width} x {height}"))
+        top = uniform_integer(0, height - size, draws)
+        left = uniform_integer(0, width - size, draws)
+        symmetry = uniform_integer(0, 7, draws)
+
+        def patch(image: Array) -> Tensor:
+            return _to_tensor(image[top : top + size, left : left + size], symmetry)
+
+        target = patch(pixels.target)
+        if pixels.input is not None:
+            return {"input": patch(pixels.input), "target": target, "index": index}
+        if self.degradation is None:
+            raise UsageError("clean images need a degradation that makes pairs of them")
+        with torch.no_grad():
+            degraded = self.degradation(target[None], generator(self.seed, "degradation", index))[0]
+        return {"input": degraded, "target": target, "index": index}
+
+    def _pixels(self, index: int) -> Pixels:
+        epoch, position = divmod(index, len(self.source))
+        order = _epoch_order(self.seed, epoch, len(self.source))
+        for offset in range(len(order)):
+            try:
+                return self.source.read(order[(position + offset) % len(order)])
+            except DataError as error:
+                failure = error
+        raise DataError(f"none of {len(order)} images can be decoded; the last: {failure}")
+
+
+@lru_cache(maxsize=4)
+def _epoch_order(seed: int, epoch: int, count: int) -> tuple[int, ...]:
+    return tuple(torch.randperm(count, generator=generator(seed, "order", epoch)).tolist())
+
+
+def _to_tensor(patch: Array, symmetry: int) -> Tensor:
+    """Turn a patch ``(P, P, C)`` by ``symmetry mod 4`` quarters, mirror it if ``symmetry >= 4``; -> ``(3, P, P)``."""
+    turned = np.rot90(patch, symmetry % 4)
+    planes = turned[:, ::-1] if symmetry >= 4 else turned
+    copy = np.array(planes.transpose(2, 0, 1), order="C")  # the image may be a read-only file
+    values = to_unit(torch.from_numpy(copy)).clamp_(0, 1)
+    return values.expand(3, -1, -1).contiguous()
