@@ -41,7 +41,8 @@ def measured(image: Tensor, protocol: Protocol) -> Tensor:
     """Bring an image into the form in which a protocol compares it.
 
     With `Protocol.quantize`, luma is rounded a second time: MATLAB's ``rgb2ycbcr`` of an 8-bit image is 8-bit again,
-    and published luma numbers were computed so. (It costs 0.02 dB at 32 dB, 0.07 dB at 38 dB.)
+    and published luma numbers were computed so. (It adds 1/6 to the mean squared error in levels: 0.03 dB at 34 dB,
+    0.07 dB at 38 dB.)
 
     Args:
         image: ``(1, 3, H, W)``, float RGB.
