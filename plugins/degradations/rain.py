@@ -29,10 +29,10 @@ class RainConfig(Config):
         (0.0, 8.0), description="largest deviation of a layer from the mean direction, in degrees"
     )
     coverage: Annotated[Range, in_bounds(0, 10)] = Field(
-        (0.03, 0.25), description="area of one layer's streaks over that of the picture"
+        (0.01, 0.12), description="area of one layer's streaks over that of the picture"
     )
     brightness: Annotated[Range, in_bounds(0, 1)] = Field(
-        (0.3, 0.9), description="light that the brightest streak adds, of 1"
+        (0.2, 0.8), description="light that the brightest streak adds, of 1"
     )
 
 
