@@ -22,7 +22,7 @@ MAX_PIXELS = 2**28
 """Images of more pixels (16,384 x 16,384) are refused unless the caller raises the limit: a few hundred bytes can
 claim to be an image that fills the memory."""
 
-DTYPES = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32, "double": np.float32}
+DTYPES = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32}
 LOADERS: dict[Format, Any] = {
     "png": pyvips.Image.pngload,
     "jpeg": pyvips.Image.jpegload,
@@ -32,7 +32,7 @@ LOADERS: dict[Format, Any] = {
 KEPT_METADATA = ("exif-", "icc-profile-data", "xmp-data", "iptc-data", "resolution-unit")
 # The pixels are turned the right way up on reading, so the tag must go.
 DROPPED_METADATA = ("exif-ifd0-Orientation",)
-DEVICE_SPACES = ("b-w", "srgb", "rgb", "rgb16", "grey16", "scrgb", "multiband", "matrix", "histogram")
+RGB_OR_GRAY = ("b-w", "srgb", "rgb", "rgb16", "grey16", "scrgb", "multiband", "matrix", "histogram")
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,8 @@ def read_header(path: Path, *, max_pixels: int = MAX_PIXELS) -> ImageHeader:
 def read_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> ImageFile:
     """Read an image: PNG, JPEG, WebP or TIFF; 8 or 16 bit or float; gray, RGB, palette or CMYK, with or without alpha.
 
-    It is turned the right way up if its EXIF data say so. CMYK and other device-independent colours become sRGB, by
-    the embedded profile where there is one; RGB values are kept as they are, with their profile beside them. Of
-    several pages or frames the first is read. The last two are told in `ImageFile.notes`.
+    It is turned the right way up if its EXIF data say so. CMYK becomes sRGB, by the embedded profile where there is one, and of several pages or frames the first is read; `ImageFile.notes` tells. RGB and gray values are kept as
+    they are, with their profile beside them.
 
     Args:
         path: the file.
@@ -98,11 +97,9 @@ def read_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> ImageFile:
         image, notes = _to_rgb_or_gray(image)
         if _orientation(image) != 1:
             image = image.copy_memory().autorot()  # a stream of rows cannot be turned
-        if image.format == "double":
-            image = image.cast("float")
         values: npt.NDArray[Any] = image.numpy().reshape(image.height, image.width, image.bands)
     except pyvips.Error as error:
-        raise DataError(f"{path}: damaged or truncated image: {_reason(error)}") from error
+        raise DataError(f"{path}: damaged or truncated image: {reason_of(error)}") from error
     colors = 3 if image.bands >= 3 else 1
     pages = image.get("n-pages") if image.get_typeof("n-pages") else 1
     if pages > 1:
@@ -150,30 +147,29 @@ def _open(path: Path, max_pixels: int) -> tuple[Format, Any]:
         # Without `revalidate` libvips answers a second read of a changed file from its memory.
         image = LOADERS[kind](str(path), access="sequential", fail_on="error", revalidate=True)
     except pyvips.Error as error:
-        raise DataError(f"{path}: damaged or truncated {kind.upper()} header: {_reason(error)}") from error
+        reason = reason_of(error).removeprefix(f"{path}: ")
+        raise DataError(f"{path}: a {kind.upper()} file that is damaged or of an unknown kind: {reason}") from error
     if image.width * image.height > max_pixels:
         got = f"{image.width} x {image.height} = {image.width * image.height:,}"
         raise DataError(expected(str(path), expected=f"at most {max_pixels:,} pixels", got=got))
     if image.format not in DTYPES:
-        raise DataError(expected(str(path), expected="8 or 16 bit or float values", got=image.format))
-    if image.bands - image.hasalpha() not in (1, 3) and image.interpretation in DEVICE_SPACES:
-        raise DataError(expected(str(path), expected="gray or RGB, with or without alpha", got=f"{image.bands} bands"))
+        raise DataError(expected(str(path), expected="8 or 16 bit or 32 bit float values", got=image.format))
+    colors = image.bands - image.hasalpha()
+    allowed = (4,) if image.interpretation == "cmyk" else (1, 3)
+    if image.interpretation not in (*RGB_OR_GRAY, "cmyk") or colors not in allowed:
+        got = f"{image.bands} channels of {image.interpretation}"
+        raise DataError(expected(str(path), expected="gray, RGB or CMYK, with or without alpha", got=got))
     return kind, image
 
 
 def _to_rgb_or_gray(image: Any) -> tuple[Any, tuple[str, ...]]:
-    """Convert CMYK and device-independent colours to sRGB; leave everything else alone."""
-    space = image.interpretation
-    if space in DEVICE_SPACES:
+    """Convert CMYK to sRGB; leave RGB and gray of any kind alone."""
+    if image.interpretation != "cmyk":
         return image, ()
-    if space == "cmyk":
-        depth = 16 if image.format == "ushort" else 8
-        image = image.icc_transform("srgb", embedded=True, input_profile="cmyk", depth=depth)
-    else:
-        image = image.colourspace("rgb16" if image.format == "ushort" else "srgb")
-    image = image.copy()
+    depth = 16 if image.format == "ushort" else 8
+    image = image.icc_transform("srgb", embedded=True, input_profile="cmyk", depth=depth).copy()
     image.remove("icc-profile-data")  # it describes the values before the conversion
-    return image, (f"converted from {space.upper()} to sRGB",)
+    return image, ("converted from CMYK to sRGB",)
 
 
 def _orientation(image: Any) -> int:
@@ -184,7 +180,7 @@ def _is_kept(name: str) -> bool:
     return name.startswith(KEPT_METADATA) and name not in DROPPED_METADATA
 
 
-def _reason(error: pyvips.Error) -> str:
+def reason_of(error: pyvips.Error) -> str:
     """Keep of libvips' report the lines that say what is wrong with the file."""
     lines = [" ".join(line.split()) for line in f"{error.message}\n{error.detail}".splitlines()]
     telling = [line for line in dict.fromkeys(lines) if line and not line.startswith("unable to ")]

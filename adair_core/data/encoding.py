@@ -12,6 +12,7 @@ import numpy as np
 import pyvips
 import torch
 
+from adair_core.data.decoding import reason_of
 from adair_core.data.image_file import SUFFIXES, Format, ImageFile
 from adair_core.data.pixels import Array, from_unit, to_unit
 from adair_core.data.workers import before_computing
@@ -25,8 +26,8 @@ def write_image(path: Path | str, image: ImageFile, *, overwrite: bool = False, 
     """Write an image, in the format that the file name's ending says, whole or not at all.
 
     PNG and TIFF keep every bit of 8 and 16 bit images, TIFF of float images too, WebP (without `quality`) of 8 bit
-    images. A deeper image than the format can hold is rounded: JPEG and WebP hold 8 bits, PNG 16. Profile, EXIF data
-    and resolution are kept; WebP knows no gray and stores it as RGB.
+    images. A deeper image than the format can hold is rounded: JPEG and WebP hold 8 bits, PNG 16. The colour profile is
+    kept, and so are EXIF data (not in TIFF) and resolution (not in WebP). WebP stores gray as RGB.
 
     Args:
         path: the new file.
@@ -46,6 +47,8 @@ def write_image(path: Path | str, image: ImageFile, *, overwrite: bool = False, 
         raise DataError(f"quality: expected 1 to 100, got {quality}")
     if kind == "jpeg" and image.alpha is not None:
         raise DataError(f"{path}: JPEG cannot hold the image's alpha channel; write PNG, WebP or TIFF")
+    if not path.parent.is_dir():
+        raise DataError(f"{path}: cannot be written: there is no folder {path.parent}")
     if path.exists() and not overwrite:
         raise _exists(path)
     before_computing()
@@ -54,7 +57,7 @@ def write_image(path: Path | str, image: ImageFile, *, overwrite: bool = False, 
         _save(temporary, _to_vips(image, kind), kind, quality)
         _publish(temporary, path, overwrite=overwrite)
     except pyvips.Error as error:
-        reason = " ".join(str(error).split())
+        reason = reason_of(error).replace(str(temporary), path.name)
         raise DataError(f"{path}: cannot be written: {reason}") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
@@ -115,6 +118,8 @@ def _to_vips(image: ImageFile, kind: Format) -> Any:
     for name, value in image.metadata.items():
         is_blob = name in BLOB_METADATA
         vips.set_type(pyvips.GValue.blob_type if is_blob else pyvips.GValue.gstr_type, name, value)
+    if "exif-data" in image.metadata:
+        vips.set_type(pyvips.GValue.gint_type, "orientation", 1)  # or the old tag inside the EXIF data would live on
     return vips
 
 
