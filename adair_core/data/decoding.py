@@ -80,8 +80,9 @@ def read_header(path: Path, *, max_pixels: int = MAX_PIXELS) -> ImageHeader:
 def read_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> ImageFile:
     """Read an image: PNG, JPEG, WebP or TIFF; 8 or 16 bit or float; gray, RGB, palette or CMYK, with or without alpha.
 
-    It is turned the right way up if its EXIF data say so. CMYK becomes sRGB, by the embedded profile where there is one, and of several pages or frames the first is read; `ImageFile.notes` tells. RGB and gray values are kept as
-    they are, with their profile beside them.
+    It is turned the right way up if its EXIF data say so. CMYK becomes sRGB, by the embedded profile where there is
+    one, and of several pages or frames the first is read; `ImageFile.notes` tells. RGB and gray values are kept as they
+    are, with their profile beside them.
 
     Args:
         path: the file.
