@@ -86,6 +86,10 @@ class TrainingError(AdairError):
     """Training cannot go on, for instance because the loss is no longer finite."""
 
 
+class Interrupted(AdairError):  # noqa: N818 - it is a request that was obeyed, not a mistake
+    """The user stopped a run; its checkpoint is written and the message says how to go on."""
+
+
 def expected(what: str, *, expected: str, got: object, hint: str = "") -> str:
     """Phrase an error message in the project's one form.
 

@@ -1,0 +1,74 @@
+"""What a run's bits depend on besides its recipe, and how two recipes differ."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import adair_core
+from adair_core.training.processes import Processes
+
+# What may differ when a run goes on: none of it changes a bit.
+_FREE = {"environment", "settings.workers", "settings.checkpoint_every", "settings.callbacks"}
+
+
+class EnvironmentWarning(UserWarning):
+    """A run goes on, or is repeated, in another environment: its bits may differ."""
+
+
+def environment(processes: Processes) -> dict[str, Any]:
+    """Describe the machine and the software."""
+    device = processes.device
+    return {
+        "adair": adair_core.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "cpu": _cpu_model(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "processes": processes.count,
+    }
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """List the fields in which two nested mappings differ, as ``name: X before, Y now``."""
+    old, new = dict(_flat(before)), dict(_flat(now))
+    return [
+        f"{name}: {_shown(old, name)} before, {_shown(new, name)} now"
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]
+
+
+def recipe_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """List the fields of two recipes that differ and matter: those that a resumed run must share."""
+    prefixes = tuple(f"{name}{end}" for name in _FREE for end in ":.")
+    return [line for line in differences(before, now) if not line.startswith(prefixes)]
+
+
+def _shown(values: Mapping[str, Any], name: str) -> str:
+    return repr(values[name]) if name in values else "none"
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"

@@ -1,0 +1,157 @@
+"""From a recipe's data to training samples and validation images."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from adair_core.data.patches import PatchPairs
+from adair_core.data.pixels import to_batch
+from adair_core.data.sources import CleanImages, PairedImages, Pixels, Source
+from adair_core.degradation import Degradation
+from adair_core.errors import DataError, UsageError, listing
+from adair_core.evaluation import EvaluationImage, EvaluationImages, evaluation_images
+from adair_core.training.recipe import Data, Settings
+
+HELD_OUT_SHARE = 0.05
+MOST_HELD_OUT = 8
+HELD_OUT_SIDE = 256
+"""Held-out images are cut to their middle of this size: a validation is to cost less than the training between two."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a run trains and validates on.
+
+    Attributes:
+        training: samples by ``(index, patch size)``.
+        validation: images for a protocol.
+        identity: hash of the training images' names and sizes; another one means that the data have changed.
+    """
+
+    training: PatchPairs
+    validation: EvaluationImages
+    identity: str
+
+
+class Subset(Source):
+    """Some of the items of a source.
+
+    Args:
+        source: all of them.
+        indices: those that are wanted.
+    """
+
+    def __init__(self, source: Source, indices: Sequence[int]) -> None:
+        self.source, self.indices = source, tuple(indices)
+        self.survey, self._cache = source.survey, source._cache
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def read(self, index: int) -> Pixels:
+        """Return item `index` of the subset."""
+        return self.source.read(self.indices[index])
+
+
+def gather(data: Data, settings: Settings, degradation: Degradation | None, *, say: Callable[[str], None]) -> Examples:
+    """Open the training images and choose the validation images.
+
+    Args:
+        data: where they are.
+        settings: patch sizes and seed.
+        degradation: makes pairs of clean images; None = real pairs are needed.
+        say: told what a person should know.
+
+    Raises:
+        UsageError: the data do not fit the task.
+        DataError: images are missing or cannot be used.
+    """
+    smallest = max(settings.stage_at(step).patch_size for step in range(settings.steps))
+    source, names = _open(data, smallest, degradation)
+    for notice in source.survey.notices():
+        say(notice)
+    if data.validation is not None:
+        validation, training = evaluation_images(data.validation, data.validation_input), source
+        say(f"{len(source)} training images; validation on {len(validation)} images of {data.validation}")
+    else:
+        held_out = _held_out(names)
+        rest = [index for index in range(len(source)) if index not in held_out]
+        validation, training = _middles(source, names, held_out), Subset(source, rest or held_out)
+        chosen = listing([names[index] for index in held_out])
+        note = f"held out for validation: {chosen}" if rest else f"validation on the only training image, {chosen}"
+        say(f"{len(training)} training images; {note}")
+    patches = PatchPairs(training, seed=settings.seed, degradation=degradation)
+    return Examples(patches, validation, _identity(source))
+
+
+def with_absolute_paths(data: Data) -> Data:
+    """Make every path absolute, so that a recipe means the same in any folder."""
+    return data.model_copy(
+        update={
+            "images": tuple(path.absolute() for path in data.images),
+            **{
+                name: getattr(data, name).absolute()
+                for name in ("pairs_input", "pairs_target", "validation", "validation_input")
+                if getattr(data, name) is not None
+            },
+        }
+    )
+
+
+def _open(data: Data, smallest: int, degradation: Degradation | None) -> tuple[Source, list[str]]:
+    if (data.pairs_input is None) != (data.pairs_target is None):
+        raise UsageError("pairs: expected a folder of inputs and a folder of targets, got only one of them")
+    if data.pairs_input is not None and data.pairs_target is not None:
+        if data.images:
+            raise UsageError("data: expected folders of clean images or folders of pairs, got both")
+        pairs = PairedImages(data.pairs_input, data.pairs_target, smallest=smallest, strict=data.strict)
+        return pairs, [target.path.name for _, target in pairs.pairs]
+    if degradation is None:
+        raise UsageError("this task learns from real pairs: give a folder of inputs and a folder of targets")
+    clean = CleanImages.from_folders(data.images, smallest=smallest, strict=data.strict)
+    return clean, [header.path.name for header in clean.survey.usable]
+
+
+def _held_out(names: Sequence[str]) -> list[int]:
+    """Choose by hashed names: the same images whatever the machine, and nearly the same when others are added."""
+    count = min(max(round(len(names) * HELD_OUT_SHARE), 1), MOST_HELD_OUT)
+    digests = [hashlib.blake2b(name.encode()).hexdigest() for name in names]
+    return sorted(sorted(range(len(names)), key=lambda index: (digests[index], index))[:count])
+
+
+def _middles(source: Source, names: Sequence[str], indices: Sequence[int]) -> list[EvaluationImage]:
+    images: list[EvaluationImage] = []
+    for index in indices:
+        try:
+            pixels = source.read(index)
+        except DataError:  # damaged: it is counted with the others when training ends
+            continue
+        target = _middle(pixels.target)
+        images.append((names[index], target) if pixels.input is None else (names[index], _middle(pixels.input), target))
+    if not images:
+        raise DataError(f"none of the images held out for validation can be decoded: {listing(source.rejected())}")
+    return images
+
+
+def _middle(pixels: object) -> torch.Tensor:
+    image, _ = to_batch(pixels)  # type: ignore[arg-type]
+    height, width = image.shape[-2:]
+    rows, columns = min(height, HELD_OUT_SIDE), min(width, HELD_OUT_SIDE)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return image[..., top : top + rows, left : left + columns].clone()
+
+
+def _identity(source: Source) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for header in source.survey.usable:
+        digest.update(f"{header.path.name} {header.width} {header.height} {_size(header.path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

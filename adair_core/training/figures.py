@@ -1,0 +1,115 @@
+"""Pictures of a run: its curves, and what the network does to a validation image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from adair_core.training.callbacks import Callback, Run, RunResult, ValidationRecord
+from adair_core.training.metrics_log import read_metrics
+from adair_core.training.run_folder import RunFolder, replacing
+
+PREVIEW_SIDE = 320
+_SMOOTHING = 0.98
+
+
+class Curves(Callback):
+    """Draws loss, learning rate and validation over the steps to ``curves.png``, from ``metrics.jsonl``.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+
+    @override
+    def on_validation(self, run: Run, record: ValidationRecord) -> None:
+        """Draw what there is so far."""
+        draw_curves(self._folder)
+
+    @override
+    def on_end(self, run: Run, result: RunResult) -> None:
+        """Draw all of it."""
+        draw_curves(self._folder)
+
+
+def draw_curves(folder: RunFolder) -> None:
+    """Draw ``curves.png`` from ``metrics.jsonl``.
+
+    Raises:
+        RunFolderError: it cannot be written.
+    """
+    from matplotlib.figure import Figure  # slow to import
+
+    lines = list(read_metrics(folder.metrics))
+    steps = [line for line in lines if line["kind"] == "step"]
+    validations = [line for line in lines if line["kind"] == "validation"]
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    loss, rate, validation = figure.subplots(1, 3)
+    numbers = [line["step"] for line in steps]
+    losses = [float(line["loss"]) for line in steps]
+    loss.plot(numbers, losses, color="0.8", linewidth=0.8)
+    loss.plot(numbers, _smoothed(losses), color="C0")
+    loss.set(title="training loss", xlabel="step", yscale="log" if any(value > 0 for value in losses) else "linear")
+    rate.plot(numbers, [line["learning_rate"] for line in steps], color="C1")
+    rate.set(title="learning rate", xlabel="step")
+    metric = validations[-1]["metric"] if validations else "validation"
+    for label in validations[-1]["conditions"] if validations else ():
+        values = [float(line["conditions"].get(label, "nan")) for line in validations]
+        validation.plot([line["step"] for line in validations], values, marker=".", label=label)
+    validation.set(title=f"validation {metric}", xlabel="step")
+    if validations:
+        validation.legend()
+    _save(figure, folder.curves)
+
+
+def draw_preview(
+    folder: RunFolder, *, degraded: Tensor, restored: Tensor, clean: Tensor, notes: tuple[str, str]
+) -> None:
+    """Draw ``preview.png``: input, restored and clean side by side, the middle of a validation image.
+
+    Args:
+        folder: of the run.
+        degraded: ``(1, 3, H, W)``, float RGB.
+        restored: same shape.
+        clean: same shape.
+        notes: what to print beside input and restored image, such as their PSNR.
+
+    Raises:
+        RunFolderError: it cannot be written.
+    """
+    from matplotlib.figure import Figure  # slow to import
+
+    panels = [("input", degraded, notes[0]), ("restored", restored, notes[1]), ("clean", clean, "")]
+    figure = Figure(figsize=(3 * 3.6, 4.0), layout="constrained")
+    for axes, (label, image, note) in zip(figure.subplots(1, 3), panels, strict=True):
+        axes.imshow(_middle(image), interpolation="nearest")
+        axes.set_title(f"{label}  {note}".strip())
+        axes.set_axis_off()
+    _save(figure, folder.preview)
+
+
+def _middle(image: Tensor) -> Any:
+    height, width = image.shape[-2:]
+    rows, columns = min(height, PREVIEW_SIDE), min(width, PREVIEW_SIDE)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    part = image[0, :, top : top + rows, left : left + columns].detach().to("cpu", torch.float32)
+    return part.clamp(0, 1).permute(1, 2, 0).numpy()
+
+
+def _smoothed(values: list[float]) -> list[float]:
+    smooth, weight, result = 0.0, 0.0, []
+    for value in values:
+        smooth = _SMOOTHING * smooth + (1 - _SMOOTHING) * value
+        weight = _SMOOTHING * weight + (1 - _SMOOTHING)
+        result.append(smooth / weight)
+    return result
+
+
+def _save(figure: Any, path: Any) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=100)

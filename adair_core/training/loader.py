@@ -1,0 +1,69 @@
+"""Getting the batches of a run from its data set, ahead of time where there are cores for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from adair_core.data.workers import worker_context
+from adair_core.training.processes import Processes
+from adair_core.training.schedule import BatchSchedule
+
+Batch = Mapping[str, Tensor]
+_MOST_WORKERS = 8
+
+
+def worker_count(device: torch.device, processes: int) -> int:
+    """Choose the number of loader processes: the cores that this process's computing leaves free, at most 8.
+
+    With no core to spare the batches are made in this process: a worker would only take turns with the network.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    mine = max(cores // processes, 1)
+    computing = torch.get_num_threads() if device.type == "cpu" else 1
+    return min(max(mine - computing, 0), _MOST_WORKERS)
+
+
+@contextmanager
+def batches(
+    dataset: Dataset[dict[str, Tensor]],
+    schedule: BatchSchedule,
+    workers: int | None,
+    device: torch.device,
+    processes: Processes,
+) -> Iterator[Iterator[Batch]]:
+    """Iterate over the batches of a schedule.
+
+    Args:
+        dataset: samples that are pure functions of their index, so that the workers change nothing.
+        schedule: which samples.
+        workers: loader processes; None = chosen.
+        device: that the batches go to.
+        processes: that share the machine.
+    """
+    count = worker_count(device, processes.count) if workers is None else workers
+    options: dict[str, Any] = {}
+    if count:
+        context = worker_context()
+        options = {"prefetch_factor": 4, "worker_init_fn": _prepare_worker, "multiprocessing_context": context}
+    loader: DataLoader[dict[str, Tensor]] = DataLoader(
+        dataset, batch_sampler=schedule, num_workers=count, pin_memory=device.type == "cuda", **options
+    )
+    iterator = iter(loader)
+    try:
+        yield iterator
+    finally:
+        del iterator
+
+
+def _prepare_worker(_index: int) -> None:
+    # Ctrl-C reaches the whole process group: the main process decides when its workers end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

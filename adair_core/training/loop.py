@@ -1,0 +1,280 @@
+"""The training loop: one for both phases."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adair_core.data.seeds import seed_of
+from adair_core.errors import Interrupted, TrainingError
+from adair_core.training.callbacks import Callback, Run, RunResult, StepRecord, ValidationRecord
+from adair_core.training.checkpoint import Checkpoint, optimizer_tensors, prefixed, restore, restore_optimizer
+from adair_core.training.ema import MovingAverage
+from adair_core.training.figures import draw_preview
+from adair_core.training.loader import Batch, batches
+from adair_core.training.losses import LOSSES
+from adair_core.training.optimizers import build_optimizer
+from adair_core.training.precision import Precision
+from adair_core.training.processes import Processes
+from adair_core.training.recipe import Recipe
+from adair_core.training.run_folder import RunFolder
+from adair_core.training.schedule import BatchSchedule, learning_rate
+from adair_core.training.stopping import StopRequest
+from adair_core.training.validation import Validation
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained, on what, and what becomes of it.
+
+    Attributes:
+        recipe: fully resolved.
+        network: ``(B, 3, H, W)`` degraded -> restored.
+        parameters: those that train, by name.
+        buffers: other state of the network that training changes, by name.
+        dataset: ``dataset[n, patch_size]`` is sample n: ``{"input", "target"}``, each ``(3, P, P)``.
+        validation: how the averaged weights are judged.
+        identity: hash of the training data.
+        export: called at the end with the averaged weights in the network; writes the result and returns where.
+    """
+
+    recipe: Recipe
+    network: nn.Module
+    parameters: Mapping[str, nn.Parameter]
+    buffers: Mapping[str, Tensor]
+    dataset: torch.utils.data.Dataset[dict[str, Any]]
+    validation: Validation
+    identity: str
+    export: Callable[[ValidationRecord | None], Path]
+
+
+@dataclass
+class _State:
+    """The state of a run that is not tensors."""
+
+    step: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0
+    validated: int | None = None
+    last: ValidationRecord | None = None
+    best: ValidationRecord | None = None
+    scaler: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> _State:
+        records = {
+            key: ValidationRecord(**values[key]) if values[key] is not None else None for key in ("last", "best")
+        }
+        return cls(**{**values, **records})
+
+
+class Loop:
+    """Trains a job to its end, from wherever its checkpoint stands.
+
+    Args:
+        job: what to train; its network is moved to the device.
+        folder: claimed by the caller.
+        processes: that share the run.
+        callbacks: that watch; only in the main process.
+    """
+
+    def __init__(self, job: Job, folder: RunFolder, processes: Processes, callbacks: Sequence[Callback]) -> None:
+        self.job, self.folder, self.processes = job, folder, processes
+        self.settings = job.recipe.settings
+        self.callbacks = callbacks if processes.is_main else ()
+        self.device = processes.device
+        self.precision = Precision(self.settings.precision, self.device)
+        job.network.to(self.device, self.precision.weights)
+        self.forward: Callable[[Tensor], Tensor] = torch.compile(job.network) if self.settings.compile else job.network
+        self.loss = LOSSES[self.settings.loss]
+        self.trained = list(job.parameters.values())
+        self.optimizer = build_optimizer(self.trained, self.settings)
+        self.average = MovingAverage(job.parameters, self.settings.ema)
+        self.state = _State()
+        self.stop = StopRequest()
+        self.stopping = False
+        if folder.last.exists():
+            self._restore(Checkpoint.read(folder.last))
+        self.run_view = Run(job.recipe, folder.path, job.network, self.state.step)
+
+    def run(self) -> RunResult:
+        """Train.
+
+        Raises:
+            TrainingError: the loss or the gradient is not finite; the batch is saved.
+            Interrupted: the user stopped the run; a checkpoint is written.
+            RunFolderError: a file cannot be written.
+        """
+        # The global generator is seeded in every step (for networks with dropout); the caller's state is kept.
+        devices = [self.device] if self.device.type == "cuda" else []
+        try:
+            with self.stop, torch.random.fork_rng(devices=devices):
+                self._tell("on_start", self.run_view)
+                self._train()
+                result = self._finish()
+                self._tell("on_end", self.run_view, result)
+                return result
+        finally:
+            for callback in self.callbacks:
+                callback.on_close()
+
+    def _train(self) -> None:
+        schedule = BatchSchedule(
+            self.settings, start=self.state.step, process=self.processes.index, processes=self.processes.count
+        )
+        with batches(self.job.dataset, schedule, self.settings.workers, self.device, self.processes) as source:
+            while True:
+                # What an interruption leaves out is made up for at the resume, before the next step.
+                interrupted = self.stopping and self.state.step < self.settings.steps
+                if not interrupted:
+                    self._validate_if_due()
+                if interrupted or self._checkpoint_is_due():
+                    self._checkpoint()
+                if interrupted:
+                    raise Interrupted(
+                        f"stopped at step {self.state.step} of {self.settings.steps}; the checkpoint is written: go on "
+                        f"with --resume and the run folder {self.folder.path}"
+                    )
+                if self.state.step == self.settings.steps:
+                    return
+                self._step(source)
+
+    def _step(self, source: Iterator[Batch]) -> None:
+        began = time.perf_counter()
+        step, settings = self.state.step, self.settings
+        rate = learning_rate(step, settings)
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.manual_seed(seed_of("step", settings.seed, step, self.processes.index))
+        self.job.network.train()
+        whole = settings.stage_at(step).batch_size
+        loss = torch.zeros((), device=self.device, dtype=torch.float64)
+        parts, waited = [], 0.0
+        for _ in range(settings.accumulate):
+            asked = time.perf_counter()
+            part = next(source)
+            waited += time.perf_counter() - asked
+            parts.append(part)
+            given, target = (part[name].to(self.device, self.precision.weights) for name in ("input", "target"))
+            with self.precision.autocast():
+                restored = self.forward(given)
+            # The mean over the processes of these shares is the mean over the whole batch.
+            share = self.loss(restored, target) * (len(given) * self.processes.count / whole)
+            self.precision.scaler.scale(share).backward()  # type: ignore[no-untyped-call]
+            loss += share.detach()
+        mean_loss, stop = self.processes.mean(
+            torch.stack([loss, torch.full_like(loss, float(self.stop.requested))])
+        ).tolist()
+        norm = self._apply_gradients(parts, mean_loss, rate)
+        self.state.step = step + 1
+        self.average.update(step + 1)
+        # One process may have had the signal earlier than the others: what all of them saw in this step counts.
+        self.stopping = stop > 0
+        seconds = time.perf_counter() - began
+        self.state.seconds += seconds
+        self.state.waited += waited
+        self._tell("on_step", self.run_view, StepRecord(step + 1, mean_loss, rate, norm, seconds, waited))
+
+    def _apply_gradients(self, parts: Sequence[Batch], loss: float, rate: float) -> float:
+        """Average, check and clip the gradients, and take the optimiser's step; return their norm."""
+        scaler = self.precision.scaler
+        self.processes.average_gradients(self.trained)
+        scaler.unscale_(self.optimizer)
+        norm = float(nn.utils.clip_grad_norm_(self.trained, self.settings.clip or torch.inf))
+        if not torch.tensor(loss).isfinite():
+            raise self._diverged("loss", loss, rate, parts)
+        # A scaled loss may overflow in the gradients: the scaler then leaves the step out and scales less.
+        if not torch.tensor(norm).isfinite() and not scaler.is_enabled():
+            raise self._diverged("gradient norm", norm, rate, parts)
+        scaler.step(self.optimizer)
+        scaler.update()
+        return norm
+
+    def _diverged(self, what: str, value: float, rate: float, parts: Sequence[Batch]) -> TrainingError:
+        path = self.folder.path / f"diverged-step-{self.state.step + 1}-process-{self.processes.index}.safetensors"
+        content = {name: torch.cat([part[name] for part in parts]) for name in ("input", "target", "index")}
+        Checkpoint(content, {"step": self.state.step + 1, "learning_rate": rate}).write(path)
+        return TrainingError(
+            f"step {self.state.step + 1}: expected a finite {what}, got {value} at learning rate {rate:.3g}; its batch "
+            f"is in {path}; look at that batch, or train with a lower learning rate, more warm-up or float32; the last "
+            f"checkpoint is from before"
+        )
+
+    def _validate_if_due(self) -> None:
+        step, every = self.state.step, self.settings.validate_every
+        due = step == self.settings.steps or (every and step and step % every == 0)
+        if due and self.state.validated != step:
+            if self.processes.is_main:
+                self._validate()
+            self.state.validated = step
+            self.processes.wait()
+
+    def _validate(self) -> None:
+        network = self.job.network.eval()
+
+        def restored(degraded: Tensor) -> Tensor:
+            with self.precision.autocast():
+                output: Tensor = network(degraded.to(self.device, self.precision.weights))
+            return output
+
+        with self.average.applied():
+            scores = self.job.validation.run(restored)
+            best = self.state.best is None or self.job.validation.better(scores.value, self.state.best.value)
+            record = ValidationRecord(self.state.step, scores.metric, scores.value, scores.conditions, best)
+            self.state.last = record
+            if best:
+                self.state.best = record
+                Checkpoint(self._weights(), {"validation": asdict(record)}).write(self.folder.best)
+        degraded, output, clean = scores.example
+        draw_preview(self.folder, degraded=degraded, restored=output, clean=clean, notes=scores.notes)
+        self._tell("on_validation", self.run_view, record)
+
+    def _finish(self) -> RunResult:
+        state = self.state
+        with self.average.applied():
+            weights = self.job.export(state.last) if self.processes.is_main else self.folder.path
+        self.processes.wait()
+        waiting = state.waited / state.seconds if state.seconds else 0.0
+        return RunResult(self.folder.path, state.step, weights, state.last, state.best, state.seconds, waiting)
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {**prefixed("weights", self.job.parameters), **prefixed("buffers", self.job.buffers)}
+
+    def _checkpoint_is_due(self) -> bool:
+        step = self.state.step
+        return step > self.run_view.start and (
+            step % self.settings.checkpoint_every == 0 or step == self.settings.steps
+        )
+
+    def _checkpoint(self) -> None:
+        if not self.processes.is_main:
+            return
+        self._tell("on_checkpoint", self.run_view, self.state.step)
+        self.state.scaler = self.precision.scaler.state_dict()
+        tensors = {
+            **self._weights(),
+            **prefixed("average", self.average.averages if self.settings.ema else {}),
+            **prefixed("optimizer", optimizer_tensors(self.optimizer, self.job.parameters)),
+        }
+        Checkpoint(tensors, asdict(self.state)).write(self.folder.last)
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        source = self.folder.last
+        restore(self.job.parameters, checkpoint.part("weights"), source=source)
+        restore(self.job.buffers, checkpoint.part("buffers"), source=source)
+        if self.settings.ema:
+            restore(self.average.averages, checkpoint.part("average"), source=source)
+        restore_optimizer(self.optimizer, self.job.parameters, checkpoint.part("optimizer"))
+        self.state = _State.of(checkpoint.state)
+        if self.state.scaler:
+            self.precision.scaler.load_state_dict(self.state.scaler)
+
+    def _tell(self, event: str, *arguments: object) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(*arguments)

@@ -1,0 +1,154 @@
+"""The numbers of a run as files: ``metrics.jsonl`` and TensorBoard events."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from typing_extensions import override
+
+from adair_core.errors import RunFolderError
+from adair_core.training.callbacks import Callback, Run, RunResult, StepRecord, ValidationRecord
+from adair_core.training.run_folder import RunFolder, write_text
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+_FLUSH_SECONDS = 2.0
+
+
+class MetricsLog(Callback):
+    """Appends a line of JSON for every step (``"kind": "step"``), validation and end.
+
+    What a killed run logged after its last checkpoint is dropped at the resume, because those steps are done again.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._path = folder.metrics
+        self._file: IO[str] | None = None
+        self._flushed = 0.0
+
+    @override
+    def on_start(self, run: Run) -> None:
+        """Keep the lines up to the first step and append from there."""
+        kept = [json.dumps(line) + "\n" for line in read_metrics(self._path) if line["step"] <= run.start]
+        write_text(self._path, "".join(line for line in kept if run.start))
+        self._file = self._path.open("a", encoding="utf-8")
+
+    @override
+    def on_step(self, run: Run, record: StepRecord) -> None:
+        """Append the step."""
+        self._append("step", dataclasses.asdict(record))
+        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+            self._flush()
+
+    @override
+    def on_validation(self, run: Run, record: ValidationRecord) -> None:
+        """Append the validation."""
+        self._append("validation", dataclasses.asdict(record))
+        self._flush()
+
+    @override
+    def on_checkpoint(self, run: Run, step: int) -> None:
+        """Bring the lines to the disk before the checkpoint that makes them final."""
+        self._flush(sync=True)
+
+    @override
+    def on_end(self, run: Run, result: RunResult) -> None:
+        """Append the totals."""
+        totals = {"step": result.step, "seconds": result.seconds, "waiting": result.waiting}
+        self._append("end", totals)
+        self._flush(sync=True)
+
+    @override
+    def on_close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            # Closing flushes; on a full disk the run has already failed with a better message.
+            with suppress(OSError):
+                self._file.close()
+
+    def _append(self, kind: str, values: dict[str, Any]) -> None:
+        finite = {key: value if _is_finite(value) else str(value) for key, value in values.items()}
+        self._guarded(lambda file: file.write(json.dumps({"kind": kind, **finite}) + "\n"))
+
+    def _flush(self, *, sync: bool = False) -> None:
+        self._flushed = time.monotonic()
+        self._guarded(lambda file: file.flush())
+        if sync:
+            self._guarded(lambda file: os.fsync(file.fileno()))
+
+    def _guarded(self, action: Any) -> None:
+        try:
+            action(self._file)
+        except OSError as error:
+            raise RunFolderError(
+                f"{self._path}: cannot be written ({error.strerror}); free space, then go on with --resume"
+            ) from error
+
+
+class TensorBoard(Callback):
+    """Writes TensorBoard events.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._path = folder.events
+        self._writer: SummaryWriter | None = None
+
+    @override
+    def on_start(self, run: Run) -> None:
+        """Open a file; what an earlier sitting wrote after the first step is hidden."""
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+        self._writer = SummaryWriter(str(self._path), purge_step=run.start + 1 if run.start else None)
+
+    @override
+    def on_step(self, run: Run, record: StepRecord) -> None:
+        """Write the step's numbers."""
+        for name in ("loss", "learning_rate", "gradient_norm", "seconds", "waited"):
+            self._scalar(f"train/{name}", getattr(record, name), record.step)
+
+    @override
+    def on_validation(self, run: Run, record: ValidationRecord) -> None:
+        """Write each condition's number and their mean."""
+        self._scalar(f"validation/{record.metric}", record.value, record.step)
+        for label, value in record.conditions.items():
+            self._scalar(f"validation/{record.metric}/{label.replace(' ', '_')}", value, record.step)
+
+    @override
+    def on_close(self) -> None:
+        """Close the file."""
+        if self._writer is not None:
+            with suppress(OSError):
+                self._writer.close()
+
+    def _scalar(self, name: str, value: float, step: int) -> None:
+        if self._writer is not None:
+            self._writer.add_scalar(name, value, step)
+
+
+def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
+    """Read the complete lines of a ``metrics.jsonl``; the last one may have been cut by a kill."""
+    with suppress(FileNotFoundError), path.open(encoding="utf-8") as file:
+        for line in file:
+            with suppress(ValueError):
+                record = json.loads(line)
+                if isinstance(record, dict) and "step" in record:
+                    yield record
+
+
+def _is_finite(value: object) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)

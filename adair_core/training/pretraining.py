@@ -1,0 +1,94 @@
+"""Phase 1: a whole backbone learns to undo a mixture of synthetic degradations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from adair_core.data.seeds import seed_of
+from adair_core.model.backbone import build_resolved, resolve_backbone
+from adair_core.model.files import save_base
+from adair_core.plugins import parse_config, plugins
+from adair_core.specs import Choice, Condition, Protocol
+from adair_core.training.callbacks import Callback, RunResult, ValidationRecord
+from adair_core.training.examples import gather, with_absolute_paths
+from adair_core.training.loop import Job
+from adair_core.training.recipe import PretrainRecipe
+from adair_core.training.run_folder import RunFolder
+from adair_core.training.running import Say, conduct
+from adair_core.training.validation import Validation
+
+
+def pretrain(
+    recipe: PretrainRecipe,
+    out: Path | str,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+    callbacks: Sequence[Callback] = (),
+) -> RunResult:
+    """Train a backbone from scratch and write it as a base.
+
+    Args:
+        recipe: what to train, how and on what; options that it leaves out are resolved and recorded.
+        out: the run folder; the base is ``<backbone>-<preset>.safetensors`` in it.
+        resume: go on where the folder's last checkpoint stands.
+        progress: show progress on standard error.
+        callbacks: watch the run, besides those that the recipe names.
+
+    Raises:
+        UsageError: a name or an option is wrong.
+        DataError: the images cannot be used.
+        RunFolderError: the folder is in use, holds another run, or cannot be written.
+        TrainingError: the loss or the gradient is not finite.
+        Interrupted: the user stopped the run; its checkpoint is written.
+    """
+    recipe = resolved(recipe)
+    title = f"pretrain {recipe.backbone.name}"
+    return conduct(recipe, Path(out), _prepare, title=title, resume=resume, progress=progress, callbacks=callbacks)
+
+
+def resolved(recipe: PretrainRecipe) -> PretrainRecipe:
+    """Fill in every option of the backbone and of the degradation, and make paths absolute.
+
+    Raises:
+        UsageError: a name or an option is wrong.
+    """
+    backbone = resolve_backbone(recipe.backbone.name, preset=recipe.preset, **recipe.backbone.options)
+    preset = recipe.preset or plugins().backbones[recipe.backbone.name].default_preset
+    what = f"degradation {recipe.degradation.name!r}"
+    config = parse_config(plugins().degradations[recipe.degradation.name].config, recipe.degradation.options, what=what)
+    degradation = Choice(name=recipe.degradation.name, options=config.model_dump(mode="json"))
+    data = with_absolute_paths(recipe.data)
+    return recipe.model_copy(update={"backbone": backbone, "preset": preset, "degradation": degradation, "data": data})
+
+
+def protocol(recipe: PretrainRecipe) -> Protocol:
+    """Judge on the mixture itself: each validation image has its own degradation, the same at every validation."""
+    condition = Condition(label=recipe.degradation.name, degradation=recipe.degradation)
+    return Protocol(name="pretrain", conditions=(condition,), metrics=("psnr",), note="the training mixture")
+
+
+def _prepare(recipe: PretrainRecipe, folder: RunFolder, say: Say) -> Job:
+    examples = gather(recipe.data, recipe.settings, plugins().degradation(recipe.degradation), say=say)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of("backbone", recipe.settings.seed))
+        backbone = build_resolved(recipe.backbone)
+    weights = folder.path / f"{'-'.join(filter(None, (recipe.backbone.name, recipe.preset)))}.safetensors"
+
+    def export(_: ValidationRecord | None) -> Path:
+        save_base(weights, backbone, backbone=recipe.backbone, recipe=recipe.model_dump(mode="json"))
+        return weights
+
+    return Job(
+        recipe=recipe,
+        network=backbone,
+        parameters=dict(backbone.named_parameters()),
+        buffers=dict(backbone.named_buffers()),
+        dataset=examples.training,
+        validation=Validation(protocol(recipe), examples.validation),
+        identity=examples.identity,
+        export=export,
+    )

@@ -1,0 +1,92 @@
+"""The processes and machines that share a run, through accelerate.
+
+Started with ``accelerate launch`` or ``torchrun``, every process runs the same program on its part of each batch; one
+all-reduce a step averages the gradients. Only the main process writes.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Iterable
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
+from torch import Tensor
+
+from adair_core.errors import UsageError, expected
+
+
+class Processes:
+    """This process among those of the run.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; with several processes each takes its own GPU.
+
+    Raises:
+        UsageError: there is no such device.
+    """
+
+    def __init__(self, device: str = "auto") -> None:
+        self._state: PartialState | None = None
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            self._state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
+            atexit.register(_leave)
+        shared = self._state is not None and device in ("auto", "cuda")
+        self.device: torch.device = self._state.device if self._state and shared else _device(device)
+
+    @property
+    def count(self) -> int:
+        """How many processes there are."""
+        return int(self._state.num_processes) if self._state else 1
+
+    @property
+    def index(self) -> int:
+        """Which of them this is."""
+        return int(self._state.process_index) if self._state else 0
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this one writes files and reports."""
+        return self.index == 0
+
+    def wait(self) -> None:
+        """Wait until every process has come here."""
+        if self._state:
+            self._state.wait_for_everyone()
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Average a tensor over all processes."""
+        return values if self._state is None else reduce(values, reduction="mean")
+
+    def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Average gradients over all processes, in one exchange; a parameter without a gradient counts as zero."""
+        if self._state is None:
+            return
+        trained = list(parameters)
+        flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in trained])
+        pieces = torch.split(self.mean(flat), [p.numel() for p in trained])
+        for parameter, piece in zip(trained, pieces, strict=True):
+            parameter.grad = piece.view(parameter.shape).clone(memory_format=torch.preserve_format)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            expected("device", expected="one that this machine has", got=f"{name!r} ({reason})", hint="try 'auto'")
+        ) from error
+    return device
+
+
+def _leave() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

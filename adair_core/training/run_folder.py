@@ -1,0 +1,170 @@
+"""The folder that a run lives in: who may use it, where its files are, and how they are written.
+
+Every file is written under a temporary name, flushed to the disk and renamed, so at any moment each name holds a
+complete file: the new one or the one before.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from adair_core.errors import RunFolderError
+
+_held: set[Path] = set()  # fcntl locks are per process: they do not keep this one from itself
+
+
+class RunFolder:
+    """A run folder and its layout.
+
+    Args:
+        path: the folder; `claim` creates it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path).absolute()
+        self.recipe = self.path / "recipe.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.events = self.path / "events"
+        self.curves = self.path / "curves.png"
+        self.preview = self.path / "preview.png"
+        self.checkpoints = self.path / "checkpoints"
+        self.last = self.checkpoints / "last.safetensors"
+        self.best = self.checkpoints / "best.safetensors"
+
+    @contextmanager
+    def claim(self, *, resume: bool) -> Iterator[None]:
+        """Take the folder for this process as long as the context lasts.
+
+        Args:
+            resume: whether the folder may already hold a run.
+
+        Raises:
+            RunFolderError: it cannot be written, another process uses it, or it holds a run and `resume` is false.
+        """
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("a+")
+        except OSError as error:
+            raise RunFolderError(
+                f"run folder {self.path}: cannot be created or written ({_reason(error)}); choose another --out"
+            ) from error
+        with lock:
+            self._lock(lock)
+            try:
+                if not resume and (self.recipe.exists() or self.last.exists()):
+                    raise RunFolderError(
+                        f"run folder {self.path} already holds a run; continue it with --resume, choose another "
+                        f"--out, or delete the folder"
+                    )
+                for leftover in [*self.path.glob(".*.writing"), *self.checkpoints.glob(".*.writing")]:
+                    leftover.unlink(missing_ok=True)
+                yield
+            finally:
+                _held.discard(self.path)
+
+    def _lock(self, lock: IO[str]) -> None:
+        try:
+            if self.path in _held:
+                raise BlockingIOError
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            owner = lock.read().strip() or "another process"
+            raise RunFolderError(
+                f"run folder {self.path} is in use by {owner}; wait for that run to end or choose another --out"
+            ) from error
+        except OSError as error:
+            raise RunFolderError(f"run folder {self.path}: cannot be locked ({_reason(error)})") from error
+        _held.add(self.path)
+        lock.seek(0)
+        lock.truncate()
+        lock.write(f"process {os.getpid()} on {os.uname().nodename}")
+        lock.flush()
+
+    def read_recipe(self) -> dict[str, Any] | None:
+        """Return the recipe that the folder's run was started with, if there is one.
+
+        Raises:
+            RunFolderError: it cannot be read.
+        """
+        try:
+            recipe: dict[str, Any] = json.loads(self.recipe.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise RunFolderError(
+                f"{self.recipe}: cannot be read ({error}); restore it or choose another --out"
+            ) from error
+        return recipe
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write a file so that its name always holds a complete one.
+
+    Yields:
+        A temporary path beside it; when the context ends well, the file there is flushed and takes the name.
+
+    Raises:
+        RunFolderError: the disk is full or may not be written; what `path` held before is untouched.
+    """
+    temporary = path.parent / f".{path.name}.writing"
+    try:
+        temporary.touch()  # with the permissions that the user's files get
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            kept = "the file from before is still there" if path.exists() else "nothing was written"
+            raise RunFolderError(
+                f"{path}: cannot be written ({_reason(error)}); {kept}; free space or allow writing, then go on with "
+                f"--resume"
+            ) from error
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, all of it or nothing.
+
+    Raises:
+        RunFolderError: as `replacing`.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file, all of it or nothing.
+
+    Raises:
+        RunFolderError: as `replacing`.
+    """
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def _sync_folder(folder: Path) -> None:
+    # Without this a rename may be lost at a power cut. Some network file systems refuse it.
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _reason(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        return "the disk is full or a size limit is reached"
+    return error.strerror or str(error)

@@ -1,0 +1,111 @@
+"""From a resolved recipe to a finished run folder: the frame around the loop that both phases share."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from adair_core.errors import RunFolderError, listing
+from adair_core.plugins import plugins
+from adair_core.training.callbacks import Callback, RunResult
+from adair_core.training.environment import EnvironmentWarning, differences, environment, recipe_differences
+from adair_core.training.figures import Curves
+from adair_core.training.loop import Job, Loop
+from adair_core.training.metrics_log import MetricsLog, TensorBoard
+from adair_core.training.processes import Processes
+from adair_core.training.progress import ProgressReport
+from adair_core.training.recipe import Recipe
+from adair_core.training.run_folder import RunFolder, write_json
+
+Say = Callable[[str], None]
+RecipeT = TypeVar("RecipeT", bound=Recipe)
+Prepare = Callable[[RecipeT, RunFolder, Say], Job]
+
+
+def conduct(
+    recipe: RecipeT,
+    out: Path,
+    prepare: Prepare[RecipeT],
+    *,
+    title: str,
+    resume: bool,
+    progress: bool,
+    callbacks: Sequence[Callback],
+) -> RunResult:
+    """Run a recipe in a folder.
+
+    Args:
+        recipe: resolved, but for its environment.
+        out: the run folder.
+        prepare: builds the job; called when the folder is ours and nothing has been written yet.
+        title: what is being trained, in a few words.
+        resume: go on where the folder's checkpoint stands, or start if there is none.
+        progress: show progress on standard error.
+        callbacks: more of them, after the built-in ones and those that the settings name.
+
+    Raises:
+        RunFolderError: the folder is in use, holds another run, or cannot be written.
+        AdairError: what `prepare` and the loop raise.
+    """
+    processes = Processes(recipe.settings.device)
+    named = [plugins().callbacks[name].build() for name in recipe.settings.callbacks]
+    report = ProgressReport(title)
+    say: Say = report.say if progress and processes.is_main else _say_nothing
+    recipe = recipe.model_copy(update={"environment": environment(processes)})
+    folder = RunFolder(out)
+    if not processes.is_main:
+        processes.wait()
+        return _start(recipe, folder, prepare, processes, say, ())
+    with folder.claim(resume=resume):
+        _refuse_another(folder.read_recipe(), recipe, folder)
+        processes.wait()
+        watching = [MetricsLog(folder), TensorBoard(folder), Curves(folder), *named, *callbacks]
+        return _start(recipe, folder, prepare, processes, say, [report, *watching] if progress else watching)
+
+
+def _start(
+    recipe: RecipeT,
+    folder: RunFolder,
+    prepare: Prepare[RecipeT],
+    processes: Processes,
+    say: Say,
+    callbacks: Sequence[Callback],
+) -> RunResult:
+    job = prepare(recipe, folder, say)
+    loop = Loop(job, folder, processes, callbacks)
+    if processes.is_main:
+        now = {**recipe.environment, "images": job.identity}
+        before = folder.read_recipe()
+        if before is not None:
+            warn_of_changes(before.get("environment", {}), now, stacklevel=4)
+        write_json(folder.recipe, recipe.model_copy(update={"environment": now}).model_dump(mode="json"))
+        if loop.run_view.start:
+            say(f"going on after step {loop.run_view.start} of {recipe.settings.steps}")
+    return loop.run()
+
+
+def _refuse_another(before: dict[str, Any] | None, recipe: Recipe, folder: RunFolder) -> None:
+    changed = recipe_differences(before, recipe.model_dump(mode="json")) if before is not None else []
+    if changed:
+        raise RunFolderError(
+            f"run folder {folder.path} holds a run of another recipe: {listing(changed, limit=10)}; resume with the "
+            f"options that it was started with, or choose another --out"
+        )
+
+
+def warn_of_changes(before: dict[str, Any], now: dict[str, Any], *, stacklevel: int) -> None:
+    """Warn if the environment is another one, in which the same recipe may give other bits."""
+    changed = differences(before, now)
+    if changed:
+        warnings.warn(
+            f"the environment has changed, so the result may differ in its last bits from an uninterrupted run: "
+            f"{listing(changed, limit=10)}",
+            EnvironmentWarning,
+            stacklevel=stacklevel,
+        )
+
+
+def _say_nothing(text: str) -> None:
+    del text
