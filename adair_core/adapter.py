@@ -13,17 +13,30 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from adair_core.errors import UsageError, listing
+from adair_core.ops import low_rank_weight
 from adair_core.specs import Config, Site, SiteKind
 
 
-class WeightAdapter(nn.Module, ABC):
+class _SiteModule(nn.Module):
+    """What both kinds share.
+
+    Attributes:
+        file_names: name of a parameter or buffer -> what files call it, where that differs.
+    """
+
+    file_names: Mapping[str, str] = MappingProxyType({})
+
+
+class WeightAdapter(_SiteModule, ABC):
     """Adds a delta to the parameters of the module at a site."""
 
     @abstractmethod
@@ -71,6 +84,8 @@ class LowRankAdapter(WeightAdapter):
         b: ``(out_channels, rank, 1, 1)``.
     """
 
+    file_names = MappingProxyType({"a": "lora_A.weight", "b": "lora_B.weight"})
+
     def __init__(self, shape: tuple[int, ...], *, rank: int, scale: float) -> None:
         super().__init__()
         out_channels, in_channels, height, width = shape
@@ -84,8 +99,12 @@ class LowRankAdapter(WeightAdapter):
         product = self.b.flatten(1) @ self.a.flatten(1)
         return {"weight": self.scale * product.view(self.shape)}
 
+    def fold(self, parameters: Mapping[str, Tensor], strength: float) -> Mapping[str, Tensor]:
+        """Compute ``W + strength * scale * B A`` in one operator."""
+        return {"weight": low_rank_weight(parameters["weight"], self.a, self.b, strength * self.scale)}
 
-class FeatureAdapter(nn.Module, ABC):
+
+class FeatureAdapter(_SiteModule, ABC):
     """Adds a residual to the output of the module at a site."""
 
     @abstractmethod
@@ -103,6 +122,21 @@ class FeatureAdapter(nn.Module, ABC):
 Adapter = WeightAdapter | FeatureAdapter
 
 
+@dataclass(frozen=True)
+class PeftFactors:
+    """What a PEFT file says, from which an adapter type makes its own options (`AdapterSpec.from_peft`).
+
+    Attributes:
+        rank: of all factors.
+        alpha: the change is scaled by ``alpha / rank``.
+        sites: the convolutions that the file has factors for.
+    """
+
+    rank: int
+    alpha: float
+    sites: tuple[Site, ...]
+
+
 class AdapterConfig(Config):
     """Base of the configurations of adapter types whose sites a user may choose.
 
@@ -112,27 +146,37 @@ class AdapterConfig(Config):
     kinds: tuple[SiteKind, ...] | None = Field(None, description="site kinds to adapt; none = all that the type fits")
     include: tuple[str, ...] = Field(("*",), description="globs of site paths to adapt, such as *.attn.*")
     exclude: tuple[str, ...] = Field((), description="globs of site paths to leave alone")
+    blocks_only: bool = Field(False, description="leave sites outside the backbone's residual blocks alone")
 
-    def select(self, sites: Sequence[Site]) -> list[Site]:
+    def select(self, fitting: Sequence[Site], declared: Sequence[Site]) -> list[Site]:
         """Choose among the sites that the adapter type fits.
+
+        Args:
+            fitting: the sites to choose from.
+            declared: all sites of the backbone. A residual block is a module that holds one of kind ``branch``.
 
         Raises:
             UsageError: a pattern matches no site, or nothing is left.
         """
-        for patterns in (self.include, self.exclude):
-            for pattern in patterns:
-                if not any(fnmatchcase(site.path, pattern) for site in sites):
-                    raise UsageError(f"site pattern {pattern!r} matches no site; {_examples(sites)}")
+        for pattern in (*self.include, *self.exclude):
+            if not any(fnmatchcase(site.path, pattern) for site in fitting):
+                raise UsageError(f"site pattern {pattern!r} matches no site; {_examples(fitting)}")
+        blocks = {site.path.rpartition(".")[0] for site in declared if site.kind == "branch"}
         chosen = [
             site
-            for site in sites
+            for site in fitting
             if (self.kinds is None or site.kind in self.kinds)
             and any(fnmatchcase(site.path, pattern) for pattern in self.include)
             and not any(fnmatchcase(site.path, pattern) for pattern in self.exclude)
+            and (not self.blocks_only or any(_inside(site.path, block) for block in blocks))
         ]
         if not chosen:
-            raise UsageError(f"kinds, include and exclude leave no site to adapt; {_examples(sites)}")
+            raise UsageError(f"kinds, include, exclude and blocks_only leave no site to adapt; {_examples(fitting)}")
         return chosen
+
+
+def _inside(path: str, block: str) -> bool:
+    return not block or path.startswith(f"{block}.")
 
 
 def _examples(sites: Sequence[Site]) -> str:

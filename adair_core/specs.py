@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from adair_core.adapter import Adapter
+    from adair_core.adapter import Adapter, PeftFactors
     from adair_core.degradation import Degradation
 
 NAME_PATTERN = re.compile(r"[a-z0-9]+([-.][a-z0-9]+)*")
@@ -136,12 +136,14 @@ class AdapterSpec(Spec):
         kinds: the site kinds that it can attach to.
         build: makes the adapter of one site: ``build(config, site)``; ``None`` leaves the site alone.
         presets: named sets of options, such as one for each size budget.
+        from_peft: for a type that PEFT has under the same name (in capitals): what a PEFT file says -> options.
     """
 
     config: type[BaseModel]
     kinds: frozenset[SiteKind]
     build: Callable[[Any, Site], Adapter | None]
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    from_peft: Callable[[PeftFactors], Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,14 +14,21 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from adair_core.errors import AdairError, UsageError, WeightsError, expected, listing
+from adair_core.errors import AdairError, UsageError, WeightsError, expected
 from adair_core.model.backbone import BaseInfo, build_resolved
-from adair_core.model.weights_file import fingerprint, parse_json_object, read_tensors, write_tensors
+from adair_core.model.weights_file import (
+    StorageType,
+    check_fit,
+    fingerprint,
+    parse_json_object,
+    read_tensors,
+    to_storage,
+    write_tensors,
+)
 from adair_core.specs import Choice
 
 BASE_FORMAT = "adair-base"
 FORMAT_VERSION = "1"
-StorageType = Literal["float32", "bfloat16", "float16"]
 
 
 def save_base(
@@ -49,14 +56,7 @@ def save_base(
     """
     path = Path(path)
     state = weights.state_dict() if isinstance(weights, nn.Module) else weights
-    storage: torch.dtype = getattr(torch, dtype)
-    stored = {
-        name: tensor.detach().to("cpu", storage if tensor.is_floating_point() else tensor.dtype)
-        for name, tensor in state.items()
-    }
-    broken = [name for name, tensor in stored.items() if not torch.isfinite(tensor).all()]
-    if broken:
-        raise WeightsError(f"{path}: not written: values that are not finite in {dtype}: {listing(broken)}")
+    stored = to_storage(state, dtype, where=str(path))
     mark = fingerprint(stored)
     metadata = {
         "format": BASE_FORMAT,
@@ -119,22 +119,7 @@ def build_with(tensors: Mapping[str, Tensor], choice: Choice, *, where: str) -> 
         raise WeightsError(
             f"{where}: backbone {choice.name!r} cannot be built from the file's options: {error}"
         ) from error
-    wanted = backbone.state_dict()
-    problems = []
-    missing, unexpected = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
-    if missing:
-        problems.append(f"{len(missing)} missing ({listing(missing)})")
-    if unexpected:
-        problems.append(f"{len(unexpected)} unexpected ({listing(unexpected)})")
-    other = [
-        f"{key}: expected {tuple(wanted[key].shape)}, got {tuple(tensors[key].shape)}"
-        for key in sorted(wanted.keys() & tensors.keys())
-        if wanted[key].shape != tensors[key].shape
-    ]
-    if other:
-        problems.append(f"{len(other)} of another shape ({listing(other)})")
-    if problems:
-        raise WeightsError(f"{where}: the weights do not fit backbone {choice.name!r}: {'; '.join(problems)}")
+    check_fit(backbone.state_dict(), tensors, where=where, what=f"backbone {choice.name!r}")
     backbone.load_state_dict(dict(tensors))
     return backbone.float()
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from adair_core.adapter import Adapter, AdapterConfig, FeatureAdapter, WeightAdapter
-from adair_core.errors import PluginError, UsageError, WeightsError, expected, listing
+from adair_core.errors import PluginError, UsageError, expected, listing
+from adair_core.model.weights_file import check_fit
 from adair_core.plugins import parse_config, plugins
 from adair_core.specs import AdapterSpec, Choice, Site
 
@@ -31,6 +32,10 @@ class InstalledAdapter(nn.Module):
         self.choice = choice
         self.sites = tuple(site for site, _ in parts)
         self.site_modules = nn.ModuleDict({_key(site): module for site, module in parts})
+        self._features: dict[str, list[str]] = {}
+        for site, module in parts:
+            if isinstance(module, FeatureAdapter):
+                self._features.setdefault(site.path, []).append(_key(site))
 
     @property
     def parts(self) -> Iterator[tuple[Site, Adapter]]:
@@ -48,6 +53,25 @@ class InstalledAdapter(nn.Module):
         """The sites whose output changes."""
         return [(site, module) for site, module in self.parts if isinstance(module, FeatureAdapter)]
 
+    def residuals(self, path: str, features: Tensor) -> Iterator[Tensor]:
+        """Compute what to add to a module's output.
+
+        Args:
+            path: of the module.
+            features: ``(B, C, H, W)``, its output.
+
+        Yields:
+            A residual ``(B, C, H, W)`` in the dtype of `features`, one for each kind of site that the module is.
+        """
+        for key in self._features.get(path, ()):
+            module = self.site_modules[key]
+            parameter = next(module.parameters(), None)
+            # Autocast chooses for itself; else an adapter kept in float32 works in float32 on a bfloat16 base.
+            if parameter is None or torch.is_autocast_enabled(features.device.type):
+                yield module(features)
+            else:
+                yield module(features.to(parameter.dtype)).to(features.dtype)
+
     def tensors(self) -> dict[str, Tensor]:
         """All state by the names that files use: the site's path, then the name inside its module."""
         return {name: tensor for part in self._named("state") for name, tensor in part.items()}
@@ -64,7 +88,8 @@ class InstalledAdapter(nn.Module):
             prefix = f"{site.path}:{site.kind}" if site.path in seen else site.path
             seen.add(site.path)
             values = module.state_dict(keep_vars=True) if what == "state" else dict(module.named_parameters())
-            yield {f"{prefix}.{name}" if prefix else name: tensor for name, tensor in values.items()}
+            names = module.file_names
+            yield {".".join(filter(None, (prefix, names.get(name, name)))): value for name, value in values.items()}
 
     def load_tensors(self, tensors: Mapping[str, Tensor], *, where: str) -> None:
         """Copy values by the names of `tensors`.
@@ -77,28 +102,6 @@ class InstalledAdapter(nn.Module):
         with torch.no_grad():
             for name, tensor in own.items():
                 tensor.copy_(tensors[name])
-
-
-def check_fit(wanted: Mapping[str, Tensor], got: Mapping[str, Tensor], *, where: str, what: str) -> None:
-    """Compare names and shapes.
-
-    Raises:
-        WeightsError: with what is missing, what is unexpected, and what has another shape.
-    """
-    missing, unexpected = sorted(wanted.keys() - got.keys()), sorted(got.keys() - wanted.keys())
-    shared = sorted(wanted.keys() & got.keys())
-    other = [
-        expected(key, expected=str(tuple(wanted[key].shape)), got=tuple(got[key].shape))
-        for key in shared
-        if wanted[key].shape != got[key].shape
-    ]
-    problems = [
-        f"{len(keys)} {label} ({listing(keys)})"
-        for keys, label in ((missing, "missing"), (unexpected, "unexpected"), (other, "of another shape"))
-        if keys
-    ]
-    if problems:
-        raise WeightsError(f"{where}: the weights do not fit {what}: {'; '.join(problems)}")
 
 
 def install(
@@ -124,7 +127,7 @@ def install(
     if not fitting:
         wanted, there = ", ".join(sorted(spec.kinds)), ", ".join(sorted({site.kind for site in sites}))
         raise UsageError(expected(f"adapter type {type_name!r}: sites", expected=f"some of kind {wanted}", got=there))
-    chosen = config.select(fitting) if isinstance(config, AdapterConfig) else fitting
+    chosen = config.select(fitting, sites) if isinstance(config, AdapterConfig) else fitting
     parts: list[tuple[Site, Adapter]] = []
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

@@ -1,28 +1,26 @@
-"""A frozen base and the adapters on it."""
+"""The model that users hold: a base with adapters, and images in and out."""
 
 from __future__ import annotations
 
-import functools
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from typing_extensions import Self
+from torch import nn
 
-from adair_core.errors import UnknownNameError, UsageError, expected, listing
-from adair_core.model.backbone import BaseInfo, with_whole
-from adair_core.model.folding import Change, Combination, FoldCache, fold
-from adair_core.model.installed_adapter import InstalledAdapter, install
+from adair_core.model.adapted_backbone import AdaptedBackbone
+from adair_core.model.adapter_card import AdapterCard
+from adair_core.model.adapter_files import install_read, read_adapter, write_adapter
+from adair_core.model.backbone import BaseInfo
+from adair_core.model.restoring import ImageT, restore_image
+from adair_core.model.tiling import OVERLAP, Tile
+from adair_core.model.weights_file import StorageType
+from adair_core.model.zoo import find_weights
 from adair_core.specs import Site
 
 
-class RestorationModel(nn.Module):
-    """A frozen base with adapters; ``model(x)`` uses those that are active.
-
-    The backbone is always in evaluation mode and none of its parameters takes a gradient. Weight adapters change
-    its parameters for the time of a call, feature adapters its modules' outputs; the bare `backbone` stays what it is.
+class RestorationModel(AdaptedBackbone):
+    """A frozen base with adapters from folders and the zoo, and `restore` for images of any kind.
 
     Args:
         backbone: maps ``(B, C, H, W)`` to ``(B, C, H, W)``; it is frozen.
@@ -30,280 +28,85 @@ class RestorationModel(nn.Module):
         info: about the base.
 
     Attributes:
-        backbone: the bare network.
-        sites: the declared places, and the whole backbone.
         info: about the base.
     """
 
     def __init__(self, backbone: nn.Module, sites: Sequence[Site], *, info: BaseInfo) -> None:
-        super().__init__()
-        self.backbone = backbone.requires_grad_(False).eval()
-        self.sites = with_whole(backbone, sites, what=f"backbone {info.backbone.name!r}")
+        super().__init__(backbone, sites, what=f"backbone {info.backbone.name!r}")
         self.info = info
-        self._installed = nn.ModuleDict()
-        self._active: Combination = ()
-        self._running: Combination = ()
-        self._hooked: set[str] = set()
-        self._folded = FoldCache()
-        self._kept: dict[str, Tensor] | None = None
 
-    @property
-    def adapters(self) -> tuple[str, ...]:
-        """Names of all adapters, active or not."""
-        return tuple(_name_of(key) for key in self._installed)
-
-    @property
-    def active(self) -> dict[str, float]:
-        """The adapters that ``model(x)`` uses, with their strengths."""
-        return dict(self._active)
-
-    @property
-    def merged(self) -> bool:
-        """Whether the active adapters are merged into the base's weights."""
-        return self._kept is not None
-
-    def adapter(self, name: str) -> InstalledAdapter:
-        """The modules of an adapter.
-
-        Raises:
-            UnknownNameError: there is none of that name.
-        """
-        if _key_of(name) not in self._installed:
-            raise UnknownNameError("adapter", name, self.adapters)
-        found = self._installed[_key_of(name)]
-        assert isinstance(found, InstalledAdapter)
-        return found
-
-    def adapter_parameters(self, name: str) -> dict[str, nn.Parameter]:
-        """The parameters of an adapter by the names that files use; what an optimiser gets.
-
-        Raises:
-            UnknownNameError: there is none of that name.
-        """
-        return self.adapter(name).named_adapter_parameters()
-
-    def add_adapter(
-        self,
-        name: str,
-        type_name: str,
-        options: Mapping[str, Any] | None = None,
-        *,
-        preset: str | None = None,
-        seed: int = 0,
-    ) -> InstalledAdapter:
-        """Add a new adapter, which is the identity, and make it the active one.
+    def load_adapter(
+        self, name_or_path: str | Path, *, name: str | None = None, accept_unknown_base: bool = False
+    ) -> str:
+        """Load an adapter and make it the active one.
 
         Args:
-            name: what to call it.
-            type_name: registered adapter type, such as ``"lora"``.
-            options: fields of its configuration that differ from the preset, such as ``{"rank": 8}``.
-            preset: named options of the type.
-            seed: of its random factors.
-
-        Raises:
-            UnknownNameError: there is no such adapter type.
-            UsageError: the name is taken, or the options are not valid.
-        """
-        self._check_new_name(name)
-        return self._take(name, install(type_name, options or {}, self.sites, seed=seed, preset=preset))
-
-    def set_adapters(self, names: str | Sequence[str], weights: Sequence[float] | None = None) -> None:
-        """Choose the adapters that ``model(x)`` uses: their changes are added up.
-
-        Args:
-            names: of one or several; none for the base alone.
-            weights: how much of each, in the same order; 1 by default. 0.5 and 0.5 blend two halves.
-
-        Raises:
-            UnknownNameError: there is no such adapter.
-            UsageError: names and weights do not fit together, or the model is merged.
-        """
-        names = [names] if isinstance(names, str) else list(names)
-        self._refuse_merged("choosing adapters")
-        for name in names:
-            self.adapter(name)
-        if len(set(names)) != len(names):
-            raise UsageError(expected("adapters", expected="each name once", got=", ".join(names)))
-        strengths = [1.0] * len(names) if weights is None else [float(weight) for weight in weights]
-        if len(strengths) != len(names) or not all(map(math.isfinite, strengths)):
-            wanted = f"{len(names)} finite numbers, one for each adapter"
-            raise UsageError(expected("adapter weights", expected=wanted, got=strengths))
-        self._active = tuple(zip(names, strengths, strict=True))
-
-    def remove_adapter(self, name: str) -> None:
-        """Remove an adapter; the others stay as active as they were.
-
-        Raises:
-            UnknownNameError: there is none of that name.
-            UsageError: the model is merged.
-        """
-        self._refuse_merged("removing an adapter")
-        self.adapter(name)
-        del self._installed[_key_of(name)]
-        self._active = tuple(entry for entry in self._active if entry[0] != name)
-        self._folded.clear()
-
-    def forward(self, x: Tensor, adapters: Sequence[str | None] | None = None) -> Tensor:
-        """Restore a batch.
-
-        Args:
-            x: ``(B, C, H, W)``, in [0, 1].
-            adapters: for each image the adapter that restores it, at full strength, and ``None`` for the base alone;
-                without it, the active adapters restore all images.
+            name_or_path: zoo name, such as ``"denoise"``, or an adapter's folder.
+            name: what to call it; by default its zoo name without the version, or the folder's name.
+            accept_unknown_base: take an adapter that does not say which base it was trained on, as PEFT's do not.
 
         Returns:
-            ``(B, C, H, W)``, not clipped.
+            Its name.
+
+        Raises:
+            UnknownNameError: the zoo has no such name and there is no such folder.
+            UsageError: the name is taken; it is not an adapter, or of a type that no plugin offers.
+            BaseMismatchError: it was trained on another base, or does not say on which.
+            WeightsError: its files are missing or damaged, or do not fit.
+        """
+        found = find_weights(name_or_path, kind="adapter")
+        name = found.short_name if name is None else name
+        self.refuse_name(name)
+        file = read_adapter(found.path)
+        self.place_adapter(
+            name, install_read(file, self.sites, info=self.info, accept_unknown_base=accept_unknown_base)
+        )
+        return name
+
+    def save_adapter(
+        self, name: str, folder: str | Path, *, card: AdapterCard | None = None, dtype: StorageType = "float32"
+    ) -> None:
+        """Write an adapter's folder, with its configuration, its weights and its card.
+
+        Args:
+            name: of the adapter.
+            folder: made if it is not there; an adapter in it is replaced.
+            card: what people should know about it.
+            dtype: in which the weights are stored.
 
         Raises:
             UnknownNameError: there is no such adapter.
-            UsageError: there are not as many names as images, or the model is merged.
+            WeightsError: it cannot be written, or a weight is not finite.
         """
-        if adapters is None:
-            return self._run(x, () if self._kept is not None else self._active)
-        self._refuse_merged("choosing an adapter for each image")
-        if len(adapters) != len(x):
-            raise UsageError(expected("adapters", expected=f"one for each of {len(x)} images", got=len(adapters)))
-        groups: dict[str | None, list[int]] = {}
-        for index, name in enumerate(adapters):
-            groups.setdefault(name, []).append(index)
-        for name in groups:
-            if name is not None:
-                self.adapter(name)
-        if len(groups) <= 1:
-            return self._run(x, _alone(adapters[0] if adapters else None))
-        parts = [self._run(x[indices], _alone(name)) for name, indices in groups.items()]
-        order = torch.tensor([index for indices in groups.values() for index in indices], device=x.device)
-        return torch.cat(parts)[order.argsort()]
+        write_adapter(Path(folder), self.adapter(name), info=self.info, card=card or AdapterCard(), dtype=dtype)
 
-    def merge(self) -> None:
-        """Put the active adapters into the base's weights, so that they cost nothing.
+    def restore(self, image: ImageT, *, strength: float = 1.0, tile: Tile = "auto", overlap: int = OVERLAP) -> ImageT:
+        """Restore an image of any usual kind with the active adapters.
 
-        The sum is made in float32 and rounded once; the base's own weights are kept for `unmerge`.
+        Args:
+            image: array ``(H, W)`` or ``(H, W, C)`` or tensor ``(B, C, H, W)``, with 1 to 4 channels (gray or RGB, with
+                or without alpha): uint8, uint16 or float in [0, 1]; floats outside (unclipped noise) too.
+            strength: out = in + strength * (restored - in); 0 returns the input's bits without running the network.
+            tile: largest side of the tiles in which the image is restored; ``None`` = whole; ``"auto"`` = whole up to
+                a megapixel.
+            overlap: pixels that neighbouring tiles share, at most half a tile.
+
+        Returns:
+            The same kind of image; floats are not clipped.
 
         Raises:
-            UsageError: the model is merged already, or an active adapter changes features, not weights.
+            DataError: the image is of a kind or shape that cannot be restored.
+            UsageError: strength, tile or overlap are out of range.
         """
-        self._refuse_merged("merging")
-        for name, _ in self._active:
-            sites = [site.path for site, _ in self.adapter(name).feature_parts]
-            if sites:
-                kind = self.adapter(name).choice.name
-                raise UsageError(
-                    f"adapter {name!r} of type {kind!r} cannot be merged: it changes the features of {listing(sites)}, "
-                    f"not weights; choose others with set_adapters first"
-                )
-        with torch.no_grad():
-            changed = fold(self.backbone, self._changes(self._active))
-            self._kept = {name: self.backbone.get_parameter(name).clone() for name in changed}
-            for name, value in changed.items():
-                self.backbone.get_parameter(name).copy_(value)
-        self._folded.clear()
-
-    def unmerge(self) -> None:
-        """Put the base's own weights back, bit for bit.
-
-        Raises:
-            UsageError: the model is not merged.
-        """
-        if self._kept is None:
-            raise UsageError("unmerge: the model is not merged; call merge() first")
-        with torch.no_grad():
-            for name, value in self._kept.items():
-                self.backbone.get_parameter(name).copy_(value)
-        self._kept = None
-
-    def train(self, mode: bool = True) -> Self:
-        """Set the adapters' mode; the frozen backbone stays in evaluation mode."""
-        super().train(mode)
-        self.backbone.eval()
-        self._folded.clear()
-        return self
-
-    def _run(self, x: Tensor, combination: Combination) -> Tensor:
-        changes = self._changes(combination)
-        self._running = combination
+        own = next(self.backbone.parameters(), torch.empty(0))
+        was_training = self.training
+        if was_training:
+            self.eval()
         try:
-            if not changes:
-                output = self.backbone(x)
-            else:
-                output = torch.func.functional_call(self.backbone, self._fold(combination, changes), (x,))
+            with torch.no_grad():
+                return restore_image(
+                    self, image, strength=strength, tile=tile, overlap=overlap, device=own.device, dtype=own.dtype
+                )
         finally:
-            self._running = ()
-        assert isinstance(output, Tensor)
-        return output
-
-    def _changes(self, combination: Combination) -> list[Change]:
-        return [
-            (site, module, strength)
-            for name, strength in combination
-            for site, module in self.adapter(name).weight_parts
-        ]
-
-    def _fold(self, combination: Combination, changes: list[Change]) -> dict[str, Tensor]:
-        # With gradients, the fold is part of the graph and cannot be reused; the compiler cannot look at versions.
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return fold(self.backbone, changes)
-        return self._folded.get(combination, self.backbone, changes)
-
-    def _take(self, name: str, adapter: InstalledAdapter) -> InstalledAdapter:
-        reference = next(self.backbone.parameters(), torch.empty(0))
-        # Small deltas would vanish in bfloat16: adapters are kept in at least float32.
-        adapter.to(reference.device, torch.promote_types(reference.dtype, torch.float32))
-        adapter.train(self.training)
-        self._installed[_key_of(name)] = adapter
-        for site, _ in adapter.feature_parts:
-            if site.path not in self._hooked:
-                self._hooked.add(site.path)
-                # Not a closure: copies of the model must call the copy's method.
-                hook = functools.partial(self._add_residuals, site.path)
-                self.backbone.get_submodule(site.path).register_forward_hook(hook)
-        self._active = ((name, 1.0),)
-        return adapter
-
-    def _add_residuals(self, path: str, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-        features = output
-        for name, strength in self._running:
-            for site, module in self.adapter(name).feature_parts:
-                if site.path == path:
-                    residual = _in_own_dtype(module, features)
-                    output = output + (residual if strength == 1 else strength * residual)
-        return output
-
-    def _check_new_name(self, name: str) -> None:
-        self._refuse_merged("adding an adapter")
-        if not name or "/" in name:
-            raise UsageError(expected("adapter name", expected="a name without '/'", got=repr(name)))
-        if _key_of(name) in self._installed:
-            raise UsageError(
-                f"there is already an adapter {name!r}; give another name or remove_adapter({name!r}) first"
-            )
-
-    def _refuse_merged(self, what: str) -> None:
-        if self._kept is not None:
-            raise UsageError(f"{what}: the active adapters are merged into the base; call unmerge() first")
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        self._folded.clear()
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return self
-
-
-def _alone(name: str | None) -> Combination:
-    return () if name is None else ((name, 1.0),)
-
-
-def _key_of(name: str) -> str:
-    # Module names may neither hold dots nor be attributes of nn.ModuleDict.
-    return "adapter:" + name.replace(".", "/")
-
-
-def _name_of(key: str) -> str:
-    return key.removeprefix("adapter:").replace("/", ".")
-
-
-def _in_own_dtype(module: nn.Module, features: Tensor) -> Tensor:
-    parameter = next(module.parameters(), None)
-    if parameter is None or parameter.dtype == features.dtype or torch.is_autocast_enabled(features.device.type):
-        return module(features)  # type: ignore[no-any-return]
-    residual: Tensor = module(features.to(parameter.dtype))
-    return residual.to(features.dtype)
+            if was_training:
+                self.train()

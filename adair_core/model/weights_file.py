@@ -7,7 +7,7 @@ import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,6 +17,7 @@ from torch import Tensor
 from adair_core.errors import WeightsError, expected, listing
 from adair_core.model.atomic_file import write_atomically
 
+StorageType = Literal["float32", "bfloat16", "float16"]
 _DTYPES = frozenset(
     {torch.float16, torch.bfloat16, torch.float32, torch.float64}
     | {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
@@ -60,6 +61,23 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         raise WeightsError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
+def to_storage(tensors: Mapping[str, Tensor], dtype: StorageType, *, where: str) -> dict[str, Tensor]:
+    """Convert weights to the type in which they are stored.
+
+    Raises:
+        WeightsError: a value is not finite in it.
+    """
+    storage: torch.dtype = getattr(torch, dtype)
+    stored = {
+        name: tensor.detach().to("cpu", storage if tensor.is_floating_point() else tensor.dtype)
+        for name, tensor in tensors.items()
+    }
+    broken = [name for name, tensor in stored.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise WeightsError(f"{where}: not written: values that are not finite in {dtype}: {listing(broken)}")
+    return stored
+
+
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a safetensors file.
 
@@ -87,6 +105,28 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if strange:
         raise WeightsError(f"{path}: expected float, integer or bool tensors, got {listing(strange)}")
     return tensors, metadata
+
+
+def check_fit(wanted: Mapping[str, Tensor], got: Mapping[str, Tensor], *, where: str, what: str) -> None:
+    """Compare names and shapes.
+
+    Raises:
+        WeightsError: with what is missing, what is unexpected, and what has another shape.
+    """
+    missing, unexpected = sorted(wanted.keys() - got.keys()), sorted(got.keys() - wanted.keys())
+    shared = sorted(wanted.keys() & got.keys())
+    other = [
+        expected(key, expected=str(tuple(wanted[key].shape)), got=tuple(got[key].shape))
+        for key in shared
+        if wanted[key].shape != got[key].shape
+    ]
+    problems = [
+        f"{len(keys)} {label} ({listing(keys)})"
+        for keys, label in ((missing, "missing"), (unexpected, "unexpected"), (other, "of another shape"))
+        if keys
+    ]
+    if problems:
+        raise WeightsError(f"{where}: the weights do not fit {what}: {'; '.join(problems)}")
 
 
 def parse_json_object(text: str, *, where: str) -> dict[str, Any]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import Field
 
-from adair_core.adapter import AdapterConfig, LowRankAdapter
+from adair_core.adapter import AdapterConfig, LowRankAdapter, PeftFactors
 from adair_core.specs import AdapterSpec, Site, SiteKind
 
 KINDS: frozenset[SiteKind] = frozenset({"conv1x1", "dwconv", "conv3x3"})
@@ -36,11 +39,23 @@ def build(config: LoraConfig, site: Site) -> LowRankAdapter:
     return LowRankAdapter(shape, rank=rank, scale=scale)
 
 
+def from_peft(factors: PeftFactors) -> Mapping[str, Any]:
+    """Make the options of a LoRA that PEFT wrote."""
+    return {
+        "rank": factors.rank,
+        "alpha": factors.alpha,
+        "kinds": None,
+        "include": tuple(site.path for site in factors.sites),
+    }
+
+
 SPEC = AdapterSpec(
     name="lora",
     summary="low-rank change of convolution weights; merges into the base at no cost",
     config=LoraConfig,
     kinds=KINDS,
     build=build,
-    presets={"1.9M": {"rank": 16}, "1.9MB": {"rank": 4}},
+    # Named by their size on the published Restormer: 1,913,472 parameters; 478,368 parameters of four bytes.
+    presets={"1.9M": {"rank": 16, "blocks_only": True}, "1.9MB": {"rank": 4, "blocks_only": True}},
+    from_peft=from_peft,
 )

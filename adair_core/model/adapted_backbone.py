@@ -1,0 +1,297 @@
+"""A frozen backbone and the adapters on it: choosing, running, blending, merging."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from adair_core.errors import UnknownNameError, UsageError, expected, listing
+from adair_core.model.backbone import with_whole
+from adair_core.model.folding import Change, Combination, FoldCache, fold
+from adair_core.model.installed_adapter import InstalledAdapter, install
+from adair_core.model.per_sample import run_grouped
+from adair_core.specs import Site
+
+
+class AdaptedBackbone(nn.Module):
+    """A frozen backbone with adapters; ``model(x)`` uses those that are active.
+
+    The backbone is always in evaluation mode and none of its parameters takes a gradient. Weight adapters change
+    its parameters for the time of a call, feature adapters its modules' outputs; the bare `backbone` stays what it is.
+
+    Args:
+        backbone: maps ``(B, C, H, W)`` to ``(B, C, H, W)``; it is frozen.
+        sites: the places that it declares.
+        what: the backbone, for messages.
+
+    Attributes:
+        backbone: the bare network.
+        sites: the declared places, and the whole backbone.
+    """
+
+    def __init__(self, backbone: nn.Module, sites: Sequence[Site], *, what: str = "backbone") -> None:
+        super().__init__()
+        self.backbone = backbone.requires_grad_(False).eval()
+        self.sites = with_whole(backbone, sites, what=what)
+        self._installed = nn.ModuleDict()
+        self._active: Combination = ()
+        self._running: Combination = ()
+        self._hooked: set[str] = set()
+        self._folded = FoldCache()
+        self._kept: dict[str, Tensor] | None = None
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of all adapters, active or not."""
+        return tuple(_name_of(key) for key in self._installed)
+
+    @property
+    def active(self) -> dict[str, float]:
+        """The adapters that ``model(x)`` uses, with their strengths."""
+        return dict(self._active)
+
+    @property
+    def merged(self) -> bool:
+        """Whether the active adapters are merged into the base's weights."""
+        return self._kept is not None
+
+    def adapter(self, name: str) -> InstalledAdapter:
+        """The modules of an adapter.
+
+        Raises:
+            UnknownNameError: there is none of that name.
+        """
+        if _key_of(name) not in self._installed:
+            raise UnknownNameError("adapter", name, self.adapters)
+        found = self._installed[_key_of(name)]
+        assert isinstance(found, InstalledAdapter)
+        return found
+
+    def adapter_parameters(self, name: str) -> dict[str, nn.Parameter]:
+        """The parameters of an adapter by the names that files use; what an optimiser gets.
+
+        Raises:
+            UnknownNameError: there is none of that name.
+        """
+        return self.adapter(name).named_adapter_parameters()
+
+    def add_adapter(
+        self,
+        name: str,
+        type_name: str,
+        options: Mapping[str, Any] | None = None,
+        *,
+        preset: str | None = None,
+        seed: int = 0,
+    ) -> InstalledAdapter:
+        """Add a new adapter, which is the identity, and make it the active one.
+
+        Args:
+            name: what to call it.
+            type_name: registered adapter type, such as ``"lora"``.
+            options: fields of its configuration that differ from the preset, such as ``{"rank": 8}``.
+            preset: named options of the type.
+            seed: of its random factors.
+
+        Raises:
+            UnknownNameError: there is no such adapter type.
+            UsageError: the name is taken, or the options are not valid.
+        """
+        self.refuse_name(name)
+        return self.place_adapter(name, install(type_name, options or {}, self.sites, seed=seed, preset=preset))
+
+    def place_adapter(self, name: str, adapter: InstalledAdapter) -> InstalledAdapter:
+        """Put an adapter on the backbone and make it the active one.
+
+        Raises:
+            UsageError: the name is taken or not a name, or the model is merged.
+        """
+        self.refuse_name(name)
+        reference = next(self.backbone.parameters(), torch.empty(0))
+        # Small deltas would vanish in bfloat16: adapters are kept in at least float32.
+        adapter.to(reference.device, torch.promote_types(reference.dtype, torch.float32))
+        adapter.train(self.training)
+        self._installed[_key_of(name)] = adapter
+        for site, _ in adapter.feature_parts:
+            if site.path not in self._hooked:
+                self._hooked.add(site.path)
+                # Not a closure: copies of the model must call the copy's method.
+                hook = functools.partial(self._add_residuals, site.path)
+                self.backbone.get_submodule(site.path).register_forward_hook(hook)
+        self._active = ((name, 1.0),)
+        return adapter
+
+    def refuse_name(self, name: str) -> None:
+        """Check a new adapter's name.
+
+        Raises:
+            UsageError: it is taken or not a name, or the model is merged.
+        """
+        self._refuse_merged("adding an adapter")
+        if not name or "/" in name:
+            raise UsageError(expected("adapter name", expected="a name without '/'", got=repr(name)))
+        if _key_of(name) in self._installed:
+            raise UsageError(
+                f"there is already an adapter {name!r}; give another name or remove_adapter({name!r}) first"
+            )
+
+    def set_adapters(self, names: str | Sequence[str], weights: Sequence[float] | None = None) -> None:
+        """Choose the adapters that ``model(x)`` uses: their changes are added up.
+
+        Args:
+            names: of one or several; none for the base alone.
+            weights: how much of each, in the same order; 1 by default. 0.5 and 0.5 blend two halves.
+
+        Raises:
+            UnknownNameError: there is no such adapter.
+            UsageError: names and weights do not fit together, or the model is merged.
+        """
+        names = [names] if isinstance(names, str) else list(names)
+        self._refuse_merged("choosing adapters")
+        for name in names:
+            self.adapter(name)
+        if len(set(names)) != len(names):
+            raise UsageError(expected("adapters", expected="each name once", got=", ".join(names)))
+        strengths = [1.0] * len(names) if weights is None else [float(weight) for weight in weights]
+        if len(strengths) != len(names) or not all(map(math.isfinite, strengths)):
+            wanted = f"{len(names)} finite numbers, one for each adapter"
+            raise UsageError(expected("adapter weights", expected=wanted, got=strengths))
+        self._active = tuple(zip(names, strengths, strict=True))
+
+    def remove_adapter(self, name: str) -> None:
+        """Remove an adapter; the others stay as active as they were.
+
+        Raises:
+            UnknownNameError: there is none of that name.
+            UsageError: the model is merged.
+        """
+        self._refuse_merged("removing an adapter")
+        self.adapter(name)
+        del self._installed[_key_of(name)]
+        self._active = tuple(entry for entry in self._active if entry[0] != name)
+        self._folded.clear()
+
+    def forward(self, x: Tensor, adapters: Sequence[str | None] | None = None) -> Tensor:
+        """Restore a batch.
+
+        Args:
+            x: ``(B, C, H, W)``, in [0, 1].
+            adapters: for each image the adapter that restores it, at full strength, and ``None`` for the base alone;
+                without it, the active adapters restore all images.
+
+        Returns:
+            ``(B, C, H, W)``, not clipped.
+
+        Raises:
+            UnknownNameError: there is no such adapter.
+            UsageError: there are not as many names as images, or the model is merged.
+        """
+        if adapters is None:
+            return self._run(x, () if self._kept is not None else self._active)
+        self._refuse_merged("choosing an adapter for each image")
+        for name in adapters:
+            if name is not None:
+                self.adapter(name)
+        return run_grouped(lambda part, name: self._run(part, () if name is None else ((name, 1.0),)), x, adapters)
+
+    def merge(self) -> None:
+        """Put the active adapters into the base's weights, so that they cost nothing.
+
+        The sum is made in float32 and rounded once; the base's own weights are kept for `unmerge`.
+
+        Raises:
+            UsageError: the model is merged already, or an active adapter changes features, not weights.
+        """
+        self._refuse_merged("merging")
+        for name, _ in self._active:
+            sites = [site.path for site, _ in self.adapter(name).feature_parts]
+            if sites:
+                kind = self.adapter(name).choice.name
+                raise UsageError(
+                    f"adapter {name!r} of type {kind!r} cannot be merged: it changes the features of {listing(sites)}, "
+                    f"not weights; choose others with set_adapters first"
+                )
+        with torch.no_grad():
+            changed = fold(self.backbone, self._changes(self._active))
+            self._kept = {name: self.backbone.get_parameter(name).clone() for name in changed}
+            for name, value in changed.items():
+                self.backbone.get_parameter(name).copy_(value)
+        self._folded.clear()
+
+    def unmerge(self) -> None:
+        """Put the base's own weights back, bit for bit.
+
+        Raises:
+            UsageError: the model is not merged.
+        """
+        if self._kept is None:
+            raise UsageError("unmerge: the model is not merged; call merge() first")
+        with torch.no_grad():
+            for name, value in self._kept.items():
+                self.backbone.get_parameter(name).copy_(value)
+        self._kept = None
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the adapters' mode; the frozen backbone stays in evaluation mode."""
+        super().train(mode)
+        self.backbone.eval()
+        if mode:
+            self._folded.clear()
+        return self
+
+    def _run(self, x: Tensor, combination: Combination) -> Tensor:
+        changes = self._changes(combination)
+        self._running = combination
+        try:
+            if not changes:
+                output = self.backbone(x)
+            else:
+                output = torch.func.functional_call(self.backbone, self._fold(combination, changes), (x,))
+        finally:
+            self._running = ()
+        assert isinstance(output, Tensor)
+        return output
+
+    def _changes(self, combination: Combination) -> list[Change]:
+        return [
+            (site, module, strength)
+            for name, strength in combination
+            for site, module in self.adapter(name).weight_parts
+        ]
+
+    def _fold(self, combination: Combination, changes: list[Change]) -> dict[str, Tensor]:
+        # With gradients, the fold is part of the graph and cannot be reused; the compiler cannot look at versions.
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return fold(self.backbone, changes)
+        return self._folded.get(combination, self.backbone, changes)
+
+    def _add_residuals(self, path: str, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+        features = output
+        for name, strength in self._running:
+            for residual in self.adapter(name).residuals(path, features):
+                output = output + (residual if strength == 1 else strength * residual)
+        return output
+
+    def _refuse_merged(self, what: str) -> None:
+        if self._kept is not None:
+            raise UsageError(f"{what}: the active adapters are merged into the base; call unmerge() first")
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self._folded.clear()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+
+def _key_of(name: str) -> str:
+    # Module names may neither hold dots nor be attributes of nn.ModuleDict.
+    return "adapter:" + name.replace(".", "/")
+
+
+def _name_of(key: str) -> str:
+    return key.removeprefix("adapter:").replace("/", ".")

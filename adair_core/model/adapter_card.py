@@ -1,0 +1,99 @@
+"""The card of an adapter: what people should know before they use it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from adair_core.errors import WeightsError
+from adair_core.model.backbone import BaseInfo
+from adair_core.model.installed_adapter import InstalledAdapter
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterCard:
+    """What people should know about an adapter.
+
+    Attributes:
+        task: what it restores.
+        metrics: rows of its table, column name -> value, such as ``{"condition": "sigma 25", "psnr": 30.9}``.
+        protocol: how they were measured.
+        recipe: of its training.
+        notes: free text.
+    """
+
+    task: str | None = None
+    metrics: list[dict[str, str | int | float | None]] = field(default_factory=list)
+    protocol: str | None = None
+    recipe: dict[str, Any] | None = None
+    notes: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The card as JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any], *, where: str) -> AdapterCard:
+        """Read what `as_dict` made.
+
+        Raises:
+            WeightsError: it is something else; the message starts with `where`.
+        """
+        try:
+            return TypeAdapter(AdapterCard).validate_python(dict(value))
+        except ValidationError as error:
+            problems = "; ".join(f"{problem['loc']}: {problem['msg']}" for problem in error.errors())
+            raise WeightsError(f"{where}: card: {problems}") from error
+
+
+def card_text(adapter: InstalledAdapter, *, info: BaseInfo, card: AdapterCard, size: int) -> str:
+    """Write a card as Markdown.
+
+    Args:
+        adapter: its modules.
+        info: the base.
+        card: what to tell.
+        size: of the weights, in bytes.
+    """
+    count = sum(parameter.numel() for parameter in adapter.parameters())
+    rows = [
+        ("task", card.task or "not recorded"),
+        ("adapter type", adapter.choice.name),
+        ("options", f"`{json.dumps(adapter.choice.options)}`"),
+        ("parameters", f"{count:,} ({size / 1e6:.2f} MB)"),
+        ("base", info.name),
+        ("base fingerprint", f"`{info.fingerprint}`"),
+        ("backbone", info.backbone.name),
+    ]
+    title = card.task or adapter.choice.name
+    parts = [
+        f"# {title}: an adapter for image restoration",
+        "This folder is for [adair](https://pypi.org/project/adair/); it works on the base named here and no other.",
+        _table(["", ""], [[name, value] for name, value in rows]),
+        "```python\nimport adair_core as adair\n\n"
+        f'model = adair.load("{info.name}")\nmodel.load_adapter("path/of/this/folder")\n'
+        "restored = model.restore(image)\n```",
+    ]
+    if card.metrics:
+        columns = list(dict.fromkeys(column for row in card.metrics for column in row))
+        cells = [[_cell(row.get(column)) for column in columns] for row in card.metrics]
+        protocol = f"Measured with protocol {card.protocol}.\n\n" if card.protocol else ""
+        parts.append(f"## Metrics\n\n{protocol}{_table(columns, cells)}")
+    if card.notes:
+        parts.append(f"## Notes\n\n{card.notes}")
+    if card.recipe is not None:
+        parts.append(f"## Recipe\n\n```json\n{json.dumps(card.recipe, indent=2)}\n```")
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(columns: list[str], rows: list[list[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _cell(value: str | int | float | None) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)

@@ -1,0 +1,62 @@
+"""Restoring an image of any kind with a function on tensors."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adair_core.data.pixels import Array, from_batch, to_batch
+from adair_core.errors import UsageError, expected
+from adair_core.model.tiling import AUTO_PIXELS, Tile, resolve_tile, tiled
+
+ImageT = TypeVar("ImageT", Tensor, Array)
+
+
+def restore_image(
+    network: Callable[[Tensor], Tensor],
+    image: ImageT,
+    *,
+    strength: float,
+    tile: Tile,
+    overlap: int,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> ImageT:
+    """Restore an image, and give back the same kind of image.
+
+    out = in + strength * (network(in) - in)
+
+    Args:
+        network: ``(B, 3, h, w)`` to ``(B, 3, h, w)``.
+        image: see `adair_core.data.pixels.to_batch`.
+        strength: 0 returns a copy of the image without running the network.
+        tile: see `adair_core.model.tiling.resolve_tile`.
+        overlap: of tiles, in pixels.
+        device: where the network is.
+        dtype: that the network takes.
+
+    Raises:
+        DataError: the image is of a kind or shape that cannot be restored.
+        UsageError: strength, tile or overlap are out of range.
+    """
+    if not math.isfinite(strength) or strength < 0:
+        raise UsageError(expected("strength", expected="0 (the input) to 1 (restored), or more", got=strength))
+    batch, layout = to_batch(image)
+    height, width = batch.shape[-2:]
+    side = resolve_tile(tile, height, width)
+    if strength == 0:
+        return image.copy() if isinstance(image, np.ndarray) else image.clone()
+    run = network if side is None else functools.partial(tiled, network, tile=side, overlap=overlap)
+    at_once = max(1, AUTO_PIXELS // (height * width)) if tile == "auto" else len(batch)
+    restored = torch.cat([run(part.to(device, dtype)).to(batch) for part in torch.split(batch, at_once)])
+    if strength != 1:
+        restored = torch.lerp(batch, restored, strength)
+    result = from_batch(restored, layout)
+    assert isinstance(result, type(image))
+    return result

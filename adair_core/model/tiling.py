@@ -1,0 +1,113 @@
+"""Large images in tiles, blended where they overlap so that no seam shows.
+
+Tiles that follow each other share at least ``overlap`` pixels. The outer quarters of what they share are context
+only; over the half between them one tile is faded into the next:
+
+    w(t) = (1 - cos(pi t)) / 2,   0 < t < 1,   and 1 - w(t) for the tile before
+
+The weights of all tiles sum to one at every pixel. An operation that looks no further than a quarter of the overlap
+gives what it gives on the whole image. Restoration networks look further (transposed attention takes statistics over
+all that it sees): large tiles are better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from adair_core.errors import UsageError, expected
+
+Tile = int | Literal["auto"] | None
+
+ALIGNMENT = 16
+"""Tiles start at multiples of this, so that a network that halves the size four times sees each pixel in the phase
+that it would have in the whole image."""
+
+AUTO_PIXELS = 1024 * 1024
+AUTO_TILE = 768
+OVERLAP = 64
+
+
+def resolve_tile(tile: Tile, height: int, width: int) -> int | None:
+    """Choose the size of tiles: images of up to a megapixel are restored whole.
+
+    Raises:
+        UsageError: `tile` is neither ``"auto"``, ``None`` nor a positive number.
+    """
+    if tile == "auto":
+        return None if height * width <= AUTO_PIXELS else AUTO_TILE
+    if tile is not None and (isinstance(tile, bool) or not isinstance(tile, int) or tile < 1):
+        raise UsageError(expected("tile", expected="'auto', None or a number of pixels", got=repr(tile)))
+    return tile
+
+
+def tiled(fn: Callable[[Tensor], Tensor], x: Tensor, tile: int, overlap: int = OVERLAP) -> Tensor:
+    """Apply a function to overlapping tiles and blend the results.
+
+    Args:
+        fn: ``(B, C, h, w)`` to ``(B, D, h, w)``.
+        x: ``(B, C, H, W)``.
+        tile: largest side of a tile, in pixels.
+        overlap: pixels that neighbours share at least, at most half a tile.
+
+    Returns:
+        ``(B, D, H, W)``.
+
+    Raises:
+        UsageError: tile and overlap do not fit together, or `fn` changes the size.
+    """
+    if tile < 1 or not 0 <= overlap <= tile // 2:
+        got = f"tile {tile} and overlap {overlap}"
+        raise UsageError(expected("tiles", expected="an overlap of 0 to half a tile", got=got))
+    height, width = x.shape[-2:]
+    if height <= tile and width <= tile:
+        return fn(x)
+    output: Tensor | None = None
+    for top, rows in _windows(height, tile, overlap):
+        for left, columns in _windows(width, tile, overlap):
+            part = x[..., top : top + len(rows), left : left + len(columns)]
+            result = fn(part)
+            if result.shape[-2:] != part.shape[-2:]:
+                got = f"{tuple(part.shape[-2:])} -> {tuple(result.shape[-2:])}"
+                raise UsageError(expected("tiled function", expected="the size unchanged", got=got))
+            if output is None:
+                output = result.new_zeros(*result.shape[:-2], height, width)
+            weight = (rows[:, None] * columns).to(result)
+            output[..., top : top + len(rows), left : left + len(columns)] += weight * result
+    assert output is not None
+    return output
+
+
+def _windows(length: int, tile: int, overlap: int) -> list[tuple[int, Tensor]]:
+    """Cut one axis: the start of each tile and its weights, which have its length."""
+    starts = _starts(length, tile, overlap)
+    ends = [min(start + tile, length) for start in starts]
+    positions = torch.arange(length, dtype=torch.float64) + 0.5
+    # share[i]: how much of each pixel belongs to the tiles from the i-th on.
+    shares = [torch.ones(length, dtype=torch.float64)]
+    for start, end in zip(starts[1:], ends[:-1], strict=True):
+        middle = (start + end) / 2
+        # No overlap at all is a hard edge.
+        fade = max(overlap / 2, 1e-9)
+        share = ((positions - middle) / fade + 0.5).clamp(0, 1)
+        shares.append((1 - torch.cos(torch.pi * share)) / 2)
+    shares.append(torch.zeros(length, dtype=torch.float64))
+    return [
+        (start, (shares[i] - shares[i + 1])[start:end].clamp(min=0))
+        for i, (start, end) in enumerate(zip(starts, ends, strict=True))
+    ]
+
+
+def _starts(length: int, tile: int, overlap: int) -> list[int]:
+    """Spread the tiles evenly over one axis, each at a multiple of the alignment."""
+    if length <= tile:
+        return [0]
+    step = tile - overlap
+    align = ALIGNMENT if step >= ALIGNMENT else 1
+    step -= step % align
+    count = 1 + -(-(length - tile) // step)
+    # Rounded up: the steps stay multiples of the alignment and no larger than `step`; the last tile may be shorter.
+    return [-(-i * (length - tile) // ((count - 1) * align)) * align for i in range(count)]

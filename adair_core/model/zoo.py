@@ -1,0 +1,64 @@
+"""Where weights are: zoo names and paths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from adair_core.errors import UnknownNameError, UsageError, WeightsError, expected
+from adair_core.plugins import plugins
+
+_KIND = {"base": "a base", "adapter": "an adapter"}
+_WHAT = {"base": "a safetensors file", "adapter": "an adapter's folder"}
+
+
+@dataclass(frozen=True)
+class FoundWeights:
+    """Weights that exist.
+
+    Attributes:
+        path: of the file or folder.
+        name: versioned zoo name, or the path as text.
+        short_name: zoo name without its version, or the name of the file or folder.
+    """
+
+    path: Path
+    name: str
+    short_name: str
+
+
+def find_weights(name_or_path: str | Path, *, kind: Literal["base", "adapter"]) -> FoundWeights:
+    """Find weights: an existing path, else a zoo name.
+
+    A text without a path separator is looked up in the zoo first: a folder that happens to be called ``denoise``
+    does not hide the zoo's; ``./denoise`` means the folder.
+
+    Args:
+        name_or_path: zoo name, with or without ``@version``, or a path.
+        kind: what it must be.
+
+    Raises:
+        UnknownNameError: the zoo has no such name and there is no such path.
+        UsageError: the zoo's weights of that name are of the other kind.
+        WeightsError: there is no such path, or it is a folder where a file should be, or the reverse.
+    """
+    zoo = plugins().weights
+    text = str(name_or_path)
+    path = Path(name_or_path)
+    names = {spec.name for spec in zoo.values()} | {spec.versioned_name for spec in zoo.values()}
+    if isinstance(name_or_path, str) and text in names:
+        spec = plugins().weights_named(text)
+        if spec.kind != kind:
+            raise UsageError(expected(f"weights {text!r}", expected=_KIND[kind], got=_KIND[spec.kind]))
+        return FoundWeights(spec.path, spec.versioned_name, spec.name)
+    if path.exists():
+        if path.is_dir() == (kind == "base"):
+            got = "a folder" if path.is_dir() else "a file"
+            raise WeightsError(expected(f"{path}: {kind}", expected=_WHAT[kind], got=got))
+        return FoundWeights(path, text, path.resolve().name)
+    # Something that looks like a path is not a misspelt name.
+    if not isinstance(name_or_path, str) or "/" in text or "\\" in text or path.suffix == ".safetensors":
+        raise WeightsError(f"{path}: there is no such file or folder; expected {_WHAT[kind]}")
+    known = {spec.name for spec in zoo.values() if spec.kind == kind}
+    raise UnknownNameError(kind, text, known, failed_plugins=len(plugins().failures))

@@ -1,0 +1,62 @@
+"""A bottleneck beside each branch: fewer channels, a look at the neighbours, and back."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from adair_core.adapter import AdapterConfig, FeatureAdapter
+from adair_core.ops import bottleneck
+from adair_core.specs import AdapterSpec, Site
+
+
+class BottleneckConfig(AdapterConfig):
+    """How narrow the bottleneck is."""
+
+    width: int = Field(8, ge=1, description="channels inside the bottleneck; size grows in proportion")
+
+
+class Bottleneck(FeatureAdapter):
+    """The residual ``f(y) = scale * up(GELU(depthwise3x3(down(y))))``.
+
+    New ones are the identity: `up` is zero, and the learned scale is 1.
+
+    Source: Houlsby et al., Parameter-Efficient Transfer Learning for NLP, 2019, figure 2; the depthwise convolution
+    gives it the neighbourhood that degradations have.
+
+    Args:
+        channels: of the features.
+        width: channels inside.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(channels, width, 1)
+        self.depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.up = nn.Conv2d(width, channels, 1)
+        self.scale = nn.Parameter(torch.ones(1))
+        nn.init.zeros_(self.up.weight)
+        assert self.up.bias is not None
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Compute the residual of features ``(B, C, H, W)``."""
+        down, depthwise, up = self.down, self.depthwise, self.up
+        return bottleneck(
+            features, down.weight, down.bias, depthwise.weight, depthwise.bias, up.weight, up.bias, self.scale
+        )
+
+
+def build(config: BottleneckConfig, site: Site) -> Bottleneck:
+    """Make the bottleneck of one branch."""
+    return Bottleneck(site.channels, config.width)
+
+
+SPEC = AdapterSpec(
+    name="bottleneck",
+    summary="a narrow convolutional bottleneck added to each branch",
+    config=BottleneckConfig,
+    kinds=frozenset({"branch"}),
+    build=build,
+)
