@@ -1,7 +1,7 @@
 """Every error that adair raises on purpose.
 
 A message says what was wrong, what was expected, what came and what to do now. The command line prints it
-without a traceback and exits with 1 (the work failed) or 2 (the request itself was wrong).
+without a traceback and exits with 1 (the work failed), 2 (the request itself was wrong) or 130 (interrupted).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ class AdairError(Exception):
     """Base of all errors that adair raises on purpose.
 
     Attributes:
-        exit_code: what the command line exits with: 1, the work failed; 2, the request was wrong.
+        exit_code: what the command line exits with: 1, the work failed; 2, the request was wrong; 130, interrupted.
     """
 
     exit_code = 1
@@ -88,6 +88,8 @@ class TrainingError(AdairError):
 
 class Interrupted(AdairError):  # noqa: N818 - it is a request that was obeyed, not a mistake
     """The user stopped a run; its checkpoint is written and the message says how to go on."""
+
+    exit_code = 130
 
 
 def expected(what: str, *, expected: str, got: object, hint: str = "") -> str:

@@ -1,0 +1,88 @@
+"""The class of all built-in commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+from rich_click import RichCommand, RichOption
+
+from adair_core.cli.options import Group
+from adair_core.errors import AdairError
+
+Groups = Callable[[Mapping[str, Any]], Sequence[Group]]
+"""What was typed so far -> the groups of options that belong to it."""
+
+
+class Command(RichCommand):
+    """A command with ``--debug``, and with options that may depend on other options.
+
+    With ``groups``, ``adair train --adapter lora --task denoise --help`` lists the options of the adapter type
+    ``lora`` and of the task ``denoise``: the names are read first, then the options that they bring are added, then
+    everything is parsed.
+
+    Args:
+        examples: command lines for ``--help``, without ``adair``.
+        groups: from the parameters that need no group (names, files) to the groups.
+    """
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), groups: Groups | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = tuple(examples)
+        self.groups = groups
+        # \b keeps click from wrapping the lines.
+        self.help = "\n".join([str(self.help), "", "\b", "Example:", *(f"    adair {example}" for example in examples)])
+        for parameter in self.params:
+            if isinstance(parameter, RichOption):
+                parameter.panel = str(self.name).capitalize()
+        self.params.append(debug_option())
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Add the options that the names bring, then parse."""
+        if self.groups is not None:
+            parser = self.make_parser(ctx)
+            parser.ignore_unknown_options = True
+            typed, _, _ = parser.parse_args(list(args))
+            try:
+                ctx.meta[_GROUPS] = list(self.groups(typed))
+            except AdairError:
+                if not ctx.resilient_parsing:  # shell completion
+                    raise
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The command's own parameters and those of its groups."""
+        own = super().get_params(ctx)
+        return [*own[:-1], *(option for group in _groups_of(ctx) for option in group.options()), *own[-1:]]
+
+
+_GROUPS = "adair_core.cli.groups"
+_DEBUG = "adair_core.cli.debug"
+
+
+def debug_option() -> RichOption:
+    """``--debug``."""
+
+    def remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        ctx.meta[_DEBUG] = value or bool(ctx.meta.get(_DEBUG))
+
+    return RichOption(
+        ["--debug"], is_flag=True, expose_value=False, callback=remember, help="show the traceback of an error"
+    )
+
+
+def is_debug() -> bool:
+    """Whether ``--debug`` was given, to the program or to the running command."""
+    return bool(click.get_current_context().meta.get(_DEBUG))
+
+
+def _groups_of(ctx: click.Context) -> list[Group]:
+    """The groups of options that the command line brought."""
+    groups: list[Group] = ctx.meta.get(_GROUPS, [])
+    return groups
+
+
+def group_named(role: str) -> Group:
+    """The running command's group of options for a role."""
+    return next(group for group in _groups_of(click.get_current_context()) if group.role == role)

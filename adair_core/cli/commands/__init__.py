@@ -1,0 +1,15 @@
+"""One file for each command: ``new_plugin.py`` holds ``command``, which is ``adair new-plugin``."""
+
+COMMANDS = (
+    "pretrain",
+    "train",
+    "restore",
+    "evaluate",
+    "plugins",
+    "adapters",
+    "weights",
+    "convert",
+    "new-plugin",
+    "doctor",
+)
+"""The built-in commands, in the order of ``adair --help``."""
