@@ -5,10 +5,11 @@ Importing this package never changes the process (threads, allocator, random sta
 
 from __future__ import annotations
 
-from adair_core.adapter import Adapter, FeatureAdapter, WeightAdapter
+from adair_core.adapter import Adapter, AdapterConfig, FeatureAdapter, LowRankAdapter, WeightAdapter
 from adair_core.degradation import ConfiguredDegradation, Degradation, Draws, Range
 from adair_core.errors import AdairError
 from adair_core.hookspecs import hookimpl
+from adair_core.model import RestorationModel, build_backbone, load
 from adair_core.plugins import plugins
 from adair_core.specs import (
     AdapterSpec,
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AdairError",
     "Adapter",
+    "AdapterConfig",
     "AdapterSpec",
     "BackboneSpec",
     "CallbackSpec",
@@ -41,14 +43,18 @@ __all__ = [
     "DegradationSpec",
     "Draws",
     "FeatureAdapter",
+    "LowRankAdapter",
     "MetricSpec",
     "Protocol",
     "Range",
+    "RestorationModel",
     "Site",
     "TaskSpec",
     "WeightAdapter",
     "WeightsSpec",
     "__version__",
+    "build_backbone",
     "hookimpl",
+    "load",
     "plugins",
 ]

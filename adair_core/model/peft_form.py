@@ -42,6 +42,21 @@ def peft_problem(adapter: InstalledAdapter) -> str:
     return ""
 
 
+def refuse_outside_peft(adapter: InstalledAdapter, *, name: str) -> None:
+    """Check that PEFT can hold an adapter.
+
+    Args:
+        adapter: its modules.
+        name: the adapter, for messages.
+
+    Raises:
+        UsageError: it cannot; the message says why.
+    """
+    problem = peft_problem(adapter)
+    if problem:
+        raise UsageError(f"adapter {name!r} cannot be exported to PEFT: {problem}")
+
+
 def peft_config(adapter: InstalledAdapter, *, base: str) -> dict[str, Any]:
     """Make the ``adapter_config.json`` of an adapter without `peft_problem`.
 

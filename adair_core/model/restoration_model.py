@@ -12,6 +12,7 @@ from adair_core.model.adapted_backbone import AdaptedBackbone
 from adair_core.model.adapter_card import AdapterCard
 from adair_core.model.adapter_files import install_read, read_adapter, write_adapter
 from adair_core.model.backbone import BaseInfo
+from adair_core.model.peft_form import refuse_outside_peft
 from adair_core.model.restoring import ImageT, restore_image
 from adair_core.model.tiling import OVERLAP, Tile
 from adair_core.model.weights_file import StorageType
@@ -79,6 +80,24 @@ class RestorationModel(AdaptedBackbone):
             WeightsError: it cannot be written, or a weight is not finite.
         """
         write_adapter(Path(folder), self.adapter(name), info=self.info, card=card or AdapterCard(), dtype=dtype)
+
+    def export_peft(self, name: str, folder: str | Path, *, card: AdapterCard | None = None) -> None:
+        """Write an adapter's folder so that PEFT loads it on the bare backbone.
+
+        `save_adapter` writes the same where PEFT can hold the adapter; this refuses where it cannot.
+
+        Args:
+            name: of the adapter.
+            folder: made if it is not there; an adapter in it is replaced.
+            card: what people should know about it.
+
+        Raises:
+            UnknownNameError: there is no such adapter.
+            UsageError: PEFT has no form for it, as for factors of depthwise convolutions.
+            WeightsError: it cannot be written.
+        """
+        refuse_outside_peft(self.adapter(name), name=name)
+        self.save_adapter(name, folder, card=card)
 
     def restore(self, image: ImageT, *, strength: float = 1.0, tile: Tile = "auto", overlap: int = OVERLAP) -> ImageT:
         """Restore an image of any usual kind with the active adapters.
