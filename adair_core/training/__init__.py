@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from adair_core.training.adapter_training import train
 from adair_core.training.callbacks import Callback, Run, RunResult, StepRecord, ValidationRecord
 from adair_core.training.pretraining import pretrain
 from adair_core.training.recipe import AdapterRecipe, Data, PretrainRecipe, Settings, Stage
@@ -18,4 +19,5 @@ __all__ = [
     "StepRecord",
     "ValidationRecord",
     "pretrain",
+    "train",
 ]

@@ -41,6 +41,7 @@ class ValidationRecord:
         metric: name of the metric that decides which weights are best.
         value: its mean over all conditions.
         conditions: condition label -> its mean.
+        inputs: condition label -> the mean of the degraded inputs.
         best: whether no earlier validation was better.
     """
 
@@ -48,6 +49,7 @@ class ValidationRecord:
     metric: str
     value: float
     conditions: Mapping[str, float]
+    inputs: Mapping[str, float]
     best: bool
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import torch
 
+from adair_core.data.images import read_image, to_tensor
 from adair_core.data.patches import PatchPairs
+from adair_core.data.photos import sample_photo_files
 from adair_core.data.pixels import to_batch
 from adair_core.data.sources import CleanImages, PairedImages, Pixels, Source
 from adair_core.degradation import Degradation
@@ -73,11 +75,16 @@ def gather(data: Data, settings: Settings, degradation: Degradation | None, *, s
     """
     smallest = max(settings.stage_at(step).patch_size for step in range(settings.steps))
     source, names = _open(data, smallest, degradation)
+    if _are_samples(data):
+        say("no data given: training on the sample photos of scikit-image")
     for notice in source.survey.notices():
         say(notice)
     if data.validation is not None:
         validation, training = evaluation_images(data.validation, data.validation_input), source
         say(f"{len(source)} training images; validation on {len(validation)} images of {data.validation}")
+    elif _are_samples(data):
+        validation, training = _photos(), source
+        say(f"{len(source)} training images; validation on {listing([name for name, *_ in validation])}")
     else:
         held_out = _held_out(names)
         rest = [index for index in range(len(source)) if index not in held_out]
@@ -113,8 +120,19 @@ def _open(data: Data, smallest: int, degradation: Degradation | None) -> tuple[S
         return pairs, [target.path.name for _, target in pairs.pairs]
     if degradation is None:
         raise UsageError("this task learns from real pairs: give a folder of inputs and a folder of targets")
-    clean = CleanImages.from_folders(data.images, smallest=smallest, strict=data.strict)
+    if _are_samples(data):
+        clean = CleanImages(sample_photo_files(), smallest=smallest, strict=data.strict)
+    else:
+        clean = CleanImages.from_folders(data.images, smallest=smallest, strict=data.strict)
     return clean, [header.path.name for header in clean.survey.usable]
+
+
+def _are_samples(data: Data) -> bool:
+    return not data.images and data.pairs_input is None
+
+
+def _photos() -> list[EvaluationImage]:
+    return [(path.name, to_tensor(read_image(path))) for path in sample_photo_files(held_out=True)]
 
 
 def _held_out(names: Sequence[str]) -> list[int]:

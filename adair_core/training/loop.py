@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -87,6 +88,7 @@ class Loop:
     def __init__(self, job: Job, folder: RunFolder, processes: Processes, callbacks: Sequence[Callback]) -> None:
         self.job, self.folder, self.processes = job, folder, processes
         self.settings = job.recipe.settings
+        self.phase = str(type(job.recipe).model_fields["phase"].default)
         self.callbacks = callbacks if processes.is_main else ()
         self.device = processes.device
         self.precision = Precision(self.settings.precision, self.device)
@@ -138,8 +140,8 @@ class Loop:
                     self._checkpoint()
                 if interrupted:
                     raise Interrupted(
-                        f"stopped at step {self.state.step} of {self.settings.steps}; the checkpoint is written: go on "
-                        f"with --resume and the run folder {self.folder.path}"
+                        f"stopped after step {self.state.step} of {self.settings.steps}, the checkpoint is written; go "
+                        f"on with: adair {self.phase} --resume --out {shlex.quote(str(self.folder.path))}"
                     )
                 if self.state.step == self.settings.steps:
                     return
@@ -226,7 +228,9 @@ class Loop:
         with self.average.applied():
             scores = self.job.validation.run(restored)
             best = self.state.best is None or self.job.validation.better(scores.value, self.state.best.value)
-            record = ValidationRecord(self.state.step, scores.metric, scores.value, scores.conditions, best)
+            record = ValidationRecord(
+                self.state.step, scores.metric, scores.value, scores.conditions, scores.inputs, best
+            )
             self.state.last = record
             if best:
                 self.state.best = record

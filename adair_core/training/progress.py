@@ -67,7 +67,9 @@ class ProgressReport(Callback):
     def on_validation(self, run: Run, record: ValidationRecord) -> None:
         """Print the validation's numbers."""
         self._validation = f" {record.metric} {record.value:.2f}"
-        conditions = ", ".join(f"{label}: {value:.2f}" for label, value in record.conditions.items())
+        conditions = ", ".join(
+            f"{label}: {record.inputs[label]:.2f} -> {value:.2f}" for label, value in record.conditions.items()
+        )
         best = ", the best so far" if record.best else ""
         self.say(f"validation at step {record.step}: {record.metric} {record.value:.2f} ({conditions}){best}")
 

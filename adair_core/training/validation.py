@@ -23,6 +23,7 @@ class Scores:
         metric: the protocol's first metric.
         value: its mean over all conditions.
         conditions: condition label -> its mean.
+        inputs: condition label -> the mean of the degraded inputs.
         example: input, restored and clean image ``(1, 3, H, W)`` of the first image under the first condition.
         notes: the metric of the example's input and restored image, as text with the unit.
     """
@@ -30,6 +31,7 @@ class Scores:
     metric: str
     value: float
     conditions: dict[str, float]
+    inputs: dict[str, float]
     example: tuple[Tensor, Tensor, Tensor]
     notes: tuple[str, str]
 
@@ -81,6 +83,7 @@ class Validation:
             metric=self.metric,
             value=report.mean(self.metric),
             conditions={label: report.mean(self.metric, condition=label) for label in report.conditions},
+            inputs={label: report.mean(self.metric, condition=label, side="input") for label in report.conditions},
             example=(degraded, restored, clean[..., : degraded.shape[-2], : degraded.shape[-1]]),
             notes=(
                 f"{row.input[self.metric]:.2f} {unit}".strip(),

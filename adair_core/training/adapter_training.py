@@ -1,0 +1,154 @@
+"""Phase 2: an adapter learns a task on a frozen base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from adair_core.data.seeds import seed_of
+from adair_core.errors import BaseMismatchError, expected
+from adair_core.model.adapter_card import AdapterCard
+from adair_core.model.installed_adapter import preset_options
+from adair_core.model.load import load
+from adair_core.model.restoration_model import RestorationModel
+from adair_core.model.zoo import find_weights
+from adair_core.plugins import parse_config, plugins
+from adair_core.specs import Choice, Protocol
+from adair_core.training.callbacks import Callback, RunResult, ValidationRecord
+from adair_core.training.examples import gather, with_absolute_paths
+from adair_core.training.loop import Job
+from adair_core.training.recipe import AdapterRecipe, Settings
+from adair_core.training.run_folder import RunFolder
+from adair_core.training.running import Say, conduct
+from adair_core.training.validation import Validation
+
+
+def train(
+    recipe: AdapterRecipe,
+    out: Path | str,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+    callbacks: Sequence[Callback] = (),
+) -> RunResult:
+    """Train an adapter on a frozen base and write its folder.
+
+    Settings that the recipe does not set are the task's defaults, then the usual ones.
+
+    Args:
+        recipe: what to train, how and on what; options that it leaves out are resolved and recorded.
+        out: the run folder; the adapter is a folder in it that has the task's name.
+        resume: go on where the folder's last checkpoint stands.
+        progress: show progress on standard error.
+        callbacks: watch the run, besides those that the recipe names.
+
+    Raises:
+        UsageError: a name or an option is wrong.
+        BaseMismatchError: the base is not the one of the recipe's fingerprint.
+        WeightsError: the base cannot be used.
+        DataError: the images cannot be used.
+        RunFolderError: the folder is in use, holds another run, or cannot be written.
+        TrainingError: the loss or the gradient is not finite.
+        Interrupted: the user stopped the run; its checkpoint is written.
+    """
+    model = load(recipe.base)
+    recipe = resolved(recipe, model)
+
+    def prepare(recipe: AdapterRecipe, folder: RunFolder, say: Say) -> Job:
+        return _prepare(recipe, folder, say, model)
+
+    title = f"train {recipe.adapter.name} for {recipe.task.name}"
+    return conduct(recipe, Path(out), prepare, title=title, resume=resume, progress=progress, callbacks=callbacks)
+
+
+def resolved(recipe: AdapterRecipe, model: RestorationModel) -> AdapterRecipe:
+    """Fill in the base's version and fingerprint, every option and the task's settings, and make paths absolute.
+
+    Args:
+        recipe: as it came.
+        model: its base.
+
+    Raises:
+        UsageError: a name or an option is wrong.
+        BaseMismatchError: the base is not the one of the recipe's fingerprint.
+    """
+    if recipe.base_fingerprint not in (None, model.info.fingerprint):
+        raise BaseMismatchError(
+            expected(
+                f"base {recipe.base}",
+                expected=f"the weights of fingerprint {recipe.base_fingerprint}, as the recipe says",
+                got=model.info.fingerprint,
+                hint="name the base that the recipe was made with, or leave the fingerprint out",
+            )
+        )
+    found = find_weights(recipe.base, kind="base")
+    task = plugins().task(recipe.task.name)
+    adapter = plugins().adapters[recipe.adapter.name]
+    options = preset_options(adapter, recipe.adapter.options, recipe.preset)
+    settings = {**task.defaults, **{name: getattr(recipe.settings, name) for name in recipe.settings.model_fields_set}}
+    return recipe.model_copy(
+        update={
+            # a path means the same from any folder
+            "base": found.name if found.name in plugins().weights else str(found.path.absolute()),
+            "base_fingerprint": model.info.fingerprint,
+            "adapter": _complete(recipe.adapter.name, adapter.config, options, what="adapter type"),
+            "task": _complete(recipe.task.name, task.config, recipe.task.options, what="task"),
+            "settings": parse_config(Settings, settings, what=f"settings of task {recipe.task.name!r}"),
+            "data": with_absolute_paths(recipe.data),
+        }
+    )
+
+
+def _complete(name: str, config: Any, options: dict[str, Any], *, what: str) -> Choice:
+    values = parse_config(config, options, what=f"{what} {name!r}")
+    return Choice(name=name, options=values.model_dump(mode="json"))
+
+
+def _prepare(recipe: AdapterRecipe, folder: RunFolder, say: Say, model: RestorationModel) -> Job:
+    task = plugins().task(recipe.task.name)
+    config = parse_config(task.config, recipe.task.options, what=f"task {recipe.task.name!r}")
+    choice, protocol = task.degradation(config), task.protocol(config)
+    degradation = None if choice is None else plugins().degradation(choice)
+    examples = gather(recipe.data, recipe.settings, degradation, say=say)
+    name, seed = recipe.task.name, seed_of("adapter", recipe.settings.seed)
+    adapter = model.add_adapter(name, recipe.adapter.name, recipe.adapter.options, seed=seed)
+    parameters = model.adapter_parameters(name)
+    count = sum(parameter.numel() for parameter in parameters.values())
+    say(f"{count:,} adapter parameters on the frozen base {recipe.base}")
+
+    def export(validation: ValidationRecord | None) -> Path:
+        card = _card(recipe, protocol, validation, len(examples.validation))
+        model.save_adapter(name, folder.path / name, card=card)
+        return folder.path / name
+
+    return Job(
+        recipe=recipe,
+        network=model,
+        parameters=parameters,
+        buffers={key: tensor for key, tensor in adapter.tensors().items() if key not in parameters},
+        dataset=examples.training,
+        validation=Validation(protocol, examples.validation),
+        identity=examples.identity,
+        export=export,
+    )
+
+
+def _card(recipe: AdapterRecipe, protocol: Protocol, validation: ValidationRecord | None, images: int) -> AdapterCard:
+    rows: list[dict[str, str | int | float | None]] = []
+    if validation is not None:
+        rows = [
+            {
+                "condition": label,
+                f"{validation.metric} of input": validation.inputs[label],
+                f"{validation.metric} restored": value,
+            }
+            for label, value in validation.conditions.items()
+        ]
+    return AdapterCard(
+        task=recipe.task.name,
+        metrics=rows,
+        protocol=protocol.name,
+        recipe=recipe.model_dump(mode="json"),
+        notes=f"The numbers are those of the validation at the end of training, on {images} images.",
+    )
