@@ -1,0 +1,150 @@
+"""Which files are restored, and where the results go; decided for all of them before the first is touched."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from adair_core.data.images import SUFFIXES, find_images
+from adair_core.errors import DataError, UsageError, expected, listing
+
+MARK = ".restored"
+"""``photo.png`` becomes ``photo.restored.png`` when it is restored beside itself."""
+
+KNOWN = ", ".join(SUFFIXES)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A file to restore.
+
+    Attributes:
+        source: the image.
+        output: where the restored image goes.
+    """
+
+    source: Path
+    output: Path
+
+
+def plan(inputs: Sequence[Path | str], output: Path | str | None = None, *, suffix: str | None = None) -> list[Job]:
+    """Decide what is restored and what the results are called.
+
+    ========================  =====================  =======================================
+    input                     output                 result
+    ========================  =====================  =======================================
+    ``a/photo.jpg``           none                   ``a/photo.restored.jpg``
+    ``a/photo.jpg``           ``b`` (a folder)       ``b/photo.jpg``
+    ``a/photo.jpg``           ``b/new.png``          ``b/new.png``
+    ``a`` (a folder)          none                   ``a/x/photo.restored.jpg``
+    ``a`` (a folder)          ``b``                  ``b/x/photo.jpg`` for ``a/x/photo.jpg``
+    ========================  =====================  =======================================
+
+    In a folder, results of earlier runs (``*.restored.*``, or an output folder inside it) are left out. A file that
+    does not exist gets a job, which then fails alone.
+
+    Args:
+        inputs: files, folders (with all their subfolders) and patterns such as ``shots/*.tif``.
+        output: a folder, or a file name if there is one input file; None = beside each input.
+        suffix: another ending and so another format, such as ``".png"``; None = that of the input.
+
+    Raises:
+        UsageError: a result would replace an input or another result, or `output` or `suffix` do not fit.
+        DataError: a folder has no images, or a pattern matches nothing.
+    """
+    target = None if output is None else Path(output)
+    if suffix is not None and suffix.lower() not in SUFFIXES:
+        raise UsageError(expected("suffix", expected=f"one of {KNOWN}", got=repr(suffix)))
+    if not inputs:
+        raise UsageError("expected at least one image, folder or pattern to restore, got none")
+    found = _without_repetitions(item for name in inputs for item in _expanded(name, target))
+    if target is not None and _is_file_name(target, inputs, found):
+        if suffix is not None and target.suffix.lower() != suffix.lower():
+            raise UsageError(expected("output", expected=f"a name that ends with {suffix}", got=target))
+        jobs = [Job(found[0][0], target)]
+    else:
+        jobs = [Job(source, _named(source, relative, target, suffix)) for source, relative in found]
+    _check(jobs)
+    return jobs
+
+
+def _expanded(name: Path | str, output: Path | None) -> list[tuple[Path, Path]]:
+    path = Path(name)
+    if path.is_dir():
+        return _of_folder(path, output)
+    if path.exists() or not any(magic in str(name) for magic in "*?["):
+        return [(path, Path(path.name))]
+    # Path.glob takes no absolute patterns.
+    matches = [Path(match) for match in sorted(glob.glob(str(name), recursive=True))]  # noqa: PTH207
+    files = [match for match in matches if match.is_file() and match.suffix.lower() in SUFFIXES]
+    if not files:
+        raise DataError(f"{name}: expected a pattern that matches images ({KNOWN}), but it matches none")
+    return [(file, Path(file.name)) for file in files]
+
+
+def _of_folder(folder: Path, output: Path | None) -> list[tuple[Path, Path]]:
+    images = find_images(folder)
+    if output is None:
+        sources = [path for path in images if not path.stem.endswith(MARK)]
+    else:
+        inner = output.resolve()
+        is_inside = folder.resolve() in inner.parents
+        sources = [path for path in images if not (is_inside and inner in path.resolve().parents)]
+    if not sources:
+        raise DataError(f"{folder}: expected images to restore, got only results of earlier runs: {listing(images)}")
+    return [(path, path.relative_to(folder)) for path in sources]
+
+
+def _without_repetitions(found: Iterable[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+    first: dict[str, tuple[Path, Path]] = {}
+    for source, relative in found:
+        first.setdefault(os.path.realpath(source), (source, relative))
+    return list(first.values())
+
+
+def _is_file_name(output: Path, inputs: Sequence[Path | str], found: Sequence[tuple[Path, Path]]) -> bool:
+    if output.is_dir():
+        return False
+    is_image = output.suffix.lower() in SUFFIXES
+    one_file = len(inputs) == 1 and len(found) == 1 and not Path(inputs[0]).is_dir()
+    if is_image and not one_file:
+        wanted = f"a folder, for {len(found)} result{'' if len(found) == 1 else 's'}"
+        raise UsageError(expected("output", expected=wanted, got=f"the file name {output}"))
+    if output.exists() and not is_image:
+        raise UsageError(expected("output", expected="a folder or the name of an image", got=f"the file {output}"))
+    if one_file and output.suffix and not is_image:
+        hint = "for a folder of that name, make it first"
+        raise UsageError(expected("output", expected=f"a folder, or a name with {KNOWN}", got=output, hint=hint))
+    return is_image
+
+
+def _named(source: Path, relative: Path, output: Path | None, suffix: str | None) -> Path:
+    # A file without a known ending is told by its content; its result is a PNG, which can hold it.
+    ending = suffix or (source.suffix if source.suffix.lower() in SUFFIXES else ".png")
+    if output is None:
+        return source.with_name(f"{source.stem}{MARK}{ending}")
+    return output / relative.with_suffix(ending)
+
+
+def _check(jobs: Sequence[Job]) -> None:
+    sources = {os.path.realpath(job.source): job.source for job in jobs}
+    inodes = {_inode(job.source): job.source for job in jobs if job.source.exists()}
+    taken: dict[str, Job] = {}
+    for job in jobs:
+        real = os.path.realpath(job.output)
+        hit = sources.get(real) or (inodes.get(_inode(job.output)) if job.output.exists() else None)
+        if hit is not None:
+            raise UsageError(f"{job.output}: is the input {hit}; inputs are never overwritten: give another output")
+        if real in taken:
+            both = f"{taken[real].source} and {job.source}"
+            raise UsageError(f"{job.output}: would be the result of both {both}; restore them into different folders")
+        taken[real] = job
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    # Links to an input are that input, by whatever name.
+    found = path.stat()
+    return found.st_dev, found.st_ino
