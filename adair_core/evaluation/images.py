@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -10,6 +10,8 @@ from typing import overload
 from torch import Tensor
 
 from adair_core.data.images import find_images, read_image, to_tensor
+from adair_core.data.sources import match_pairs
+from adair_core.data.survey import survey
 from adair_core.errors import DataError, UsageError, expected, listing
 
 EvaluationImage = tuple[str, Tensor] | tuple[str, Tensor, Tensor]
@@ -20,7 +22,10 @@ EvaluationImages = Sequence[EvaluationImage]
 
 
 def evaluation_images(targets: Path, inputs: Path | None = None, *, limit: int | None = None) -> EvaluationImages:
-    """List the images of a folder, in sorted file order; each is read when it is needed.
+    """List the images of a folder, in sorted order; each is read when it is needed.
+
+    An image that cannot be used is an error, found before the first is restored as far as its header tells: a mean
+    over the others would not be the data set's.
 
     Args:
         targets: folder of clean images.
@@ -28,34 +33,29 @@ def evaluation_images(targets: Path, inputs: Path | None = None, *, limit: int |
         limit: only the first so many.
 
     Raises:
-        DataError: a folder is missing or has no images, or an image has no partner.
+        DataError: a folder is missing or has no images, an image cannot be used or has no partner, or a pair differs
+            in size.
     """
-    clean = find_images(targets)
-    names = [path.relative_to(targets).as_posix() for path in clean]
     if inputs is None:
-        return _Files([(name, None, path) for name, path in zip(names, clean, strict=True)][:limit])
-    by_target, by_input = _by_stem(clean, targets), _by_stem(find_images(inputs), inputs)
-    unmatched = by_target.keys() ^ by_input.keys()
-    alone = [str(paths[stem]) for paths in (by_target, by_input) for stem in paths if stem in unmatched]
-    if alone:
+        files: list[tuple[Path | None, Path]] = [(None, path) for path in find_images(targets)]
+    else:
+        files = list(match_pairs(inputs, targets))
+    files = files[:limit]
+    examined = survey([path for pair in files for path in pair if path is not None])
+    if examined.rejected:
+        found = len(examined.usable) + len(examined.rejected)
         raise DataError(
-            f"{inputs} and {targets}: expected images in pairs of equal names, but {len(alone)} have no partner: "
-            f"{listing(alone)}"
+            f"{len(examined.rejected)} of {found} images cannot be used: {listing(examined.rejected)}; repair or "
+            f"remove them: a mean over the others is not the data set's"
         )
-    return _Files(
-        [(name, by_input[stem], by_target[stem]) for name, stem in zip(names, by_target, strict=True)][:limit]
-    )
+    _require_equal_sizes(files, {header.path: (header.width, header.height) for header in examined.usable})
+    return _Files([(path.relative_to(targets).as_posix(), degraded, path) for degraded, path in files])
 
 
-def _by_stem(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    found: dict[Path, Path] = {}
-    for path in paths:
-        stem = path.relative_to(folder).with_suffix("")
-        if stem in found:
-            wanted = "names that differ in more than their endings, to match pairs by"
-            raise DataError(expected(str(folder), expected=wanted, got=f"{found[stem].name} and {path.name}"))
-        found[stem] = path
-    return found
+def _require_equal_sizes(files: Sequence[tuple[Path | None, Path]], sizes: Mapping[Path, tuple[int, int]]) -> None:
+    unequal = [f"{a} {sizes[a]} and {b} {sizes[b]}" for a, b in files if a is not None and sizes[a] != sizes[b]]
+    if unequal:
+        raise DataError(f"{len(unequal)} pairs differ in size (width, height): {listing(unequal)}")
 
 
 @dataclass(frozen=True)

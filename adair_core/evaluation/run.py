@@ -66,7 +66,8 @@ def evaluate(
             elif given is not None:
                 raise UsageError(
                     f"protocol {protocol.name!r}, {condition.label}: makes its inputs from clean images, but {name} "
-                    f"comes with an input of its own; use the task 'pairs' to judge real pairs"
+                    f"comes with an input of its own; judge real pairs by the task 'pairs', or by this task's option "
+                    f"'pairs' if it has one"
                 )
             else:
                 degraded = degrade(target, index)
