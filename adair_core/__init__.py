@@ -5,6 +5,8 @@ Importing this package never changes the process (threads, allocator, random sta
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from adair_core.adapter import Adapter, AdapterConfig, FeatureAdapter, LowRankAdapter, WeightAdapter
 from adair_core.degradation import ConfiguredDegradation, Degradation, Draws, Range
 from adair_core.errors import AdairError
@@ -26,29 +28,49 @@ from adair_core.specs import (
     WeightsSpec,
 )
 
+if TYPE_CHECKING:
+    from adair_core.training import (
+        AdapterRecipe,
+        Callback,
+        Data,
+        PretrainRecipe,
+        RunResult,
+        Settings,
+        Stage,
+        pretrain,
+        train,
+    )
+
 __version__ = "0.1.0"
 
 __all__ = [
     "AdairError",
     "Adapter",
     "AdapterConfig",
+    "AdapterRecipe",
     "AdapterSpec",
     "BackboneSpec",
+    "Callback",
     "CallbackSpec",
     "Choice",
     "Condition",
     "Config",
     "ConfiguredDegradation",
+    "Data",
     "Degradation",
     "DegradationSpec",
     "Draws",
     "FeatureAdapter",
     "LowRankAdapter",
     "MetricSpec",
+    "PretrainRecipe",
     "Protocol",
     "Range",
     "RestorationModel",
+    "RunResult",
+    "Settings",
     "Site",
+    "Stage",
     "TaskSpec",
     "WeightAdapter",
     "WeightsSpec",
@@ -57,4 +79,19 @@ __all__ = [
     "hookimpl",
     "load",
     "plugins",
+    "pretrain",
+    "train",
 ]
+
+_OF_TRAINING = frozenset(
+    {"AdapterRecipe", "Callback", "Data", "PretrainRecipe", "RunResult", "Settings", "Stage", "pretrain", "train"}
+)
+
+
+def __getattr__(name: str) -> Any:
+    """Import what belongs to training when it is first used: it takes its time."""
+    if name in _OF_TRAINING:
+        from adair_core import training
+
+        return getattr(training, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,13 +9,15 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import reduce
 from torch import Tensor
 
 from adair_core.errors import UsageError, expected
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 
 class Processes:
@@ -31,6 +33,8 @@ class Processes:
     def __init__(self, device: str = "auto") -> None:
         self._state: PartialState | None = None
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            from accelerate import PartialState  # slow to import, and of no use to a single process
+
             self._state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
             atexit.register(_leave)
         shared = self._state is not None and device in ("auto", "cuda")
@@ -58,7 +62,12 @@ class Processes:
 
     def mean(self, values: Tensor) -> Tensor:
         """Average a tensor over all processes."""
-        return values if self._state is None else reduce(values, reduction="mean")
+        if self._state is None:
+            return values
+        from accelerate.utils import reduce
+
+        averaged: Tensor = reduce(values, reduction="mean")
+        return averaged
 
     def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Average gradients over all processes, in one exchange; a parameter without a gradient counts as zero."""
