@@ -48,21 +48,15 @@ def trained_adapter(name: str) -> str:
 
     Raises:
         UsageError: it is an adapter type, or a base.
-        UnknownNameError: it is neither in the zoo nor a folder.
+        UnknownNameError: the zoo has none of that name.
+        WeightsError: there is no such folder.
     """
-    spec = weights_spec(name)
-    if spec is not None and spec.kind == "adapter":
-        return spec.versioned_name
-    if Path(name).exists():
-        return name
-    wanted = "a trained adapter: a name that 'adair adapters' lists, or its folder"
-    if name in plugins().adapters:
+    from adair_core.model.zoo import find_weights
+
+    if name in plugins().adapters and weights_spec(name) is None and not Path(name).exists():
+        wanted = "a trained adapter: a name that 'adair adapters' lists, or its folder"
         raise UsageError(expected("--adapter", expected=wanted, got=f"the adapter type {name!r}"))
-    if spec is not None:
-        raise UsageError(expected("--adapter", expected=wanted, got=f"the base {name!r}", hint="bases go to --base"))
-    if "/" in name or name.startswith("."):
-        raise UsageError(expected("--adapter", expected=wanted, got=f"{name!r}, which does not exist"))
-    raise UnknownNameError("adapter", name, _names("adapter"), failed_plugins=len(plugins().failures))
+    return find_weights(name, kind="adapter").name
 
 
 def base_named(name: str) -> str:
@@ -70,23 +64,15 @@ def base_named(name: str) -> str:
 
     Raises:
         UsageError: it is an adapter.
-        UnknownNameError: it is neither in the zoo nor a file.
+        UnknownNameError: the zoo has none of that name.
+        WeightsError: there is no such file.
     """
-    spec = weights_spec(name)
-    if spec is not None and spec.kind == "base":
-        return spec.versioned_name
-    if spec is not None or (Path(name) / "adapter_config.json").exists():
+    from adair_core.model.zoo import find_weights
+
+    if (Path(name) / "adapter_config.json").exists():
         wanted = "a base: a name that 'adair weights' lists, or a file"
         raise UsageError(expected("--base", expected=wanted, got=f"the adapter {name!r}", hint="give it as --adapter"))
-    if Path(name).exists():
-        return name
-    if "/" in name or name.endswith(".safetensors"):
-        raise UsageError(f"--base: there is no file {name!r}; 'adair weights' lists the bases of the zoo")
-    raise UnknownNameError("base", name, _names("base"), failed_plugins=len(plugins().failures))
-
-
-def _names(kind: str) -> list[str]:
-    return [spec.name for spec in plugins().weights.values() if spec.kind == kind]
+    return find_weights(name, kind="base").name
 
 
 def task_named(name: str | None, *, pairs: object = None) -> tuple[str, TaskSpec]:

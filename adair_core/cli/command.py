@@ -31,8 +31,10 @@ class Command(RichCommand):
         super().__init__(*args, **kwargs)
         self.examples = tuple(examples)
         self.groups = groups
-        # \b keeps click from wrapping the lines.
-        self.help = "\n".join([str(self.help), "", "\b", "Example:", *(f"    adair {example}" for example in examples)])
+        # rich-click keeps lines apart that begin with four spaces.
+        self.help = "\n".join(
+            [str(self.help).strip(), "", "Example:", *(f"    adair {example}" for example in examples)]
+        )
         for parameter in self.params:
             if isinstance(parameter, RichOption):
                 parameter.panel = str(self.name).capitalize()

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
 from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 
@@ -48,3 +50,43 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
     return value
+
+
+class Steps:
+    """A count of things done: a bar on a terminal, silent elsewhere."""
+
+    def __init__(self, title: str) -> None:
+        self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._progress: Progress | None = None
+        if self._console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._progress = Progress(*columns, console=self._console, transient=True)
+            self._progress.add_task(title, total=None)
+            self._progress.start()
+
+    def advance(self, done: int, total: int) -> None:
+        """So many of so many are done."""
+        if self._progress is not None:
+            self._progress.update(self._progress.task_ids[0], completed=done, total=total)
+
+    def say(self, message: str) -> None:
+        """Print a line, above the bar if there is one."""
+        if self._progress is not None:
+            self._console.print(message, soft_wrap=True)
+        else:
+            say(message)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._progress is not None:
+            self._progress.stop()
+
+
+@contextmanager
+def steps_shown(title: str) -> Iterator[Steps]:
+    """Show progress on standard error as long as the context lasts."""
+    steps = Steps(title)
+    try:
+        yield steps
+    finally:
+        steps.close()

@@ -22,7 +22,11 @@ from adair_core.plugins import plugins
 INTERRUPTED = 130
 
 # Plain text with aligned columns: the same on a terminal, in a pipe and under NO_COLOR, apart from the colours.
-_HELP_STYLE = {"theme": "default-slim", "text_paragraph_linebreaks": "\n\n"}
+_HELP_STYLE = {
+    "theme": "default-slim",
+    "text_paragraph_linebreaks": "\n\n",
+    "padding_helptext_first_line": (0, 0, 1, 0),
+}
 
 
 class Program(RichGroup):
@@ -41,6 +45,10 @@ class Program(RichGroup):
         commands = plugins().commands
         return commands[cmd_name] if cmd_name in commands else None  # noqa: SIM401 (a registry has no get)
 
+    def invoke(self, ctx: click.Context) -> None:
+        """Run the command; what it returns is not the exit code (``ctx.exit(1)`` sets that)."""
+        super().invoke(ctx)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -58,7 +66,7 @@ class Program(RichGroup):
 program = Program(
     name="adair",
     help="Image restoration with one frozen network and a small adapter for every task."
-    "\n\n\b\nExample:\n    adair train --adapter lora --task denoise\n    adair restore photo.jpg --task denoise",
+    "\n\nExample:\n    adair train --adapter lora --task denoise\n    adair restore photo.jpg --task denoise",
     params=[debug_option()],
     context_settings={"rich_help_config": _HELP_STYLE, "help_option_names": ["--help", "-h"]},
 )

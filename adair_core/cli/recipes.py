@@ -36,6 +36,13 @@ def run_options(function: Any) -> Any:
     return function
 
 
+def pairs_option(function: Any) -> Any:
+    """Decorate a command with ``--pairs``."""
+    folder = click.Path(path_type=Path)
+    text = "folders of real pairs, matched by name"
+    return rich_click.option("--pairs", nargs=2, type=folder, metavar="INPUT TARGET", help=text)(function)
+
+
 def settings_group(defaults: Mapping[str, Any]) -> Group:
     """The options of `Settings`."""
     return Group(
@@ -184,10 +191,12 @@ def run(training: Callable[..., Any], recipe: Recipe, parameters: Mapping[str, A
         out = last_run(name) if parameters["resume"] else new_run(name)
     say(f"run folder: {out}")
     phase = str(type(recipe).model_fields["phase"].default)
+    command = f"adair {phase} --resume --out {shlex.quote(str(out))}"
     try:
         result = training(recipe, out, resume=parameters["resume"])
-    except KeyboardInterrupt as error:
-        command = f"adair {phase} --resume --out {shlex.quote(str(out))}"
-        raise Interrupted(f"interrupted; continue with: {command}") from error
+    except Interrupted as stop:
+        raise Interrupted(f"{stop}: {command}") from stop
+    except KeyboardInterrupt as stop:  # the second Ctrl-C
+        raise Interrupted(f"interrupted; go on from the last checkpoint with: {command}") from stop
     if parameters["as_json"]:
         print_json(to_jsonable_python(result))

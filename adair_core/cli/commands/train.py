@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import click
 import rich_click
 
 from adair_core.cli.choices import (
@@ -26,6 +24,7 @@ from adair_core.cli.options import Group
 from adair_core.cli.recipes import (
     data_group,
     earlier_recipe,
+    pairs_option,
     resolved_data,
     resolved_settings,
     run,
@@ -79,13 +78,7 @@ def _groups(typed: Mapping[str, Any]) -> list[Group]:
 @rich_click.option("--base", metavar="NAME|FILE", help=f"frozen base, of the zoo or a file [default: {DEFAULT_BASE}]")
 @rich_click.option("--preset", metavar="NAME", help="named options of the adapter type")
 @rich_click.option("--scale", metavar="N", help="the same as --task.scale")
-@rich_click.option(
-    "--pairs",
-    nargs=2,
-    type=click.Path(path_type=Path),
-    metavar="INPUT TARGET",
-    help="folders of real pairs, matched by name",
-)
+@pairs_option
 @run_options
 def command(**parameters: Any) -> None:
     """Train an adapter for a task on a frozen base.

@@ -1,0 +1,153 @@
+"""What `adair restore` and `adair evaluate` share: choosing a base and adapters, and loading them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click
+
+from adair_core.cli.choices import DEFAULT_BASE, base_named, trained_adapter
+from adair_core.errors import UnknownNameError, UsageError, WeightsError, expected
+from adair_core.plugins import plugins
+
+if TYPE_CHECKING:
+    from adair_core.model import RestorationModel
+    from adair_core.model.adapter_files import AdapterFile
+    from adair_core.model.tiling import Tile
+
+
+def model_options(function: Any) -> Any:
+    """Decorate a command with the options that say which network restores, and how."""
+    options = [
+        rich_click.option(
+            "--adapter",
+            "adapters",
+            multiple=True,
+            metavar="NAME|DIR",
+            help="trained adapter, of the zoo or a folder; several are blended [default: the zoo's for --task]",
+        ),
+        rich_click.option("--blend", metavar="X,X,...", help="how much of each --adapter [default: 1 each]"),
+        rich_click.option(
+            "--base",
+            metavar="NAME|FILE",
+            help=f"base; without --adapter it restores alone [default: the adapter's, or {DEFAULT_BASE}]",
+        ),
+        rich_click.option("--accept-unknown-base", is_flag=True, help="use an adapter that does not name its base"),
+        rich_click.option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps [default: auto]"),
+        rich_click.option(
+            "--tile", default="auto", metavar="N|auto|none", help="side of the tiles for large images [default: auto]"
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network, ready to restore.
+
+    Attributes:
+        model: on its device, with its adapters active.
+        title: base and adapters, in a few words.
+        task: that the first adapter was trained for, with its options, if it says so.
+    """
+
+    model: RestorationModel
+    title: str
+    task: str | None
+    task_options: Mapping[str, Any]
+
+
+def load_model(parameters: Mapping[str, Any], *, task: str | None) -> Loaded:
+    """Load the network that the options ask for.
+
+    Raises:
+        UsageError: the options do not fit together, or nothing says what to restore with.
+        AdairError: the weights cannot be used.
+    """
+    from adair_core.model import load
+    from adair_core.training.processes import Processes
+
+    names = [trained_adapter(name) for name in parameters["adapters"]]
+    if not names and parameters["base"] is None:
+        names = [_adapter_for(task)]
+    weights = _blend(parameters["blend"], names)
+    first = _read(names[0]) if names else None
+    model = load(_base(parameters["base"], first))
+    loaded = [model.load_adapter(name, accept_unknown_base=parameters["accept_unknown_base"]) for name in names]
+    model.set_adapters(loaded, weights)
+    recipe = (first.card.recipe if first else None) or {}
+    parts = " + ".join([model.info.name, *loaded])
+    return Loaded(
+        model=model.to(Processes(parameters["device"]).device),
+        title=parts if loaded else f"{parts} without an adapter",
+        task=first.card.task if first else None,
+        task_options=recipe.get("task", {}).get("options", {}),
+    )
+
+
+def tile_of(text: str) -> Tile:
+    """Read ``--tile``.
+
+    Raises:
+        UsageError: it is neither a size nor one of the words.
+    """
+    from adair_core.model.tiling import OVERLAP
+
+    if text == "auto":
+        return "auto"
+    if text == "none":
+        return None
+    if not text.isdecimal() or int(text) < 2 * OVERLAP:
+        raise UsageError(expected("--tile", expected=f"auto, none or a number from {2 * OVERLAP}", got=repr(text)))
+    return int(text)
+
+
+def _adapter_for(task: str | None) -> str:
+    if task is None:
+        raise UsageError(
+            "what should restore? give --task NAME or --adapter NAME|DIR, or --base NAME for a base without an adapter"
+        )
+    fitting = [spec for spec in plugins().weights.values() if spec.kind == "adapter" and spec.task == task]
+    if not fitting:
+        own = sorted(str(file.parent) for file in Path("runs").glob(f"{task}-*/**/adapter_config.json"))
+        hint = f"use --adapter {own[-1]}" if own else f"'adair train --task {task}' makes one"
+        raise UsageError(f"the zoo has no adapter for task {task!r}; {hint}, or give --base NAME to use a base alone")
+    return max(fitting, key=lambda spec: spec.version).versioned_name
+
+
+def _blend(text: str | None, names: Sequence[str]) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        weights = [float(part) for part in text.split(",")]
+    except ValueError:
+        weights = []
+    if len(weights) != len(names):
+        wanted = f"{len(names)} numbers, one for each --adapter, such as {','.join(['0.5'] * max(1, len(names)))}"
+        raise UsageError(expected("--blend", expected=wanted, got=repr(text)))
+    return weights
+
+
+def _read(name: str) -> AdapterFile:
+    from adair_core.model.adapter_files import read_adapter
+    from adair_core.model.zoo import find_weights
+
+    return read_adapter(find_weights(name, kind="adapter").path)
+
+
+def _base(given: str | None, adapter: AdapterFile | None) -> str:
+    if given is not None:
+        return base_named(given)
+    if adapter is None or adapter.base is None:
+        return base_named(DEFAULT_BASE)
+    try:
+        return base_named(adapter.base)
+    except (UnknownNameError, UsageError, WeightsError) as error:
+        raise UsageError(
+            f"adapter {adapter.folder} was trained on base {adapter.base}, which is not here ({error}); use --base"
+        ) from error
