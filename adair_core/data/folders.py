@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from adair_core.data.image_file import SUFFIXES
-from adair_core.data.seeds import seed_of
 from adair_core.errors import DataError, expected
 
 KNOWN = ", ".join(SUFFIXES)
@@ -37,24 +35,6 @@ def find_images(folder: Path | str) -> list[Path]:
         holds = f"{others} other files" if others else "no files"
         raise DataError(f"{folder}: expected images ({KNOWN}), got a folder with {holds}")
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
-
-
-def hold_out(files: Sequence[Path], count: int) -> tuple[list[Path], list[Path]]:
-    """Set some images aside, for validation where nobody named other images for it.
-
-    The choice depends on the file names alone: more images beside them hardly change it, and it is the same wherever
-    the folder lies.
-
-    Args:
-        files: all images.
-        count: how many to set aside; at least one always stays.
-
-    Returns:
-        The images to train on and those set aside, each in the order of `files`.
-    """
-    count = min(count, len(files) - 1)
-    chosen = set(sorted(files, key=lambda path: (seed_of("hold out", path.name), path))[: max(count, 0)])
-    return [path for path in files if path not in chosen], [path for path in files if path in chosen]
 
 
 def _files(folder: Path) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adair_core.data.decoding import MAX_PIXELS, ImageHeader, read_header, read_image
 from adair_core.data.encoding import write_image
-from adair_core.data.folders import find_images, hold_out
+from adair_core.data.folders import find_images
 from adair_core.data.image_file import FORMATS, SUFFIXES, Format, ImageFile, from_tensor, to_tensor
 
 __all__ = [
@@ -16,7 +16,6 @@ __all__ = [
     "ImageHeader",
     "find_images",
     "from_tensor",
-    "hold_out",
     "read_header",
     "read_image",
     "to_tensor",
