@@ -110,7 +110,7 @@ class Report(Config):
         return _Document.model_validate_json(text).report
 
     def table(self) -> Table:
-        """Lay the means out for a terminal: a line for each condition's input and restored images."""
+        """Lay the means out for a terminal: for each condition the input, the restored images and the gain."""
         count = len({row.image for row in self.rows})
         title = f"{self.protocol.name}, {self.protocol.color}, {count} image{'' if count == 1 else 's'}"
         table = Table(title=title, caption=self._remarks() or None)
@@ -120,23 +120,27 @@ class Report(Config):
             arrow = "↑" if info.higher_is_better else "↓"
             table.add_column(f"{name} {f'({info.unit}) ' if info.unit else ''}{arrow}", justify="right")
         for condition in self.conditions:
-            for side in _MEASURED:
-                cells = [_cell(self.statistic(name, condition=condition, side=side)) for name in self.metrics]
-                table.add_row(condition if side == "input" else "", side, *cells, end_section=side == "restored")
+            for side in _SIDES:
+                found = [self.statistic(name, condition=condition, side=side) for name in self.metrics]
+                cells = [_cell(statistic, signed=side == "gain") for statistic in found]
+                table.add_row(condition if side == "input" else "", side, *cells, end_section=side == "gain")
         return table
 
     def _means(self) -> dict[str, dict[str, dict[Side, Statistic]]]:
-        sides: tuple[Side, ...] = (*_MEASURED, "gain")
         return {
             label: {
-                name: {side: self.statistic(name, condition=label, side=side) for side in sides}
+                name: {side: self.statistic(name, condition=label, side=side) for side in _SIDES}
                 for name in self.metrics
             }
             for label in self.conditions
         }
 
     def _remarks(self) -> str:
-        remarks = []
+        remarks = (
+            ["± half of the 95 % confidence interval of the mean over images"]
+            if len({row.image for row in self.rows}) > 1
+            else []
+        )
         for name in self.metrics:
             values = [row.restored[name] for row in self.rows]
             infinite = sum(map(math.isinf, values))
@@ -156,6 +160,7 @@ class _Document(Config):
 
 
 _MEASURED: tuple[Literal["input", "restored"], ...] = ("input", "restored")
+_SIDES: tuple[Side, ...] = (*_MEASURED, "gain")
 
 
 def _value(row: ImageResult, metric: str, side: Side) -> float:
@@ -164,8 +169,9 @@ def _value(row: ImageResult, metric: str, side: Side) -> float:
     return getattr(row, side)[metric]  # type: ignore[no-any-return]
 
 
-def _cell(statistic: Statistic) -> str:
-    mean = f"{statistic.mean:.4g}" if abs(statistic.mean) < 1 else f"{statistic.mean:.2f}"
+def _cell(statistic: Statistic, *, signed: bool) -> str:
+    sign = "+" if signed else ""
+    mean = f"{statistic.mean:{sign}.4g}" if abs(statistic.mean) < 1 else f"{statistic.mean:{sign}.2f}"
     if not math.isfinite(statistic.low):
         return mean
     return f"{mean} ± {(statistic.high - statistic.low) / 2:.2g}"

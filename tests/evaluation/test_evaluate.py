@@ -259,6 +259,7 @@ def test_table_shows_means_of_input_and_restored_and_what_is_not_in_them() -> No
     assert "error (u) ↓" in text
     assert "±" in text
     assert "30.00" in text
+    assert "gain │ +29.00" in text
 
 
 def test_unknown_names_in_a_report() -> None:
