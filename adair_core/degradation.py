@@ -77,7 +77,11 @@ def stack(draws: Sequence[Draws], key: str, like: Tensor) -> Tensor:
 
     Numbers give ``(B, 1, 1, 1)``, ready to broadcast over images; tensors give ``(B, ...)``.
     """
-    values = [torch.as_tensor(draw[key]) for draw in draws]
+    # float64 first: torch would round a Python number to float32 even for float64 images.
+    values = [
+        value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
+        for value in (draw[key] for draw in draws)
+    ]
     stacked = torch.stack(values).to(device=like.device, dtype=like.dtype)
     return stacked.view(-1, 1, 1, 1) if stacked.ndim == 1 else stacked
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from adair_core.degradation import ConfiguredDegradation, Draws, uniform
 from adair_core.plugins import plugins
@@ -53,7 +53,7 @@ class Chain(ConfiguredDegradation):
 
     def __init__(self, config: ChainConfig) -> None:
         super().__init__(config)
-        self.links = nn.ModuleList(plugins().degradation(choice) for choice in config.degradations)
+        self.links = tuple(plugins().degradation(choice) for choice in config.degradations)
 
     def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> Draws:
         """Draw which links are applied, and the choices of those."""

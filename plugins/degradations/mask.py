@@ -10,9 +10,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from adair_core.degradation import ConfiguredDegradation, Draws, Range, in_bounds, stack, uniform, uniform_integer
+from adair_core.degradation import ConfiguredDegradation, Draws, Range, in_bounds, stack, uniform
 from adair_core.specs import Config, DegradationSpec
 from adair_plugins.degradations.convolution import convolve_valid
+from adair_plugins.degradations.counts import Count, draw_count
 from adair_plugins.degradations.paths import SAMPLES_PER_PIXEL, draw_wander, splat, wandering_path
 from adair_plugins.degradations.smooth_field import smooth_field
 from adair_plugins.degradations.streaks import line_kernel
@@ -21,12 +22,12 @@ from adair_plugins.degradations.streaks import line_kernel
 class MaskConfig(Config):
     """Options of `Mask`."""
 
-    scratches: Annotated[Range, in_bounds(0, 100)] = Field((1, 6), description="number of scratches")
+    scratches: Annotated[Count, in_bounds(0, 100)] = Field((1, 6), description="number of scratches")
     width: Annotated[Range, in_bounds(0.5, 100)] = Field((1.0, 3.0), description="width of the scratches, in pixels")
     length: Annotated[Range, in_bounds(0, 2)] = Field(
         (0.2, 0.9), description="length of a scratch over the diagonal of the picture"
     )
-    holes: Annotated[Range, in_bounds(0, 100)] = Field((0, 3), description="number of holes")
+    holes: Annotated[Count, in_bounds(0, 100)] = Field((0, 3), description="number of holes")
     size: Annotated[Range, in_bounds(0, 2)] = Field(
         (0.08, 0.3), description="diameter of a hole over the shorter side of the picture"
     )
@@ -53,9 +54,8 @@ class Mask(ConfiguredDegradation):
         config = self.config
         _, height, width = shape
         fill = uniform(config.fill, generator)
-        scratches, holes = (
-            uniform_integer(round(low), round(high), generator) for low, high in (config.scratches, config.holes)
-        )
+        scratches = draw_count(config.scratches, generator)
+        holes = draw_count(config.holes, generator)
         thickness = uniform(config.width, generator)
         paths = []
         for _ in range(scratches):

@@ -33,7 +33,7 @@ def named_numbers(number: str) -> BeforeValidator:
                 except json.JSONDecodeError as error:
                     raise ValueError(f"expected a JSON list of degradations ({error})") from error
             else:
-                value = value.split(",")
+                value = value.split(",") if value.strip() else []
         return [parse_one(item) for item in value] if isinstance(value, Sequence) else value
 
     return BeforeValidator(parse)

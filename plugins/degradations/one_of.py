@@ -8,7 +8,7 @@ from typing import Annotated
 
 import torch
 from pydantic import Field, field_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from adair_core.degradation import ConfiguredDegradation, Draws, uniform
 from adair_core.plugins import plugins
@@ -60,7 +60,7 @@ class OneOf(ConfiguredDegradation):
 
     def __init__(self, config: OneOfConfig) -> None:
         super().__init__(config)
-        self.alternatives = nn.ModuleList(plugins().degradation(choice) for choice in config.degradations)
+        self.alternatives = tuple(plugins().degradation(choice) for choice in config.degradations)
         self.cumulative = tuple(accumulate(choice.weight for choice in config.degradations))
 
     def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> Draws:
@@ -71,7 +71,7 @@ class OneOf(ConfiguredDegradation):
 
     def degrade(self, images: Tensor, draws: Sequence[Draws]) -> Tensor:
         """Degrade the images, those of one kind together."""
-        return degrade_groups(images, draws, list(self.alternatives), lambda draw: draw["index"])
+        return degrade_groups(images, draws, self.alternatives, lambda draw: draw["index"])
 
 
 SPEC = DegradationSpec(name="one-of", summary="one of several, drawn for each image", config=OneOfConfig, build=OneOf)

@@ -9,15 +9,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from adair_core.degradation import ConfiguredDegradation, Draws, Range, in_bounds, uniform, uniform_integer
+from adair_core.degradation import ConfiguredDegradation, Draws, Range, in_bounds, uniform
 from adair_core.specs import Config, DegradationSpec
+from adair_plugins.degradations.counts import Count, draw_count
 from adair_plugins.degradations.streaks import draw_points, line_kernel, render
 
 
 class RainConfig(Config):
     """Options of `Rain`."""
 
-    layers: Annotated[Range, in_bounds(1, 10)] = Field(
+    layers: Annotated[Count, in_bounds(1, 10)] = Field(
         (1, 3), description="layers of streaks, near to far, each with its own length, width and direction"
     )
     length: Annotated[Range, in_bounds(1, 500)] = Field((15.0, 50.0), description="length of the streaks, in pixels")
@@ -57,8 +58,7 @@ class Rain(ConfiguredDegradation):
         """Draw the direction, the layers and where their drops are."""
         config = self.config
         _, height, width = shape
-        low, high = config.layers
-        count = uniform_integer(round(low), round(high), generator)
+        count = draw_count(config.layers, generator)
         tilt = uniform(config.tilt, generator)
         spread = uniform(config.spread, generator)
         layers = []

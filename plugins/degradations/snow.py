@@ -9,8 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from adair_core.degradation import ConfiguredDegradation, Draws, Range, in_bounds, stack, uniform, uniform_integer
+from adair_core.degradation import ConfiguredDegradation, Draws, Range, in_bounds, stack, uniform
 from adair_core.specs import Config, DegradationSpec
+from adair_plugins.degradations.counts import Count, draw_count
 from adair_plugins.degradations.photons import log_uniform
 from adair_plugins.degradations.streaks import draw_points, line_kernel, render
 
@@ -18,9 +19,7 @@ from adair_plugins.degradations.streaks import draw_points, line_kernel, render
 class SnowConfig(Config):
     """Options of `Snow`."""
 
-    layers: Annotated[Range, in_bounds(1, 10)] = Field(
-        (2, 4), description="layers of flakes, each with its own size; a whole number"
-    )
+    layers: Annotated[Count, in_bounds(1, 10)] = Field((2, 4), description="layers of flakes, each with its own size")
     size: Annotated[Range, in_bounds(0.5, 100)] = Field(
         (1.0, 8.0), description="diameter of a layer's flakes in pixels, drawn log-uniformly"
     )
@@ -59,8 +58,7 @@ class Snow(ConfiguredDegradation):
         """Draw the layers and where their flakes are."""
         config = self.config
         _, height, width = shape
-        low, high = config.layers
-        count = uniform_integer(round(low), round(high), generator)
+        count = draw_count(config.layers, generator)
         tilt = uniform(config.tilt, generator)
         motion = uniform(config.motion, generator)
         opacity = uniform(config.opacity, generator)

@@ -19,9 +19,9 @@ def line_kernel(length: float, width: float, angle: float) -> Tensor:
         angle: degrees anticlockwise from horizontal.
 
     Returns:
-        ``(2r + 1, 2r + 1)`` float64, largest value 1, ``r = ceil(length / 2 + width)``.
+        ``(2r + 1, 2r + 1)`` float64, largest value 1, ``r = ceil(max(length / 2 + width, 3/2 width))``.
     """
-    radius = math.ceil(length / 2 + width)
+    radius = math.ceil(max(length / 2 + width, 1.5 * width))  # across, 0.2 % is cut off
     x = torch.arange(-radius, radius + 1, dtype=torch.float64)
     y = -x[:, None]  # rows run downwards
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))

@@ -1,0 +1,112 @@
+"""Gaussian noise, photon noise, low light: the statistics that their equations promise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+
+from adair_core.plugins import plugins
+from adair_core.specs import Choice
+from adair_plugins.degradations.photons import log_uniform, shot_noise
+
+
+def degrade(name: str, images: torch.Tensor, seed: int = 0, **options: object) -> torch.Tensor:
+    return plugins().degradation(Choice(name=name, options=options))(images, torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("sigma", [1, 25, 100])
+def test_gaussian_noise_is_white_and_normal(sigma: float):
+    images = torch.full((1, 3, 200, 200), 0.5, dtype=torch.float64)
+    noise = (degrade("gaussian-noise", images, sigma=sigma) - images).numpy()[0] * 255 / sigma
+    assert scipy.stats.kstest(noise.ravel(), "norm").pvalue > 1e-3
+    count = noise[0].size
+    for channel in noise:
+        assert abs(channel.mean()) < 4 / np.sqrt(count)
+        assert abs(channel.std() - 1) < 4 / np.sqrt(2 * count)
+        assert abs((channel[:, 1:] * channel[:, :-1]).mean()) < 4 / np.sqrt(count)
+        assert abs((channel[1:] * channel[:-1]).mean()) < 4 / np.sqrt(count)
+    assert abs((noise[0] * noise[1]).mean()) < 4 / np.sqrt(count)
+
+
+def test_gaussian_noise_does_not_depend_on_the_image_and_is_not_clipped():
+    black = degrade("gaussian-noise", torch.zeros(1, 3, 30, 30), sigma=50)
+    white = degrade("gaussian-noise", torch.ones(1, 3, 30, 30), sigma=50)
+    assert black.min() < 0
+    assert white.max() > 1
+    torch.testing.assert_close(white - 1, black, atol=2e-7, rtol=0)
+
+
+def test_gaussian_noise_draws_sigma_uniformly():
+    degradation = plugins().degradation(Choice(name="gaussian-noise", options={"sigma": "5,55"}))
+    generator = torch.Generator().manual_seed(0)
+    sigmas = [degradation.draw((1, 1, 1), generator)["sigma"] for _ in range(500)]
+    assert scipy.stats.kstest(sigmas, scipy.stats.uniform(5, 50).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(("photons", "level"), [(4, 0.5), (40, 0.25), (500, 0.9)])
+def test_photon_counts_follow_poisson(photons: float, level: float):
+    images = torch.full((1, 1, 200, 200), level, dtype=torch.float64)
+    counts = degrade("poisson-noise", images, photons=photons, read=0).numpy().ravel() * photons
+    np.testing.assert_allclose(counts, counts.round(), atol=1e-9)
+    law = scipy.stats.poisson(photons * level)
+    low, high = int(law.ppf(0.005)), int(law.ppf(0.995))
+    edges = np.arange(low, high + 1)
+    observed = [(counts < low - 0.5).sum(), *[(counts.round() == k).sum() for k in edges], (counts > high + 0.5).sum()]
+    expected = np.array([law.cdf(low - 1), *law.pmf(edges), law.sf(high)]) * counts.size
+    kept = expected > 5
+    rest = expected[~kept].sum()
+    observed, expected = np.array(observed)[kept], expected[kept]
+    if rest > 0:
+        expected = expected * observed.sum() / expected.sum()
+    assert scipy.stats.chisquare(observed, expected).pvalue > 1e-3
+
+
+def test_poisson_noise_variance_grows_with_the_signal():
+    levels = torch.linspace(0.05, 1, 8, dtype=torch.float64)
+    images = levels.view(1, 1, 8, 1).expand(1, 1, 8, 40000).contiguous()
+    noisy = degrade("poisson-noise", images, photons=100, read=10)[0, 0]
+    expected = levels / 100 + (10 / 255) ** 2
+    np.testing.assert_allclose(noisy.mean(1), levels, atol=4 * (expected.max().item() / 40000) ** 0.5)
+    np.testing.assert_allclose(noisy.var(1), expected, rtol=4 * (2 / 40000) ** 0.5)
+
+
+def test_shot_noise_counts_negative_light_as_none():
+    signal = torch.tensor([-0.5, 0.0, 1.0])
+    counted = shot_noise(signal, 10.0, seed=1)
+    assert counted[:2].tolist() == [0, 0]
+    assert signal.tolist() == [-0.5, 0, 1]
+
+
+def test_log_uniform_doublings_are_equally_likely():
+    generator = torch.Generator().manual_seed(2)
+    values = [log_uniform((10.0, 1000.0), generator) for _ in range(500)]
+    assert scipy.stats.kstest(np.log10(values), scipy.stats.uniform(1, 2).cdf).pvalue > 1e-3
+
+
+def test_low_light_without_noise_is_exposure_and_gamma():
+    images = torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    degraded = degrade("low-light", images, exposure=-3, gamma=1.3, photons=1e9, read=0)
+    expected = (images.numpy() ** 2.2 / 8) ** (1.3 / 2.2)
+    np.testing.assert_allclose(degraded.numpy(), expected, atol=2e-4)
+    # One stop, as a photographer counts: the same as multiplying display values by 2^(1/2.2).
+    brighter = degrade("low-light", images, exposure=-2, gamma=1, photons=1e9, read=0)
+    darker = degrade("low-light", images, exposure=-3, gamma=1, photons=1e9, read=0)
+    np.testing.assert_allclose(brighter.numpy(), darker.numpy() * 2 ** (1 / 2.2), atol=4e-4)
+
+
+def test_low_light_noise_is_that_of_the_sensor_in_linear_light():
+    images = torch.full((1, 1, 300, 300), 0.8, dtype=torch.float64)
+    degraded = degrade("low-light", images, exposure=-2, gamma=1.2, photons=2000, read=0.5).numpy()
+    linear = degraded ** (2.2 / 1.2)
+    light = 0.8**2.2 / 4
+    variance = light / 2000 + (0.5 / 255) ** 2
+    assert abs(linear.mean() - light) < 4 * np.sqrt(variance / linear.size)
+    assert linear.var() == pytest.approx(variance, rel=4 * np.sqrt(2 / linear.size))
+
+
+def test_low_light_stays_in_range_where_negative_values_would_be():
+    degraded = degrade("low-light", torch.zeros(1, 3, 40, 40), exposure=-4, read=1)
+    assert degraded.min() == 0
+    assert 0.02 < degraded.max() < 0.3
