@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ class Command(RichCommand):
         self.groups = groups
         # rich-click keeps lines apart that begin with four spaces.
         self.help = "\n".join(
-            [str(self.help).strip(), "", "Example:", *(f"    adair {example}" for example in examples)]
+            [inspect.cleandoc(str(self.help)), "", "Example:", *(f"    adair {example}" for example in examples)]
         )
         for parameter in self.params:
             if isinstance(parameter, RichOption):

@@ -34,6 +34,8 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> No
 def show(renderable: RenderableType) -> None:
     """Print something that rich can render: as wide as the terminal, or as it needs when piped."""
     width = None if sys.stdout.isatty() else 10_000
+    if isinstance(renderable, Table) and width is not None:
+        renderable.box = None
     Console(width=width, highlight=False, markup=False, emoji=False).print(renderable, soft_wrap=False)
 
 

@@ -12,7 +12,10 @@ from adair_core.plugins import plugins
 @rich_click.command("adapters", cls=Command, examples=["adapters", "adapters --json"])
 @rich_click.option("--json", "as_json", is_flag=True, help="print JSON")
 def command(as_json: bool) -> None:
-    """List the adapter types (for train --adapter) and the trained adapters (for restore and evaluate --adapter)."""
+    """List adapter types and trained adapters.
+
+    Types are for 'adair train --adapter', trained adapters for 'adair restore --adapter' and for 'adair evaluate'.
+    """
     loaded = plugins()
     types = [
         {

@@ -49,7 +49,7 @@ def _groups(typed: Mapping[str, Any]) -> list[Group]:
 def command(
     file: Path, backbone: str, preset: str | None, key: str | None, out: Path | None, **parameters: Any
 ) -> None:
-    """Convert a .pth file of another project to a base file.
+    """Convert a foreign .pth file to a base file.
 
     FILE is read without executing anything in it (weights_only). With --backbone, --help lists the backbone's options.
     """

@@ -18,7 +18,10 @@ from adair_core.plugins import plugins
 @rich_click.command("doctor", cls=Command, examples=["doctor", "doctor --json > report.json"])
 @rich_click.option("--json", "as_json", is_flag=True, help="print JSON")
 def command(as_json: bool) -> None:
-    """Show versions, devices, plugins, and which kernel serves each operator on each device."""
+    """Show versions, devices, plugins and kernels.
+
+    For each operator and device it says which kernel runs: a native one, or the reference in PyTorch.
+    """
     versions, devices, states, kernels = _versions(), _devices(), _plugins(), _kernels()
     if as_json:
         print_json({"versions": versions, "devices": devices, "plugins": states, "kernels": kernels})

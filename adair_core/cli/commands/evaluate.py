@@ -32,7 +32,7 @@ def _groups(typed: Mapping[str, Any]) -> list[Group]:
     cls=Command,
     groups=_groups,
     examples=[
-        "evaluate --task denoise --data CBSD68/ --adapter runs/denoise-lora/adapter",
+        "evaluate --task denoise --data CBSD68/ --adapter runs/denoise-lora/denoise",
         "evaluate --task denoise --task.sigma 25 --base restormer-tiny --json",
         "evaluate --pairs rainy/ clean/ --adapter derain --out results/",
     ],
@@ -53,9 +53,10 @@ def _groups(typed: Mapping[str, Any]) -> list[Group]:
 @rich_click.option("--out", "-o", type=click.Path(path_type=Path), help="folder for report.json and images.csv")
 @rich_click.option("--json", "as_json", is_flag=True, help="print the report as JSON")
 def command(task: str | None, as_json: bool, out: Path | None, **parameters: Any) -> None:
-    """Measure restored images with the protocol of a task: means with 95 % confidence intervals.
+    """Measure restored images with the protocol of a task.
 
-    Give --base without --adapter to measure the frozen base alone. With --task, --help lists its options.
+    Prints means over the images, with 95 % confidence intervals. Give --base without --adapter to measure the frozen
+    base alone. With --task, --help lists its options.
     """
     from adair_core.evaluation import evaluate
 

@@ -39,7 +39,7 @@ _HOOKS = {"degradation": "adair_degradations", "adapter": "adair_adapters", "bac
     "--out", "-o", type=click.Path(path_type=Path), default=Path(), help="where the package's folder goes"
 )
 def command(name: str, kind: str, out: Path) -> None:
-    """Write a package with a plugin that works, to start from.
+    """Write a working plugin package to start from.
 
     NAME is what the plugin will be called, lower-case words joined by '-'. The package, adair-plugin-NAME, holds the
     code, a README and a test that uses adair's contract.

@@ -21,9 +21,9 @@ from adair_core.plugins import plugins
 )
 @rich_click.option("--json", "as_json", is_flag=True, help="print JSON")
 def command(as_json: bool) -> None:
-    """List what plugins offer: name, kind, package and hook file; and the plugins that failed, with the reason.
+    """List what plugins offer, and the plugins that failed.
 
-    With --debug, the tracebacks of the failures too.
+    For each name: its kind, package and hook file; for each failure: the reason, and with --debug the traceback.
     """
     loaded = plugins()
     offers: list[dict[str, Any]] = []

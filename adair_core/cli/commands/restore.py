@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     cls=Command,
     examples=[
         "restore photo.jpg --task denoise",
-        "restore scans/ -o restored/ --adapter runs/denoise-lora/adapter --strength 0.8",
+        "restore scans/ -o restored/ --adapter runs/denoise-lora/denoise --strength 0.8",
         "restore small.png --task super-resolve --scale 2 -o large.png",
     ],
 )
@@ -39,9 +39,10 @@ if TYPE_CHECKING:
 @rich_click.option("--skip-existing", is_flag=True, help="leave images alone whose result exists already")
 @rich_click.option("--json", "as_json", is_flag=True, help="print what became of each file as JSON")
 def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters: Any) -> None:
-    """Restore image files, folders or patterns; no ground truth is needed.
+    """Restore image files, folders or patterns.
 
-    Size, gray or colour, 8 or 16 bits, alpha, colour profile and EXIF data are kept. Exits with 1 if a file failed.
+    No ground truth is needed. Size, gray or colour, 8 or 16 bits, alpha, colour profile and EXIF data are kept. Exits
+    with 1 if a file failed.
     """
     from adair_core.inference import plan, restore_files
 

@@ -14,7 +14,10 @@ from adair_core.plugins import plugins
 @rich_click.command("weights", cls=Command, examples=["weights", "weights --json"])
 @rich_click.option("--json", "as_json", is_flag=True, help="print JSON")
 def command(as_json: bool) -> None:
-    """List the trained weights: bases (for --base) and adapters (for restore --adapter), with their terms of use."""
+    """List trained weights with their terms of use.
+
+    Bases are for --base, adapters for 'adair restore --adapter'. NAME alone means its newest version.
+    """
     loaded = plugins()
     weights = [
         {
