@@ -6,7 +6,7 @@ the paper. Parameter names and shapes are those of the published checkpoints, wh
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -270,7 +270,7 @@ def sites(model: nn.Module) -> list[Site]:
         if not isinstance(module, nn.Sequential):
             found += convolution_sites(model, [part], level=level)
             continue
-        channels = model.config.dim * _WIDTH_OF[part]
+        channels = cast(Restormer, model).config.dim * _WIDTH_OF[part]
         for index in range(len(module)):
             for branch in (f"{part}.{index}.attn", f"{part}.{index}.ffn"):
                 found += convolution_sites(model, [branch], level=level)

@@ -39,14 +39,14 @@ def channel_attention(qkv: Tensor, temperature: Tensor, heads: int) -> tuple[Ten
         The result, ``(B, C, H, W)``; the cosines S, ``(B, heads, c, c)``; and the lengths of the rows of q and k,
         at least 1e-12, ``(2, B, heads, c)``; the latter two float32 or float64.
     """
-    q, k, v = _split(qkv, heads)
-    kind = accumulation_dtype(qkv)
-    wide_q, wide_k = q.to(kind), k.to(kind)
-    lengths = torch.stack([wide_q.norm(dim=-1), wide_k.norm(dim=-1)]).clamp_min(SHORTEST)
-    cosines = wide_q @ wide_k.mT / (lengths[0, ..., None] * lengths[1, ..., None, :])
+    layout, kind = memory_format(qkv), accumulation_dtype(qkv)
+    queries, keys, values = qkv.chunk(3, dim=1)
+    q, k = (_rows(_widen(part, layout), heads) for part in (queries, keys))
+    lengths = torch.stack([_length(q, layout), _length(k, layout)]).clamp_min(SHORTEST)
+    cosines = _gram(q, k, layout) / (lengths[0, ..., None] * lengths[1, ..., None, :])
     attention = torch.softmax(cosines * temperature.to(kind), dim=-1)
-    result = (attention.to(qkv.dtype) @ v).reshape(qkv.shape[0], qkv.shape[1] // 3, *qkv.shape[2:])
-    return result.contiguous(memory_format=memory_format(qkv)), cosines, lengths
+    result = _mix(attention.to(qkv.dtype), _rows(values, heads), layout).reshape(values.shape)
+    return result.contiguous(memory_format=layout), cosines, lengths
 
 
 def channel_attention_backward(
@@ -64,27 +64,61 @@ def channel_attention_backward(
     Returns:
         ``(B, 3C, H, W)`` and ``(heads, 1, 1)``.
     """
-    heads, kind = temperature.shape[0], cosines.dtype
-    q, k, v = _split(qkv, heads)
-    outer = gradient.reshape(v.shape)
+    layout, kind = memory_format(qkv), cosines.dtype
+    heads = temperature.shape[0]
+    queries, keys, values = qkv.chunk(3, dim=1)
+    q, k = _rows(queries, heads), _rows(keys, heads)
+    gradient = gradient.contiguous(memory_format=layout)
+    wide_gradient, wide_v = (_rows(_widen(part, layout), heads) for part in (gradient, values))
     wide_temperature = temperature.to(kind)
     attention = torch.softmax(cosines * wide_temperature, dim=-1)
-    to_attention = outer.to(kind) @ v.to(kind).mT
+    to_attention = _gram(wide_gradient, wide_v, layout)
     to_scaled = attention * (to_attention - (to_attention * attention).sum(-1, keepdim=True))
     to_cosines = to_scaled * wide_temperature
+    mixing = (to_cosines / (lengths[0, ..., None] * lengths[1, ..., None, :])).to(qkv.dtype)
     along = to_cosines * cosines
     radial = torch.stack([along.sum(-1), along.sum(-2)]) / lengths.square()
-    to_q_length, to_k_length = radial.masked_fill(lengths <= SHORTEST, 0)[..., None]
-    mixing = to_cosines / (lengths[0, ..., None] * lengths[1, ..., None, :])
-    to_q = mixing.to(q.dtype) @ k - to_q_length.to(q.dtype) * q
-    to_k = mixing.mT.to(q.dtype) @ q - to_k_length.to(q.dtype) * k
-    to_v = attention.mT.to(q.dtype) @ outer
-    to_qkv = torch.stack([to_q, to_k, to_v], dim=1).reshape(qkv.shape)
+    to_q_length, to_k_length = radial.masked_fill(lengths <= SHORTEST, 0).to(qkv.dtype)[..., None]
+    to_qkv = torch.empty_like(qkv, memory_format=layout)
+    to_q, to_k, to_v = to_qkv.chunk(3, dim=1)
+    to_q.copy_(torch.addcmul(_mix(mixing, k, layout), to_q_length, q, value=-1).reshape(to_q.shape))
+    to_k.copy_(torch.addcmul(_mix(mixing.mT, q, layout), to_k_length, k, value=-1).reshape(to_k.shape))
+    to_v.copy_(_mix(attention.mT.to(qkv.dtype), _rows(gradient, heads), layout).reshape(to_v.shape))
     to_temperature = (to_scaled * cosines).sum((0, 2, 3))[:, None, None]
-    return to_qkv.contiguous(memory_format=memory_format(qkv)), to_temperature.to(temperature.dtype)
+    return to_qkv, to_temperature.to(temperature.dtype)
 
 
-def _split(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    batch, channels, height, width = qkv.shape
-    q, k, v = qkv.reshape(batch, 3, heads, channels // (3 * heads), height * width).unbind(1)
-    return q, k, v
+def _widen(part: Tensor, layout: torch.memory_format) -> Tensor:
+    """A slice of channels in the dtype of sums. A plain ``to`` would leave a slice contiguous, whatever it was."""
+    kind = accumulation_dtype(part)
+    return part if part.dtype == kind else part.to(kind, memory_format=layout)
+
+
+def _rows(part: Tensor, heads: int) -> Tensor:
+    """Each channel a row, ``(B, C, H, W)`` -> ``(B, heads, c, HW)``."""
+    batch, channels, height, width = part.shape
+    return part.reshape(batch, heads, channels // heads, height * width)
+
+
+# Channels last, a head's channels lie between those of the others: one product for each head copies nothing, and
+# mixing the channels of the transpose gives a result that is channels last again.
+
+
+def _length(x: Tensor, layout: torch.memory_format) -> Tensor:
+    """Length of the rows, ``(B, heads, c, HW)`` -> ``(B, heads, c)``."""
+    return x.square().sum(-1).sqrt() if layout == torch.channels_last else x.norm(dim=-1)
+
+
+def _gram(a: Tensor, b: Tensor, layout: torch.memory_format) -> Tensor:
+    """The product a b^T for each head, ``(B, heads, c, HW)`` twice -> ``(B, heads, c, c)``."""
+    if layout != torch.channels_last:
+        return a @ b.mT
+    return torch.stack([a[:, head] @ b[:, head].mT for head in range(a.shape[1])], dim=1)
+
+
+def _mix(matrices: Tensor, x: Tensor, layout: torch.memory_format) -> Tensor:
+    """The product m x for each head, ``(B, heads, c, c)`` and ``(B, heads, c, HW)`` -> ``(B, heads, c, HW)``."""
+    if layout != torch.channels_last:
+        return matrices @ x
+    mixed = [x[:, head].mT @ matrices[:, head].mT for head in range(x.shape[1])]
+    return (mixed[0].unsqueeze(2) if len(mixed) == 1 else torch.stack(mixed, dim=2)).permute(0, 2, 3, 1)

@@ -41,50 +41,82 @@ def depthwise_gate(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
     require_shape("depthwise_gate", "weight", weight, (channels, 1, 3, 3))
     if bias is not None:
         require_shape("depthwise_gate", "bias", bias, (channels,))
-    result: Tensor = _forward(autocast(x), weight, bias)
+    parameters = (weight,) if bias is None else (weight, bias)
+    keep = torch.is_grad_enabled() and any(value.requires_grad for value in (x, *parameters))
+    result: Tensor = _forward(autocast(x), weight, bias, keep)[0]
     return result
 
 
-def _fake(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ARG001
+def _fake(x: Tensor, weight: Tensor, bias: Tensor | None, keep: bool) -> tuple[Tensor, Tensor]:  # noqa: ARG001
     batch, channels, height, width = x.shape
-    return torch.empty(
-        (batch, channels // 2, height, width), dtype=x.dtype, device=x.device, memory_format=memory_format(x)
-    )
+    layout = memory_format(x)
+    result = torch.empty((batch, channels // 2, height, width), dtype=x.dtype, device=x.device, memory_format=layout)
+    return result, torch.empty_like(x, memory_format=layout) if keep else x.new_empty(0)
 
 
 def _fake_backward(
     gradient: Tensor,  # noqa: ARG001
-    x: Tensor,
+    x: Tensor | None,
     weight: Tensor,
     bias: Tensor | None,  # noqa: ARG001
+    convolved: Tensor | None,
     needs: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
+    source = convolved if x is None else x
+    assert source is not None
     return (
-        torch.empty_like(x, memory_format=memory_format(x)) if needs[0] else x.new_empty(0),
+        torch.empty_like(source, memory_format=memory_format(source)) if needs[0] else source.new_empty(0),
         weight.new_empty(weight.shape) if needs[1] else weight.new_empty(0),
         weight.new_empty(weight.shape[0]) if needs[2] else weight.new_empty(0),
     )
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
-    ctx.save_for_backward(*inputs)
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    x, weight, bias, keep = inputs
+    ctx.set_materialize_grads(False)
+    # A frozen weight needs no input: what the gate needs, the convolution's output, is then all that is saved.
+    saved_input = x if ctx.needs_input_grad[1] or not keep else None
+    ctx.save_for_backward(saved_input, weight, bias, output[1] if keep else None)
 
 
-def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    inputs, needs = ctx.saved_tensors, ctx.needs_input_grad
-    if torch.is_grad_enabled():
-        return registration.reference_gradients(reference.depthwise_gate, inputs, gradient, needs)
-    gradients = _backward(gradient, *inputs, list(needs))
-    return tuple(value if need else None for value, need in zip(gradients, needs, strict=True))
+def _differentiate(ctx: Any, gradient: Tensor | None, to_convolved: Tensor | None) -> tuple[Tensor | None, ...]:
+    x, weight, bias, convolved = ctx.saved_tensors
+    needs = list(ctx.needs_input_grad[:3])
+    if gradient is not None and to_convolved is None and not torch.is_grad_enabled():
+        gradients = _backward(gradient, x, weight, bias, convolved, needs)
+    else:
+        gradients = _second_order(gradient, to_convolved, x, weight, bias, convolved, needs)
+    return *(value if need else None for value, need in zip(gradients, needs, strict=True)), None
+
+
+def _second_order(
+    gradient: Tensor | None,
+    to_convolved: Tensor | None,
+    x: Tensor | None,
+    weight: Tensor,
+    bias: Tensor | None,
+    convolved: Tensor | None,
+    needs: list[bool],
+) -> tuple[Tensor | None, ...]:
+    """The backward pass in differentiable steps, with a gradient of the convolution's output from a second one."""
+    if gradient is not None:
+        if convolved is None:
+            assert x is not None
+            convolved = reference.convolve(x, weight, bias)
+        inner = reference.gate_backward(gradient, convolved)
+        to_convolved = inner if to_convolved is None else inner + to_convolved
+    if to_convolved is None:
+        return None, None, None
+    return reference.convolution_backward(to_convolved, to_convolved if x is None else x, weight, needs)
 
 
 _forward = registration.define(
-    "depthwise_gate(Tensor x, Tensor weight, Tensor? bias) -> Tensor",
+    "depthwise_gate(Tensor x, Tensor weight, Tensor? bias, bool keep) -> (Tensor, Tensor)",
     reference=reference.depthwise_gate,
     fake=_fake,
 )
 _backward = registration.define(
-    "depthwise_gate_backward(Tensor gradient, Tensor x, Tensor weight, Tensor? bias, bool[] needs)"
+    "depthwise_gate_backward(Tensor gradient, Tensor? x, Tensor weight, Tensor? bias, Tensor? convolved, bool[] needs)"
     " -> (Tensor, Tensor, Tensor)",
     reference=reference.depthwise_gate_backward,
     fake=_fake_backward,

@@ -8,7 +8,7 @@ Source: Zamir et al., "Restormer", arXiv 2111.09881, eq. 3 (gated-Dconv feed-for
 
     dL/da = dL/dy b GELU'(a),    dL/db = dL/dy GELU(a)
 
-and then those of the convolution, whose output is computed again rather than kept.
+and then those of the convolution.
 """
 
 from __future__ import annotations
@@ -22,41 +22,72 @@ from torch.nn import functional
 from adair_core.ops.layout import memory_format
 
 
-def depthwise_gate(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def depthwise_gate(x: Tensor, weight: Tensor, bias: Tensor | None, keep: bool) -> tuple[Tensor, Tensor]:
     """Convolve and gate.
 
     Args:
         x: ``(B, 2h, H, W)``.
         weight: ``(2h, 1, 3, 3)``.
         bias: ``(2h,)`` or ``None``.
+        keep: whether to return the convolution's output too, so that the backward pass need not compute it again.
 
     Returns:
-        ``(B, h, H, W)``.
+        The result, ``(B, h, H, W)``, and dw(x), ``(B, 2h, H, W)``, empty unless `keep`.
     """
-    a, b = _convolve(x, weight, bias).chunk(2, dim=1)
-    return (functional.gelu(a) * b).contiguous(memory_format=memory_format(x))
+    convolved = convolve(x, weight, bias)
+    a, b = _halves(convolved)
+    result = (functional.gelu(a) * b).contiguous(memory_format=memory_format(x))
+    return result, convolved if keep else x.new_empty(0)
 
 
 def depthwise_gate_backward(
-    gradient: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, needs: Sequence[bool]
+    gradient: Tensor,
+    x: Tensor | None,
+    weight: Tensor,
+    bias: Tensor | None,
+    convolved: Tensor | None,
+    needs: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients with respect to x, weight and bias.
 
     Args:
         gradient: of the result, ``(B, h, H, W)``.
-        x: as in `depthwise_gate`.
+        x: as in `depthwise_gate`; may be ``None`` where `convolved` is given and no weight gradient is wanted.
         weight: as in `depthwise_gate`.
         bias: as in `depthwise_gate`.
-        needs: which of the three are wanted; the others are empty.
+        convolved: from `depthwise_gate`; computed again from `x` where ``None``.
+        needs: which of the three gradients are wanted; the others are empty.
 
     Returns:
         ``(B, 2h, H, W)``, ``(2h, 1, 3, 3)``, ``(2h,)``.
     """
-    a, b = _convolve(x, weight, bias).chunk(2, dim=1)
+    if convolved is None:
+        assert x is not None
+        convolved = convolve(x, weight, bias)
+    # Of an input that is not there, only the shape is asked: that of the output is the same.
+    return convolution_backward(gate_backward(gradient, convolved), convolved if x is None else x, weight, needs)
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """dw(x), in the memory format of results computed from `x`."""
+    bias = None if bias is None else bias.to(x.dtype)
+    convolved = functional.conv2d(x, weight.to(x.dtype), bias, padding=1, groups=x.shape[1])
+    return convolved.contiguous(memory_format=memory_format(x))
+
+
+def gate_backward(gradient: Tensor, convolved: Tensor) -> Tensor:
+    """Gradient with respect to dw(x)."""
+    a, b = _halves(convolved)
     to_a = torch.ops.aten.gelu_backward(gradient * b, a)
-    inner = torch.cat([to_a, gradient * functional.gelu(a)], dim=1)
+    return torch.cat([to_a, gradient * functional.gelu(a)], dim=1)
+
+
+def convolution_backward(
+    gradient: Tensor, x: Tensor, weight: Tensor, needs: Sequence[bool]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of dw(x) with respect to x, weight and bias; empty where not needed."""
     to_x, to_weight, to_bias = torch.ops.aten.convolution_backward(
-        inner, x, weight.to(x.dtype), [x.shape[1]], [1, 1], [1, 1], [1, 1], False, [0, 0], x.shape[1], list(needs)
+        gradient, x, weight.to(x.dtype), [x.shape[1]], [1, 1], [1, 1], [1, 1], False, [0, 0], x.shape[1], needs
     )
     return (
         to_x.contiguous(memory_format=memory_format(x)) if needs[0] else x.new_empty(0),
@@ -65,6 +96,8 @@ def depthwise_gate_backward(
     )
 
 
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    bias = None if bias is None else bias.to(x.dtype)
-    return functional.conv2d(x, weight.to(x.dtype), bias, padding=1, groups=x.shape[1])
+def _halves(convolved: Tensor) -> tuple[Tensor, Tensor]:
+    a, b = convolved.chunk(2, dim=1)
+    layout = memory_format(convolved)
+    # Channels last, the vector loop of GELU would end at every pixel: it is twice as fast on a dense copy.
+    return a.contiguous(memory_format=layout) if layout == torch.channels_last else a, b

@@ -6,10 +6,10 @@ With m and v the mean and the variance over the C channels of one pixel, and r =
 - bias-free:  y = x r w                 (Zamir et al., "Restormer", arXiv 2111.09881: no additive constant, so
   the network keeps its scaling behaviour at noise levels that it was not trained on; v is still about the mean)
 
-Gradients, with g = dL/dy * w, x' = (x - m) r and <.> the mean over channels:
+Gradients, with g = dL/dy and <.> the mean over channels:
 
-- biased:     dL/dx = r (g - <g> - x' <g x'>)
-- bias-free:  dL/dx = r (g - x' r <g x>)
+- biased:     dL/dx = r (g w - <g w> - (x - m) r^2 <g w (x - m)>),    dL/dw = sum g (x - m) r,    dL/db = sum g
+- bias-free:  dL/dx = r (g w - (x - m) r^2 <g w x>),                  dL/dw = sum g x r
 """
 
 from __future__ import annotations
@@ -32,12 +32,20 @@ def layer_norm2d(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> 
     Returns:
         The result, ``(B, C, H, W)``, and the mean and 1 / sqrt(variance + eps), ``(B, 1, H, W)`` float32 or float64.
     """
-    kind = accumulation_dtype(x)
+    layout, kind = memory_format(x), accumulation_dtype(x)
+    if layout == torch.channels_last and bias is not None:
+        # PyTorch's own kernel, which wants the channels last, is two to three times as fast as the steps below.
+        pixels, shape = x.permute(0, 2, 3, 1), x.shape[1:2]
+        result, *statistics = torch.native_layer_norm(pixels, shape, weight.to(kind), bias.to(kind), eps)
+        mean, rstd = (value.permute(0, 3, 1, 2).contiguous() for value in statistics)
+        return result.permute(0, 3, 1, 2), mean, rstd
     wide, scale = x.to(kind), weight.to(kind)[:, None, None]
-    variance, mean = torch.var_mean(wide, dim=1, correction=0, keepdim=True)
-    rstd = torch.rsqrt(variance + eps)
-    result = wide * rstd * scale if bias is None else (wide - mean) * rstd * scale + bias.to(kind)[:, None, None]
-    return result.to(x.dtype).contiguous(memory_format=memory_format(x)), mean.contiguous(), rstd.contiguous()
+    # torch.var_mean over the channels of an image takes 6 to 9 times as long as these steps (on a CPU).
+    mean = wide.mean(1, keepdim=True)
+    centred = wide - mean
+    rstd = torch.rsqrt(centred.square().mean(1, keepdim=True) + eps)
+    result = wide * rstd * scale if bias is None else centred * rstd * scale + bias.to(kind)[:, None, None]
+    return result.to(x.dtype).contiguous(memory_format=layout), mean.contiguous(), rstd.contiguous()
 
 
 def layer_norm2d_backward(
@@ -57,18 +65,24 @@ def layer_norm2d_backward(
     Returns:
         ``(B, C, H, W)``, ``(C,)``, and ``(C,)``, empty if `bias_free`.
     """
-    kind = accumulation_dtype(x)
-    wide, outer, scale = x.to(kind), gradient.to(kind), weight.to(kind)[:, None, None]
-    inner = outer * scale
-    normal = (wide - mean) * rstd
-    if bias_free:
-        to_x = rstd * (inner - normal * rstd * (inner * wide).mean(1, keepdim=True))
-        scaled = wide * rstd
-    else:
-        to_x = rstd * (inner - inner.mean(1, keepdim=True) - normal * (inner * normal).mean(1, keepdim=True))
-        scaled = normal
-    to_x = to_x.to(x.dtype).contiguous(memory_format=memory_format(x))
+    layout, kind = memory_format(x), accumulation_dtype(x)
     empty = weight.new_empty(0)
-    to_weight = (outer * scaled).sum((0, 2, 3)).to(weight.dtype) if affine else empty
-    to_bias = outer.sum((0, 2, 3)).to(weight.dtype) if affine and not bias_free else weight.new_empty(0)
-    return to_x, to_weight, to_bias
+    if layout == torch.channels_last and not bias_free:
+        pixels, outer = x.permute(0, 2, 3, 1), gradient.permute(0, 2, 3, 1)
+        statistics = (value.permute(0, 2, 3, 1) for value in (mean, rstd))
+        to_x, to_weight, to_bias = torch.ops.aten.native_layer_norm_backward(
+            outer.contiguous(), pixels, x.shape[1:2], *statistics, weight.to(kind), None, [True, affine, affine]
+        )
+        to_x = to_x.permute(0, 3, 1, 2)
+        return to_x, to_weight.to(weight.dtype) if affine else empty, to_bias.to(weight.dtype) if affine else empty
+    wide, outer = x.to(kind), gradient.to(kind)
+    centred = wide - mean
+    inner = outer * weight.to(kind)[:, None, None]
+    numerator = wide if bias_free else centred
+    along = (inner * numerator).mean(1, keepdim=True)
+    to_x = inner if bias_free else inner - inner.mean(1, keepdim=True)
+    to_x = torch.addcmul(to_x, centred, along * rstd.square(), value=-1).mul_(rstd)
+    to_weight = (outer * numerator).mul_(rstd).sum((0, 2, 3)) if affine else empty
+    to_bias = outer.sum((0, 2, 3)) if affine and not bias_free else weight.new_empty(0)
+    to_x = to_x.to(x.dtype).contiguous(memory_format=layout)
+    return to_x, to_weight.to(weight.dtype), to_bias.to(weight.dtype)
