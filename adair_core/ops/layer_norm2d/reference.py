@@ -70,8 +70,11 @@ def layer_norm2d_backward(
     if layout == torch.channels_last and not bias_free:
         pixels, outer = x.permute(0, 2, 3, 1), gradient.permute(0, 2, 3, 1)
         statistics = (value.permute(0, 2, 3, 1) for value in (mean, rstd))
+        wide_weight = weight.to(kind)
+        # Of the bias, only that there is one is asked.
+        parameters, needs = (wide_weight, wide_weight), [True, affine, affine]
         to_x, to_weight, to_bias = torch.ops.aten.native_layer_norm_backward(
-            outer.contiguous(), pixels, x.shape[1:2], *statistics, weight.to(kind), None, [True, affine, affine]
+            outer.contiguous(), pixels, x.shape[1:2], *statistics, *parameters, needs
         )
         to_x = to_x.permute(0, 3, 1, 2)
         return to_x, to_weight.to(weight.dtype) if affine else empty, to_bias.to(weight.dtype) if affine else empty
