@@ -57,6 +57,11 @@ class ImageHeader:
     colors: int
     has_alpha: bool
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of `ImageFile.pixels`."""
+        return self.height, self.width, self.colors
+
 
 def read_header(path: Path, *, max_pixels: int = MAX_PIXELS) -> ImageHeader:
     """Read an image's size and kind; its pixels may still turn out to be damaged.

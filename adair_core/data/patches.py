@@ -21,9 +21,10 @@ class PatchPairs(Dataset[dict[str, Any]]):
     """Endless training samples, numbered from 0.
 
     Sample n shows image ``order[n mod N]`` of epoch ``n div N``: N images in an order of the epoch's own. A patch is
-    cut at a uniform place and turned or mirrored (one of the 8 symmetries of the square). Clean images are then
-    degraded. Every draw comes from a generator of (seed, n) alone, so neither workers nor processes, prefetching or
-    the batch change a bit. If an image turns out to be damaged, the sample shows the next one in the epoch's order.
+    cut at a uniform place and turned or mirrored (one of the 8 symmetries of the square), floats are clipped to [0, 1],
+    and clean images are then degraded. Every draw comes from a generator of (seed, n) alone, so neither workers nor
+    processes, prefetching or the batch change a bit. If an image turns out to be damaged, the sample shows the next one
+    in the epoch's order.
 
     Args:
         source: images or pairs.

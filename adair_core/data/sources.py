@@ -180,9 +180,9 @@ def match_pairs(inputs: Path, targets: Path) -> list[tuple[Path, Path]]:
     for name, here, other in (("inputs", degraded, clean), ("targets", clean, degraded)):
         alone = sorted(stem for stem in here if stem not in other)
         if alone:
-            problems.append(f"{len(alone)} {name} without a partner: {listing(alone, limit=10)}")
+            problems.append(f"{name} without a partner ({len(alone)}): {listing(alone, limit=10)}")
     if problems:
-        raise DataError(f"{inputs} and {targets}: expected images with equal names, got {'; '.join(problems)}")
+        raise DataError(f"{inputs} and {targets}: expected a pair for every name, got {'; '.join(problems)}")
     return [(degraded[stem], clean[stem]) for stem in sorted(degraded)]
 
 
@@ -203,4 +203,4 @@ def _require_equal_sizes(pairs: Sequence[tuple[ImageHeader, ImageHeader]]) -> No
         if (a.width, a.height) != (b.width, b.height)
     ]
     if unequal:
-        raise DataError(f"{len(unequal)} pairs differ in size: {listing(unequal)}")
+        raise DataError(f"pairs of unequal size ({len(unequal)}): {listing(unequal)}")

@@ -43,7 +43,8 @@ class Survey:
             lines.append(f"skipped {len(self.rejected)} of {found} images: {listing(self.rejected)}")
         transparent = [header.path for header in self.usable if header.has_alpha]
         if transparent:
-            lines.append(f"the alpha channel of {len(transparent)} images is ignored: {listing(transparent)}")
+            share = f"{len(transparent)} of {len(self.usable)} images"
+            lines.append(f"alpha channels are ignored in training ({share}): {listing(transparent)}")
         return lines
 
 
