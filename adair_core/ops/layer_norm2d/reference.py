@@ -67,8 +67,10 @@ def layer_norm2d_backward(
     """
     layout, kind = memory_format(x), accumulation_dtype(x)
     empty = weight.new_empty(0)
+    # Widened for PyTorch's kernel too: it would add up the gradients of bfloat16 weights in bfloat16.
+    wide, outer = x.to(kind), gradient.to(kind)
     if layout == torch.channels_last and not bias_free:
-        pixels, outer = x.permute(0, 2, 3, 1), gradient.permute(0, 2, 3, 1)
+        pixels, outer = wide.permute(0, 2, 3, 1), outer.permute(0, 2, 3, 1)
         statistics = (value.permute(0, 2, 3, 1) for value in (mean, rstd))
         wide_weight = weight.to(kind)
         # Of the bias, only that there is one is asked.
@@ -76,9 +78,8 @@ def layer_norm2d_backward(
         to_x, to_weight, to_bias = torch.ops.aten.native_layer_norm_backward(
             outer.contiguous(), pixels, x.shape[1:2], *statistics, *parameters, needs
         )
-        to_x = to_x.permute(0, 3, 1, 2)
+        to_x = to_x.permute(0, 3, 1, 2).to(x.dtype)
         return to_x, to_weight.to(weight.dtype) if affine else empty, to_bias.to(weight.dtype) if affine else empty
-    wide, outer = x.to(kind), gradient.to(kind)
     centred = wide - mean
     inner = outer * weight.to(kind)[:, None, None]
     numerator = wide if bias_free else centred
