@@ -18,6 +18,7 @@ from adair_core.degradation import Degradation
 from adair_core.errors import DataError, UsageError, listing
 from adair_core.evaluation import EvaluationImage, EvaluationImages, evaluation_images
 from adair_core.training.recipe import Data, Settings
+from adair_core.training.schedule import spans
 
 HELD_OUT_SHARE = 0.05
 MOST_HELD_OUT = 8
@@ -73,7 +74,7 @@ def gather(data: Data, settings: Settings, degradation: Degradation | None, *, s
         UsageError: the data do not fit the task.
         DataError: images are missing or cannot be used.
     """
-    smallest = max(settings.stage_at(step).patch_size for step in range(settings.steps))
+    smallest = max(stage.patch_size for _, stage in spans(settings))
     source, names = _open(data, smallest, degradation)
     if _are_samples(data):
         say("no data given: training on the sample photos of scikit-image")
@@ -147,7 +148,7 @@ def _middles(source: Source, names: Sequence[str], indices: Sequence[int]) -> li
     for index in indices:
         try:
             pixels = source.read(index)
-        except DataError:  # damaged: it is counted with the others when training ends
+        except DataError:  # damaged, as the source has said
             continue
         target = _middle(pixels.target)
         images.append((names[index], target) if pixels.input is None else (names[index], _middle(pixels.input), target))

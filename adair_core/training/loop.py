@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -133,7 +134,8 @@ class Loop:
         with batches(self.job.dataset, schedule, self.settings.workers, self.device, self.processes) as source:
             while True:
                 # What an interruption leaves out is made up for at the resume, before the next step.
-                interrupted = self.stopping and self.state.step < self.settings.steps
+                stop = self.stop.requested if self.processes.count == 1 else self.stopping
+                interrupted = stop and self.state.step < self.settings.steps
                 if not interrupted:
                     self._validate_if_due()
                 if interrupted or self._checkpoint_is_due():
@@ -156,23 +158,21 @@ class Loop:
         torch.manual_seed(seed_of("step", settings.seed, step, self.processes.index))
         self.job.network.train()
         whole = settings.stage_at(step).batch_size
-        loss = torch.zeros((), device=self.device, dtype=torch.float64)
-        parts, waited = [], 0.0
+        parts, shares, waited = [], [], 0.0
         for _ in range(settings.accumulate):
             asked = time.perf_counter()
             part = next(source)
             waited += time.perf_counter() - asked
             parts.append(part)
-            given, target = (part[name].to(self.device, self.precision.weights) for name in ("input", "target"))
+            given, target = (self._on_device(part[name]) for name in ("input", "target"))
             with self.precision.autocast():
                 restored = self.forward(given)
             # The mean over the processes of these shares is the mean over the whole batch.
             share = self.loss(restored, target) * (len(given) * self.processes.count / whole)
             self.precision.scaler.scale(share).backward()  # type: ignore[no-untyped-call]
-            loss += share.detach()
-        mean_loss, stop = self.processes.mean(
-            torch.stack([loss, torch.full_like(loss, float(self.stop.requested))])
-        ).tolist()
+            shares.append(share.detach())
+        loss = torch.stack(shares).sum()
+        mean_loss, stop = self.processes.mean(torch.stack([loss, loss.new_tensor(self.stop.requested)])).tolist()
         norm = self._apply_gradients(parts, mean_loss, rate)
         self.state.step = step + 1
         self.average.update(step + 1)
@@ -189,10 +189,10 @@ class Loop:
         self.processes.average_gradients(self.trained)
         scaler.unscale_(self.optimizer)
         norm = float(nn.utils.clip_grad_norm_(self.trained, self.settings.clip or torch.inf))
-        if not torch.tensor(loss).isfinite():
+        if not math.isfinite(loss):
             raise self._diverged("loss", loss, rate, parts)
         # A scaled loss may overflow in the gradients: the scaler then leaves the step out and scales less.
-        if not torch.tensor(norm).isfinite() and not scaler.is_enabled():
+        if not math.isfinite(norm) and not scaler.is_enabled():
             raise self._diverged("gradient norm", norm, rate, parts)
         scaler.step(self.optimizer)
         scaler.update()
@@ -222,7 +222,7 @@ class Loop:
 
         def restored(degraded: Tensor) -> Tensor:
             with self.precision.autocast():
-                output: Tensor = network(degraded.to(self.device, self.precision.weights))
+                output: Tensor = network(self._on_device(degraded))
             return output
 
         with self.average.applied():
@@ -246,6 +246,9 @@ class Loop:
         self.processes.wait()
         waiting = state.waited / state.seconds if state.seconds else 0.0
         return RunResult(self.folder.path, state.step, weights, state.last, state.best, state.seconds, waiting)
+
+    def _on_device(self, images: Tensor) -> Tensor:
+        return images.to(self.device, self.precision.weights, non_blocking=True)
 
     def _weights(self) -> dict[str, Tensor]:
         return {**prefixed("weights", self.job.parameters), **prefixed("buffers", self.job.buffers)}

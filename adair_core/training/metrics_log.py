@@ -7,7 +7,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -79,8 +79,8 @@ class MetricsLog(Callback):
                 self._file.close()
 
     def _append(self, kind: str, values: dict[str, Any]) -> None:
-        finite = {key: value if _is_finite(value) else str(value) for key, value in values.items()}
-        self._guarded(lambda file: file.write(json.dumps({"kind": kind, **finite}) + "\n"))
+        line = json.dumps({"kind": kind, **_readable(values)}) + "\n"
+        self._guarded(lambda file: file.write(line))
 
     def _flush(self, *, sync: bool = False) -> None:
         self._flushed = time.monotonic()
@@ -88,7 +88,8 @@ class MetricsLog(Callback):
         if sync:
             self._guarded(lambda file: os.fsync(file.fileno()))
 
-    def _guarded(self, action: Any) -> None:
+    def _guarded(self, action: Callable[[IO[str]], object]) -> None:
+        assert self._file is not None
         try:
             action(self._file)
         except OSError as error:
@@ -136,8 +137,14 @@ class TensorBoard(Callback):
                 self._writer.close()
 
     def _scalar(self, name: str, value: float, step: int) -> None:
-        if self._writer is not None:
+        if self._writer is None:
+            return
+        try:
             self._writer.add_scalar(name, value, step)
+        except OSError as error:
+            raise RunFolderError(
+                f"{self._path}: cannot be written ({error.strerror}); free space, then go on with --resume"
+            ) from error
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
@@ -150,5 +157,13 @@ def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
                     yield record
 
 
-def _is_finite(value: object) -> bool:
-    return not isinstance(value, float) or math.isfinite(value)
+def _readable(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Write numbers that JSON does not have as text."""
+    return {
+        key: _readable(value)
+        if isinstance(value, Mapping)
+        else str(value)
+        if isinstance(value, float) and not math.isfinite(value)
+        else value
+        for key, value in values.items()
+    }

@@ -37,7 +37,7 @@ def conduct(
     """Run a recipe in a folder.
 
     Args:
-        recipe: resolved, but for its environment.
+        recipe: resolved; its environment, if it has one, is the one that it was made in.
         out: the run folder.
         prepare: builds the job; called when the folder is ours and nothing has been written yet.
         title: what is being trained, in a few words.
@@ -53,20 +53,21 @@ def conduct(
     named = [plugins().callbacks[name].build() for name in recipe.settings.callbacks]
     report = ProgressReport(title)
     say: Say = report.say if progress and processes.is_main else _say_nothing
-    recipe = recipe.model_copy(update={"environment": environment(processes)})
+    asked, recipe = recipe.environment, recipe.model_copy(update={"environment": environment(processes)})
     folder = RunFolder(out)
     if not processes.is_main:
         processes.wait()
-        return _start(recipe, folder, prepare, processes, say, ())
+        return _start(recipe, asked, folder, prepare, processes, say, ())
     with folder.claim(resume=resume):
         _refuse_another(folder.read_recipe(), recipe, folder)
         processes.wait()
         watching = [MetricsLog(folder), TensorBoard(folder), Curves(folder), *named, *callbacks]
-        return _start(recipe, folder, prepare, processes, say, [report, *watching] if progress else watching)
+        return _start(recipe, asked, folder, prepare, processes, say, [report, *watching] if progress else watching)
 
 
 def _start(
     recipe: RecipeT,
+    asked: dict[str, Any],
     folder: RunFolder,
     prepare: Prepare[RecipeT],
     processes: Processes,
@@ -77,9 +78,8 @@ def _start(
     loop = Loop(job, folder, processes, callbacks)
     if processes.is_main:
         now = {**recipe.environment, "images": job.identity}
-        before = folder.read_recipe()
-        if before is not None:
-            warn_of_changes(before.get("environment", {}), now, stacklevel=4)
+        before = folder.read_recipe() or {"environment": asked}
+        warn_of_changes(before.get("environment", {}), now, stacklevel=5)
         write_json(folder.recipe, recipe.model_copy(update={"environment": now}).model_dump(mode="json"))
         if loop.run_view.start:
             say(f"going on after step {loop.run_view.start} of {recipe.settings.steps}")
@@ -97,10 +97,10 @@ def _refuse_another(before: dict[str, Any] | None, recipe: Recipe, folder: RunFo
 
 def warn_of_changes(before: dict[str, Any], now: dict[str, Any], *, stacklevel: int) -> None:
     """Warn if the environment is another one, in which the same recipe may give other bits."""
-    changed = differences(before, now)
+    changed = differences(before, now) if before else []
     if changed:
         warnings.warn(
-            f"the environment has changed, so the result may differ in its last bits from an uninterrupted run: "
+            f"the environment is not the one of the recipe, so the result may differ in its last bits: "
             f"{listing(changed, limit=10)}",
             EnvironmentWarning,
             stacklevel=stacklevel,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from torch.utils.data import Sampler
 
 from adair_core.errors import UsageError, expected
-from adair_core.training.recipe import Settings
+from adair_core.training.recipe import Settings, Stage
 
 
 def learning_rate(step: int, settings: Settings) -> float:
@@ -37,9 +37,19 @@ def learning_rate(step: int, settings: Settings) -> float:
     return settings.final_learning_rate + span * (1 + math.cos(math.pi * progress)) / 2
 
 
+def spans(settings: Settings) -> list[tuple[range, Stage]]:
+    """List the stages of a run in order, each with its steps."""
+    starts = sorted({0, *(round(stage.start * settings.steps) for stage in settings.stages)})
+    starts = [start for start in starts if start < settings.steps]
+    return [
+        (range(start, end), settings.stage_at(start))
+        for start, end in zip(starts, [*starts[1:], settings.steps], strict=True)
+    ]
+
+
 def samples_before(step: int, settings: Settings) -> int:
     """Count the samples of all steps before this one, over all processes."""
-    return sum(settings.stage_at(earlier).batch_size for earlier in range(step))
+    return sum(len(steps[: max(step - steps.start, 0)]) * stage.batch_size for steps, stage in spans(settings))
 
 
 def split(batch_size: int, part: int, parts: int) -> range:
@@ -66,7 +76,7 @@ class BatchSchedule(Sampler[list[tuple[int, int]]]):
     def __init__(self, settings: Settings, *, start: int = 0, process: int = 0, processes: int = 1) -> None:
         self.settings, self.start, self.process = settings, start, process
         self.parts = processes * settings.accumulate
-        smallest = min(settings.stage_at(step).batch_size for step in range(settings.steps))
+        smallest = min(stage.batch_size for _, stage in spans(settings))
         if smallest < self.parts:
             wanted = f"at least {self.parts}, one patch for each of {processes} processes x {settings.accumulate} parts"
             raise UsageError(expected("batch size", expected=wanted, got=smallest))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from adair_core.evaluation import EvaluationImages, evaluate
 from adair_core.evaluation.images import unpack
+from adair_core.model.tiling import resolve_tile, tiled
 from adair_core.plugins import plugins
 from adair_core.specs import Protocol
 
@@ -55,13 +57,15 @@ class Validation:
 
     def better(self, value: float, than: float) -> bool:
         """Compare two values of the metric."""
+        if math.isnan(than):
+            return not math.isnan(value)
         return value > than if plugins().metrics[self.metric].higher_is_better else value < than
 
     def run(self, restore: Restore) -> Scores:
         """Restore and measure all images.
 
         Args:
-            restore: ``(1, 3, H, W)`` -> same shape.
+            restore: ``(1, 3, H, W)`` -> same shape; large images come in tiles.
 
         Raises:
             AdairError: what `adair_core.evaluation.evaluate` raises.
@@ -69,7 +73,8 @@ class Validation:
         first: list[tuple[Tensor, Tensor]] = []
 
         def observed(degraded: Tensor) -> Tensor:
-            restored = restore(degraded)
+            tile = resolve_tile("auto", *degraded.shape[-2:])
+            restored = restore(degraded) if tile is None else tiled(restore, degraded, tile)
             if not first:
                 first.append((degraded.detach().cpu(), restored.detach().cpu()))
             return restored

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from tiny_runs import run_toy, toy_job, toy_network
+
+from adair_core.errors import RunFolderError
+from adair_core.training import StepRecord, ValidationRecord
+from adair_core.training.callbacks import Run
+from adair_core.training.metrics_log import MetricsLog, TensorBoard, read_metrics
+from adair_core.training.run_folder import RunFolder
+
+
+def _run(folder: RunFolder, start: int) -> Run:
+    return Run(toy_job().recipe, folder.path, toy_network(), start)
+
+
+def _step(number: int, loss: float = 0.5) -> StepRecord:
+    return StepRecord(number, loss, 1e-3, 2.0, 0.1, 0.01)
+
+
+def test_lines_of_a_run(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    run_toy(tmp_path, callbacks=[MetricsLog(folder)], steps=2)
+    lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    assert [(line["kind"], line["step"]) for line in lines] == [("step", 1), ("step", 2), ("validation", 2), ("end", 2)]
+    assert lines[0]["learning_rate"] == 5e-4
+    assert 0 < lines[0]["waited"] < lines[0]["seconds"]
+    assert lines[2]["metric"] == "psnr"
+    assert lines[2]["value"] == lines[2]["conditions"]["sigma 25"]
+    assert 0 < lines[3]["waiting"] < 1
+
+
+def test_steps_after_the_checkpoint_are_dropped_at_a_resume(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    log = MetricsLog(folder)
+    log.on_start(_run(folder, 0))
+    for number in (1, 2, 3):
+        log.on_step(_run(folder, 0), _step(number))
+    log.on_close()
+    with folder.metrics.open("a") as file:
+        file.write('{"kind": "step", "st')  # a killed run's last line
+    log = MetricsLog(folder)
+    log.on_start(_run(folder, 2))
+    log.on_step(_run(folder, 2), _step(3, loss=0.25))
+    log.on_close()
+    assert [(line["step"], line["loss"]) for line in read_metrics(folder.metrics)] == [(1, 0.5), (2, 0.5), (3, 0.25)]
+
+
+def test_a_run_without_a_checkpoint_starts_its_log_again(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.metrics.write_text('{"kind": "step", "step": 1}\n')
+    log = MetricsLog(folder)
+    log.on_start(_run(folder, 0))
+    log.on_close()
+    assert folder.metrics.read_text() == ""
+
+
+def test_numbers_that_json_does_not_have(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    log = MetricsLog(folder)
+    log.on_start(_run(folder, 0))
+    record = ValidationRecord(1, "psnr", math.inf, {"a": math.nan}, {"a": 1.0}, True)
+    log.on_validation(_run(folder, 0), record)
+    log.on_close()
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    line = json.loads(folder.metrics.read_text(), parse_constant=refuse)
+    assert (line["value"], line["conditions"]) == ("inf", {"a": "nan"})
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    import resource
+
+    folder = RunFolder(tmp_path)
+    log = MetricsLog(folder)
+    log.on_start(_run(folder, 0))
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limit[1]))
+    try:
+        with pytest.raises(RunFolderError, match=r"metrics\.jsonl: cannot be written .*--resume"):
+            log.on_step(_run(folder, 0), _step(1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    log.on_close()
+
+
+def test_tensorboard_hides_what_is_done_again(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = RunFolder(tmp_path)
+    for start, steps, loss in ((0, (1, 2, 3), 0.5), (2, (3, 4), 0.25)):
+        board = TensorBoard(folder)
+        board.on_start(_run(folder, start))
+        for number in steps:
+            board.on_step(_run(folder, start), _step(number, loss))
+        board.on_validation(_run(folder, start), ValidationRecord(4, "psnr", 30.0, {"sigma 25": 30.0}, {}, True))
+        board.on_close()
+    events = EventAccumulator(str(folder.events)).Reload()
+    assert [(e.step, e.value) for e in events.Scalars("train/loss")] == [(1, 0.5), (2, 0.5), (3, 0.25), (4, 0.25)]
+    assert events.Scalars("validation/psnr/sigma_25")[-1].value == 30.0

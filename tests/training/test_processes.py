@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_runs import run_toy
+
+from adair_core.errors import UsageError
+from adair_core.training.loader import worker_count
+from adair_core.training.processes import Processes
+
+CHILD = """
+import sys
+from pathlib import Path
+from safetensors.torch import save_file
+import tiny_runs
+from adair_core.training.loop import Loop
+from adair_core.training.processes import Processes
+from adair_core.training.run_folder import RunFolder
+
+job = tiny_runs.toy_job(optimizer="sgd", precision="float64", batch_size=5, accumulate=int(sys.argv[2]), device="cpu",
+                        learning_rate=0.1, checkpoint_every=3, validate_every=2)
+processes = Processes("cpu")
+out = Path(sys.argv[1])
+folder = RunFolder(out / "run")
+if processes.is_main:
+    folder.checkpoints.mkdir(parents=True)
+processes.wait()
+Loop(job, folder, processes, ()).run()
+save_file(dict(job.parameters), out / f"{processes.index}.safetensors")
+assert processes.count == 2
+"""
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_two_processes_train_as_one_with_the_whole_batch(tmp_path: Path) -> None:
+    alone, _ = run_toy(
+        tmp_path / "alone", optimizer="sgd", precision="float64", batch_size=5, learning_rate=0.1, device="cpu"
+    )
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **shared, "PYTHONPATH": str(Path(__file__).parent)}
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(tmp_path), "1"],
+            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    errors = [child.communicate(timeout=300)[1] for child in children]
+    assert [child.returncode for child in children] == [0, 0], errors
+    for rank in range(2):
+        weights = load_file(tmp_path / f"{rank}.safetensors")
+        for name, value in alone.items():
+            torch.testing.assert_close(weights[name], value, rtol=0, atol=1e-10)
+            assert value.dtype == torch.float64
+    assert (tmp_path / "run" / "checkpoints" / "last.safetensors").exists()
+
+
+def test_a_single_process() -> None:
+    processes = Processes("cpu")
+    assert (processes.count, processes.index, processes.is_main) == (1, 0, True)
+    processes.wait()
+    values = torch.ones(2)
+    assert processes.mean(values) is values
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
+def test_a_device_that_is_not_there(device: str) -> None:
+    with pytest.raises(UsageError, match=rf"device: expected one that this machine has, got '{device}' .*try 'auto'"):
+        Processes(device)
+
+
+def test_workers_are_the_cores_that_computing_leaves_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 14)
+    assert worker_count(torch.device("cpu"), 1) == 2
+    assert worker_count(torch.device("cpu"), 2) == 0
+    assert worker_count(torch.device("cuda"), 1) == 8
+    assert worker_count(torch.device("cuda"), 4) == 3

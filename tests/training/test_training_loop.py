@@ -1,0 +1,322 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_runs import ToyPairs, run_toy, toy_job, toy_network
+from torch import nn
+
+from adair_core.errors import Interrupted, RunFolderError, TrainingError
+from adair_core.training import Callback, Settings
+from adair_core.training.checkpoint import Checkpoint
+from adair_core.training.loop import Loop
+from adair_core.training.processes import Processes
+from adair_core.training.run_folder import RunFolder
+from adair_core.training.schedule import learning_rate
+
+
+def _assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], *, rtol: float = 0.0) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        torch.testing.assert_close(
+            a[name], b[name], rtol=rtol, atol=rtol, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+def test_training_is_a_plain_pytorch_loop(tmp_path: Path) -> None:
+    options = {"optimizer": "adamw", "precision": "float64", "clip": 0.05, "weight_decay": 0.1, "learning_rate": 0.01}
+    trained, _ = run_toy(tmp_path, ema=0.0, **options)
+
+    network = toy_network().double()
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.1)
+    settings = Settings(steps=6, warmup=2, learning_rate=0.01)
+    for step in range(6):
+        samples = [ToyPairs()[index, 8] for index in range(4 * step, 4 * step + 4)]
+        given, target = (torch.stack([s[name] for s in samples]).double() for name in ("input", "target"))
+        optimizer.param_groups[0]["lr"] = learning_rate(step, settings)
+        optimizer.zero_grad()
+        nn.functional.l1_loss(network(given), target).backward()
+        gradients = [parameter.grad for parameter in network.parameters()]
+        norm = torch.sqrt(sum(gradient.square().sum() for gradient in gradients))
+        assert norm > 0.05  # so that clipping is put to the test
+        for gradient in gradients:
+            gradient.mul_(0.05 / (norm + 1e-6))
+        optimizer.step()
+    _assert_same(trained, dict(network.named_parameters()), rtol=1e-12)
+
+
+@pytest.mark.parametrize("accumulate", [2, 3, 4])
+def test_accumulated_parts_are_the_whole_batch(tmp_path: Path, accumulate: int) -> None:
+    options = {"optimizer": "sgd", "precision": "float64", "learning_rate": 0.1}
+    whole, _ = run_toy(tmp_path / "whole", **options)
+    parts, _ = run_toy(tmp_path / "parts", accumulate=accumulate, **options)
+    _assert_same(parts, whole, rtol=1e-12)
+
+
+def test_workers_change_no_bit(tmp_path: Path) -> None:
+    alone, _ = run_toy(tmp_path / "alone", steps=3, stages="0:8:4,0.5:12:2")
+    helped, _ = run_toy(tmp_path / "helped", steps=3, stages="0:8:4,0.5:12:2", workers=1)
+    _assert_same(helped, alone)
+
+
+def test_stages_give_their_patches(tmp_path: Path) -> None:
+    shapes = []
+    network = toy_network()
+    network.register_forward_pre_hook(
+        lambda module, args: shapes.append(tuple(args[0].shape)) if module.training else None
+    )
+    run_toy(tmp_path, network=network, steps=4, stages="0:8:4,0.5:12:2")
+    assert shapes == [(4, 3, 8, 8), (4, 3, 8, 8), (2, 3, 12, 12), (2, 3, 12, 12)]
+
+
+class Interrupt(Callback):
+    def __init__(self, step: int, number: signal.Signals = signal.SIGINT) -> None:
+        self.step, self.number = step, number
+
+    def on_step(self, run: object, record: object) -> None:
+        if record.step == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path: Path, number: signal.Signals) -> None:
+    options = {"steps": 7, "validate_every": 3, "checkpoint_every": 100}
+    whole, uninterrupted = run_toy(tmp_path / "whole", **options)
+    with pytest.raises(Interrupted, match=r"stopped after step 3 of 7.*adair pretrain --resume --out /.*/part"):
+        run_toy(tmp_path / "part", callbacks=[Interrupt(3, number)], **options)
+    resumed, result = run_toy(tmp_path / "part", resume=True, **options)
+    _assert_same(resumed, whole)
+    assert result.validation == uninterrupted.validation
+    assert result.best == uninterrupted.best
+    for name in ("weights", "average", "optimizer"):
+        _assert_same(
+            Checkpoint.read(RunFolder(tmp_path / "part").last).part(name),
+            Checkpoint.read(RunFolder(tmp_path / "whole").last).part(name),
+        )
+
+
+def test_signals_are_as_before_after_a_run(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    run_toy(tmp_path, steps=1)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_the_callers_random_state_is_kept(tmp_path: Path) -> None:
+    state = torch.random.get_rng_state()
+    run_toy(tmp_path, steps=2)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+class Noisy(nn.Module):
+    """Draws from the global generator, as dropout does, and counts its calls in a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(0.5))
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x * self.scale
+        self.calls += 1
+        return nn.functional.dropout(x, 0.5) * self.scale
+
+
+def test_dropout_and_buffers_go_on_to_the_same_bits(tmp_path: Path) -> None:
+    options = {"steps": 6, "checkpoint_every": 2, "validate_every": 0}
+    whole, _ = run_toy(tmp_path / "whole", network=Noisy(), **options)
+    with pytest.raises(Interrupted):
+        run_toy(tmp_path / "part", network=Noisy(), callbacks=[Interrupt(3)], **options)
+    network = Noisy()
+    resumed, _ = run_toy(tmp_path / "part", network=network, resume=True, **options)
+    _assert_same(resumed, whole)
+    assert network.calls.item() == 6
+
+
+def test_a_broken_batch_stops_the_run_and_is_saved(tmp_path: Path) -> None:
+    with pytest.raises(
+        TrainingError, match=r"step 3: expected a finite loss, got nan at learning rate 0\.001; its batch"
+    ) as e:
+        run_toy(tmp_path, broken=9, accumulate=2, checkpoint_every=2)
+    file = tmp_path / "diverged-step-3-process-0.safetensors"
+    assert str(file) in str(e.value)
+    batch = Checkpoint.read(file)
+    assert batch.tensors["index"].tolist() == [8, 9, 10, 11]
+    assert torch.equal(batch.tensors["target"][1], ToyPairs()[9, 8]["target"])
+    assert batch.tensors["input"][1].isnan().all()
+    assert Checkpoint.read(RunFolder(tmp_path).last).state["step"] == 2
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
+    network = toy_network()
+    network.first.weight.register_hook(lambda gradient: gradient * torch.inf)
+    with pytest.raises(TrainingError, match=r"step 1: expected a finite gradient norm, got (nan|inf)"):
+        run_toy(tmp_path, network=network, clip=None)
+    assert all(parameter.isfinite().all() for parameter in network.parameters())
+
+
+def test_a_full_disk_keeps_the_checkpoint_and_the_run_can_go_on(tmp_path: Path) -> None:
+    import resource
+
+    class Fill(Callback):
+        def on_step(self, run: object, record: object) -> None:
+            if record.step == 5:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (100, limit[1]))
+
+    options = {"steps": 8, "checkpoint_every": 2, "validate_every": 0}
+    whole, _ = run_toy(tmp_path / "whole", **options)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(RunFolderError, match=r"last\.safetensors: cannot be written \(the disk is full.*--resume"):
+            run_toy(tmp_path / "part", callbacks=[Fill()], **options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert Checkpoint.read(RunFolder(tmp_path / "part").last).state["step"] == 4
+    resumed, _ = run_toy(tmp_path / "part", resume=True, **options)
+    _assert_same(resumed, whole)
+
+
+class Watch(Callback):
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def on_start(self, run: object) -> None:
+        self.events.append(f"start {run.start}")
+
+    def on_step(self, run: object, record: object) -> None:
+        self.events.append(f"step {record.step}")
+
+    def on_validation(self, run: object, record: object) -> None:
+        self.events.append(f"validation {record.step}")
+
+    def on_checkpoint(self, run: object, step: int) -> None:
+        self.events.append(f"checkpoint {step}")
+
+    def on_end(self, run: object, result: object) -> None:
+        self.events.append("end")
+
+    def on_close(self) -> None:
+        self.events.append("close")
+
+
+def test_callbacks_see_the_run_in_order(tmp_path: Path) -> None:
+    watch = Watch()
+    run_toy(tmp_path, callbacks=[watch], steps=3, validate_every=2, checkpoint_every=2)
+    assert watch.events == [
+        "start 0", "step 1", "step 2", "validation 2", "checkpoint 2", "step 3", "validation 3", "checkpoint 3", "end",
+        "close",
+    ]  # fmt: skip
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
+    run_toy(tmp_path, steps=3)
+    watch = Watch()
+    _, result = run_toy(tmp_path, callbacks=[watch], steps=3, resume=True)
+    assert watch.events == ["start 3", "end", "close"]
+    assert result.step == 3
+    assert result.validation is not None
+
+
+def test_what_callbacks_raise_ends_the_run_and_all_are_closed(tmp_path: Path) -> None:
+    class Broken(Callback):
+        def on_step(self, run: object, record: object) -> None:
+            raise OverflowError
+
+    watch = Watch()
+    with pytest.raises(OverflowError):
+        run_toy(tmp_path, callbacks=[watch, Broken()])
+    assert watch.events == ["start 0", "step 1", "close"]
+
+
+def test_best_is_the_averaged_weights_of_the_best_validation(tmp_path: Path) -> None:
+    values = iter([20.0, 25.0, 24.0])
+    job = toy_job(steps=3, validate_every=1)
+    averages = []
+
+    def better_then_worse(restore: object) -> object:
+        from adair_core.training.validation import Scores
+
+        averages.append({name: parameter.detach().clone() for name, parameter in job.parameters.items()})
+        image = torch.zeros(1, 3, 4, 4)
+        return Scores("psnr", next(values), {"sigma 25": 0.0}, {"sigma 25": 0.0}, (image, image, image), ("", ""))
+
+    object.__setattr__(job.validation, "run", better_then_worse)
+    folder = RunFolder(tmp_path)
+    with folder.claim(resume=False):
+        result = Loop(job, folder, Processes("cpu"), ()).run()
+    assert (result.best.step, result.best.value, result.validation.value) == (2, 25.0, 24.0)
+    best = Checkpoint.read(folder.best)
+    _assert_same(best.part("weights"), averages[1])
+    assert best.state["validation"]["step"] == 2
+    last = Checkpoint.read(folder.last)
+    _assert_same(last.part("average"), averages[2])
+
+
+def test_validation_measures_the_noisy_and_the_restored_image(tmp_path: Path) -> None:
+    job = toy_job()
+    scores = job.validation.run(lambda degraded: torch.zeros_like(degraded))
+    _, clean = job.validation.images[0]
+    degraded, restored, target = scores.example
+    assert torch.equal(target[0], clean)
+    assert restored.abs().max() == 0
+    rounded = (clean.double() * 255).round() / 255
+    psnr = [-10 * np.log10(((x - rounded) ** 2).mean().item()) for x in (
+        (degraded.double().clamp(0, 1) * 255).round() / 255, torch.zeros_like(rounded),
+    )]  # fmt: skip
+    assert scores.inputs["sigma 25"] == pytest.approx(psnr[0], abs=1e-6)
+    assert scores.conditions["sigma 25"] == pytest.approx(psnr[1], abs=1e-6)
+    assert scores.value == scores.conditions["sigma 25"]
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_mixed_precision_computes_low_and_keeps_float32_weights(tmp_path: Path, precision: str) -> None:
+    seen = []
+    network = toy_network()
+    network.last.register_forward_hook(lambda module, args, output: seen.append(output.dtype))
+    full, _ = run_toy(tmp_path / "full", steps=3)
+    mixed, _ = run_toy(tmp_path / "mixed", network=network, steps=3, precision=precision)
+    assert set(seen) == {getattr(torch, precision)}
+    assert {tensor.dtype for tensor in mixed.values()} == {torch.float32}
+    for name in full:
+        torch.testing.assert_close(mixed[name], full[name], rtol=0, atol=4e-3)  # two warm-up steps of 1e-3, and one
+        assert not torch.equal(mixed[name], toy_network().get_parameter(name))
+
+
+def test_float16_scaler_is_resumed(tmp_path: Path) -> None:
+    options = {"steps": 4, "precision": "float16", "checkpoint_every": 1}
+    whole, _ = run_toy(tmp_path / "whole", **options)
+    with pytest.raises(Interrupted):
+        run_toy(tmp_path / "part", callbacks=[Interrupt(2)], **options)
+    state = Checkpoint.read(RunFolder(tmp_path / "part").last).state["scaler"]
+    assert state["scale"] > 1
+    assert state["_growth_tracker"] >= 2
+    resumed, _ = run_toy(tmp_path / "part", resume=True, **options)
+    _assert_same(resumed, whole)
+
+
+def test_compile_trains_the_compiled_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+    compile_ = torch.compile
+
+    def eagerly(network: nn.Module) -> object:
+        compiled.append(network)
+        return compile_(network, backend="eager")
+
+    monkeypatch.setattr(torch, "compile", eagerly)
+    plain, _ = run_toy(tmp_path / "plain", steps=2)
+    network = toy_network()
+    trained, _ = run_toy(tmp_path / "compiled", network=network, steps=2, compile=True)
+    assert compiled == [network]
+    _assert_same(trained, plain, rtol=1e-6)
+
+
+def test_state_is_json(tmp_path: Path) -> None:
+    run_toy(tmp_path, steps=2)
+    state = Checkpoint.read(RunFolder(tmp_path).last).state
+    assert json.loads(json.dumps(state)) == state
+    assert state["step"] == 2
