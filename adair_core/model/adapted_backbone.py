@@ -15,7 +15,7 @@ from adair_core.errors import UnknownNameError, UsageError, expected, listing
 from adair_core.model.backbone import with_whole
 from adair_core.model.folding import Change, Combination, FoldCache, fold
 from adair_core.model.installed_adapter import InstalledAdapter, install
-from adair_core.model.per_sample import run_grouped
+from adair_core.model.per_sample import group_images, run_grouped
 from adair_core.specs import Site
 
 
@@ -195,10 +195,11 @@ class AdaptedBackbone(nn.Module):
         if adapters is None:
             return self._run(x, () if self._kept is not None else self._active)
         self._refuse_merged("choosing an adapter for each image")
-        for name in adapters:
+        groups = group_images(adapters, len(x))
+        for name in groups:
             if name is not None:
                 self.adapter(name)
-        return run_grouped(lambda part, name: self._run(part, () if name is None else ((name, 1.0),)), x, adapters)
+        return run_grouped(lambda part, name: self._run(part, () if name is None else ((name, 1.0),)), x, groups)
 
     def merge(self) -> None:
         """Put the active adapters into the base's weights, so that they cost nothing.

@@ -21,6 +21,7 @@ from adair_core.model.atomic_file import write_atomically
 from adair_core.model.backbone import BaseInfo
 from adair_core.model.installed_adapter import InstalledAdapter, install
 from adair_core.model.peft_form import PREFIX, peft_config, peft_problem, read_peft
+from adair_core.model.untrusted_build import building_for
 from adair_core.model.weights_file import (
     StorageType,
     fingerprint,
@@ -168,8 +169,8 @@ def install_read(
 
     Raises:
         BaseMismatchError: it was trained on another base, or does not say on which.
-        UsageError: it is of an adapter type, or uses options, that are not there.
-        WeightsError: its weights do not fit.
+        UsageError: PEFT wrote it, with options that adair has nothing like.
+        WeightsError: its weights do not fit its options, or these not the backbone, or no plugin offers its type.
     """
     where = str(file.folder)
     if file.base_fingerprint is None and not accept_unknown_base:
@@ -186,7 +187,8 @@ def install_read(
     choice, tensors = file.choice, file.tensors
     if choice is None:
         choice, tensors = read_peft(file.config, file.tensors, sites, where=where)
-    adapter = install(choice.name, choice.options, sites, seed=0)
+    with building_for(tensors, where=where):
+        adapter = install(choice.name, choice.options, sites, seed=0)
     adapter.load_tensors(tensors, where=where)
     if file.choice is not None:
         _check_config(file, adapter)

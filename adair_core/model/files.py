@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from adair_core.errors import AdairError, UsageError, WeightsError, expected
+from adair_core.errors import WeightsError, expected
 from adair_core.model.backbone import BaseInfo, build_resolved
+from adair_core.model.untrusted_build import building_for
 from adair_core.model.weights_file import (
     StorageType,
     check_fit,
@@ -107,45 +104,11 @@ def build_with(tensors: Mapping[str, Tensor], choice: Choice, *, where: str) -> 
     Raises:
         WeightsError: no plugin offers the backbone, or names or shapes differ from its own.
     """
-    try:
-        with torch.random.fork_rng(devices=[]), _no_larger_than(tensors, where):
-            backbone = build_resolved(choice)
-    except UsageError as error:
-        raise WeightsError(f"{where}: {error}") from error
-    except AdairError:
-        raise
-    # The options come from a file, and building is a plugin's code: whatever it raises means that they do not fit.
-    except Exception as error:
-        raise WeightsError(
-            f"{where}: backbone {choice.name!r} cannot be built from the file's options: {error}"
-        ) from error
+    with building_for(tensors, where=where):
+        backbone = build_resolved(choice)
     check_fit(backbone.state_dict(), tensors, where=where, what=f"backbone {choice.name!r}")
     backbone.load_state_dict(dict(tensors))
     return backbone.float()
-
-
-@contextmanager
-def _no_larger_than(tensors: Mapping[str, Tensor], where: str) -> Iterator[None]:
-    # A file of a few bytes may ask for a network of any size. Each parameter is seen here before it is initialised,
-    # so its memory is not even touched. Parameters may be registered again, hence twice the size, and some.
-    numbers = 2 * sum(tensor.numel() for tensor in tensors.values()) + 2**20
-    count = 2 * len(tensors) + 2**10
-    thread = threading.get_ident()
-
-    def watch(_module: nn.Module, _name: str, parameter: nn.Parameter | None) -> None:
-        nonlocal numbers, count
-        if parameter is None or threading.get_ident() != thread:
-            return
-        numbers -= parameter.numel()
-        count -= 1
-        if min(numbers, count) < 0:
-            raise WeightsError(f"{where}: its options ask for a larger network than the file holds weights for")
-
-    handle = register_module_parameter_registration_hook(watch)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 class _BaseMetadata(BaseModel):

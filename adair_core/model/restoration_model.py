@@ -51,9 +51,9 @@ class RestorationModel(AdaptedBackbone):
 
         Raises:
             UnknownNameError: the zoo has no such name and there is no such folder.
-            UsageError: the name is taken; it is not an adapter, or of a type that no plugin offers.
+            UsageError: the name is taken, it is not an adapter, or it is PEFT's with options that adair has not.
             BaseMismatchError: it was trained on another base, or does not say on which.
-            WeightsError: its files are missing or damaged, or do not fit.
+            WeightsError: its files are missing or damaged, do not fit, or no plugin offers its type.
         """
         found = find_weights(name_or_path, kind="adapter")
         name = found.short_name if name is None else name

@@ -56,9 +56,20 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     # safetensors refuses tensors that share memory (tied weights, views).
     separate = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     try:
-        write_atomically(path, save(separate, metadata=dict(metadata)))
+        write_atomically(path, _sorted_metadata(save(separate, metadata=dict(metadata))))
     except OSError as error:
         raise WeightsError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _sorted_metadata(content: bytes) -> bytes:
+    # safetensors writes metadata in the order of a hash table, another one at each call: equal weights would be
+    # different files. The header: its length in 8 bytes, JSON, spaces up to a multiple of 8.
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join((struct.pack("<Q", len(text)), text, memoryview(content)[8 + length :]))
 
 
 def to_storage(tensors: Mapping[str, Tensor], dtype: StorageType, *, where: str) -> dict[str, Tensor]:

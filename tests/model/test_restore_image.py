@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from adair_core.errors import DataError, UsageError
+
+
+@pytest.fixture
+def adapted(model, randomise):
+    model.add_adapter("a", "lora")
+    randomise(model, "a")
+    return model
+
+
+def network(model, array):
+    """What the network makes of (H, W, 3) values, in float64 and with no code of the model's own image path."""
+    batch = torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1))[None]).double()
+    with torch.no_grad():
+        output = model.double()(batch)[0].permute(1, 2, 0).numpy()
+    model.float()
+    return output
+
+
+def random_array(shape, dtype=np.float64):
+    values = np.random.default_rng(0).random(shape)
+    return (values * np.iinfo(dtype).max).astype(dtype) if np.issubdtype(dtype, np.integer) else values.astype(dtype)
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [(np.uint8, 255), (np.uint16, 65535)])
+def test_integer_arrays(adapted, dtype, scale):
+    image = random_array((13, 9, 3), dtype)
+    restored = adapted.restore(image)
+    assert restored.dtype == dtype
+    wanted = network(adapted, image / scale).clip(0, 1) * scale
+    assert np.abs(restored - wanted).max() < 0.51
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_float_arrays_are_not_clipped(adapted, dtype):
+    image = (random_array((13, 9, 3)) * 3 - 1).astype(dtype)
+    restored = adapted.restore(image)
+    assert restored.dtype == dtype
+    np.testing.assert_allclose(restored, network(adapted, image), rtol=1e-4, atol=1e-5)
+    assert restored.min() < 0
+    assert restored.max() > 1
+
+
+def test_gray_arrays(adapted):
+    image = random_array((13, 9))
+    restored = adapted.restore(image)
+    assert restored.shape == (13, 9)
+    wanted = network(adapted, np.repeat(image[..., None], 3, axis=2)).mean(axis=2)
+    np.testing.assert_allclose(restored, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_alpha_is_put_aside(adapted):
+    image = random_array((13, 9, 4), np.uint8)
+    restored = adapted.restore(image)
+    assert np.array_equal(restored[..., 3], image[..., 3])
+    assert np.array_equal(restored[..., :3], adapted.restore(np.ascontiguousarray(image[..., :3])))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.uint8])
+def test_tensors(adapted, images, dtype):
+    batch = (images * 255).round() if dtype == torch.uint8 else images
+    restored = adapted.restore(batch.to(dtype))
+    assert restored.dtype == dtype
+    assert not restored.requires_grad
+    expected = adapted(batch / 255 if dtype == torch.uint8 else batch).detach()
+    if dtype == torch.uint8:
+        expected = expected.clamp(0, 1) * 255
+        assert (restored - expected).abs().max() < 0.51
+    else:
+        torch.testing.assert_close(restored, expected.to(dtype), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_strength_zero_returns_the_bits_without_the_network(adapted, dtype):
+    image = random_array((13, 9, 3), dtype)
+    calls = adapted.backbone.calls
+    restored = adapted.restore(image, strength=0)
+    assert adapted.backbone.calls == calls
+    assert restored.tobytes() == image.tobytes()
+    restored[:] = 1
+    assert restored.tobytes() != image.tobytes()
+
+
+@pytest.mark.parametrize("strength", [0.3, 1.0, 1.7])
+def test_strength_is_a_dial(adapted, strength):
+    image = random_array((13, 9, 3), np.float32)
+    full = network(adapted, image)
+    np.testing.assert_allclose(
+        adapted.restore(image, strength=strength), image + strength * (full - image), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_tiles_change_nothing_for_a_small_receptive_field(adapted):
+    image = random_array((150, 100, 3), np.float32)
+    whole = adapted.restore(image, tile=None)
+    calls = adapted.backbone.calls
+    # The network looks 3 pixels far: within a quarter of the overlap.
+    np.testing.assert_allclose(adapted.restore(image, tile=48, overlap=16), whole, rtol=1e-5, atol=1e-6)
+    assert adapted.backbone.calls > calls + 6
+
+
+def test_the_mode_is_put_back(adapted, images):
+    adapted.train()
+    adapted.restore(images)
+    assert adapted.training
+    adapted.eval()
+    adapted.restore(images)
+    assert not adapted.training
+
+
+@pytest.mark.parametrize("strength", [-0.1, float("nan"), float("inf")])
+def test_wrong_strength(adapted, images, strength):
+    with pytest.raises(UsageError, match="strength"):
+        adapted.restore(images, strength=strength)
+
+
+def test_wrong_images(adapted):
+    for image in ([[0.5]], np.zeros((4, 4, 5)), np.zeros((4, 4, 3), np.int32), np.full((4, 4, 3), np.nan)):
+        for strength in (0, 1):
+            with pytest.raises(DataError):
+                adapted.restore(image, strength=strength)
+
+
+def test_the_backbones_type_is_used(adapted, images):
+    adapted.bfloat16()
+    restored = adapted.restore(images)
+    assert restored.dtype == torch.float32
+    with torch.no_grad():
+        torch.testing.assert_close(restored, adapted(images.bfloat16()).float(), rtol=0, atol=0)

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from adair_core.errors import UsageError
+from adair_core.model.tiling import ALIGNMENT, AUTO_PIXELS, _starts, _windows, resolve_tile, tiled
+
+LENGTHS = st.integers(1, 400)
+TILES = st.tuples(st.integers(1, 150), st.integers(0, 75)).filter(lambda pair: pair[1] <= pair[0] // 2)
+
+
+def image(height, width, channels=3):
+    generator = torch.Generator().manual_seed(height * 1000 + width)
+    return torch.rand(2, channels, height, width, generator=generator, dtype=torch.float64)
+
+
+@settings(deadline=None, max_examples=100)
+@given(length=LENGTHS, pair=TILES)
+def test_tiles_cover_and_overlap(length, pair):
+    tile, overlap = pair
+    starts = _starts(length, tile, overlap)
+    ends = [min(start + tile, length) for start in starts]
+    assert starts[0] == 0
+    assert ends[-1] == length
+    assert all(earlier < later for earlier, later in itertools.pairwise(starts))
+    assert all(end - start >= overlap for end, start in zip(ends[:-1], starts[1:], strict=True))
+    if tile - overlap >= ALIGNMENT:
+        assert all(start % ALIGNMENT == 0 for start in starts)
+
+
+@settings(deadline=None, max_examples=100)
+@given(length=LENGTHS, pair=TILES)
+def test_windows_are_a_partition_of_unity(length, pair):
+    total = torch.zeros(length, dtype=torch.float64)
+    for start, window in _windows(length, *pair):
+        assert window.min() >= 0
+        total[start : start + len(window)] += window
+    torch.testing.assert_close(total, torch.ones_like(total), rtol=1e-12, atol=1e-12)
+
+
+def test_the_fade_is_a_raised_cosine():
+    (_, first), (start, second) = _windows(96, 64, 32)
+    assert start == 32
+    # The tiles share pixels 32 to 63; the fade goes over their middle half, 40 to 55.
+    expected = (1 - torch.cos(torch.pi * (torch.arange(16, dtype=torch.float64) + 0.5) / 16)) / 2
+    torch.testing.assert_close(second[8:24], expected)
+    torch.testing.assert_close(first[40:56], 1 - expected)
+    assert torch.equal(second[:8], torch.zeros(8, dtype=torch.float64))
+    assert torch.equal(second[24:], torch.ones(40, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 200), (64, 64), (65, 64), (100, 129), (33, 31)])
+@pytest.mark.parametrize("pair", [(64, 16), (32, 16), (20, 0), (7, 3), (5, 0)])
+def test_the_identity_gives_the_input_back(size, pair):
+    x = image(*size)[:1, :1]
+    torch.testing.assert_close(tiled(lambda part: part, x, *pair), x, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(150, 90), (64, 200), (20, 300)])
+def test_an_operation_within_a_quarter_of_the_overlap_is_exact(size):
+    x = image(*size)
+    kernel = torch.randn(4, 3, 9, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def convolve(part):
+        # Zeros outside a tile stand where the whole image has pixels: only blending hides them.
+        return functional.conv2d(part, kernel, padding=4)
+
+    torch.testing.assert_close(tiled(convolve, x, 64, 16), convolve(x), rtol=1e-10, atol=1e-10)
+    assert not torch.allclose(tiled(convolve, x, 16, 0), convolve(x), rtol=1e-3, atol=1e-3)
+
+
+def test_a_network_that_halves_the_size_sees_its_own_phase():
+    x = image(120, 170)
+
+    def blocks(part):
+        # The mean of each 16 x 16 block: wrong wherever a tile starts within a block.
+        size = part.shape[-2:]
+        part = functional.pad(part, (0, -size[1] % 16, 0, -size[0] % 16), mode="replicate")
+        return (
+            functional.avg_pool2d(part, 16).repeat_interleave(16, 2).repeat_interleave(16, 3)[..., : size[0], : size[1]]
+        )
+
+    torch.testing.assert_close(tiled(blocks, x, 64, 32), blocks(x), rtol=1e-10, atol=1e-10)
+
+
+def test_tiles_are_no_larger_than_asked_for():
+    sizes = []
+    tiled(lambda part: sizes.append(part.shape[-2:]) or part, image(300, 210), 64, 16)
+    assert max(max(size) for size in sizes) <= 64
+    assert len(sizes) > 12
+
+
+def test_gradients_pass():
+    x = image(20, 30).requires_grad_()
+    tiled(lambda part: part**2, x, 16, 4).sum().backward()
+    torch.testing.assert_close(x.grad, 2 * x.detach(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("pair", [(0, 0), (16, 9), (16, -1), (-5, 0)])
+def test_impossible_tiles(pair):
+    with pytest.raises(UsageError, match="overlap of 0 to half a tile"):
+        tiled(lambda part: part, image(40, 40), *pair)
+
+
+def test_a_function_that_changes_the_size():
+    with pytest.raises(UsageError, match="the size unchanged"):
+        tiled(lambda part: part[..., 1:], image(40, 40), 16, 4)
+
+
+def test_the_automatic_tile():
+    assert resolve_tile("auto", 1024, AUTO_PIXELS // 1024) is None
+    assert resolve_tile("auto", 1024, AUTO_PIXELS // 1024 + 1) == 768
+    assert resolve_tile(None, 10**6, 10**6) is None
+    assert resolve_tile(100, 10, 10) == 100
+    for wrong in (0, -1, 2.5, "large", True):
+        with pytest.raises(UsageError, match="'auto', None or a number"):
+            resolve_tile(wrong, 10, 10)
