@@ -20,7 +20,7 @@ def image(height, width, channels=3):
     return torch.rand(2, channels, height, width, generator=generator, dtype=torch.float64)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(length=LENGTHS, pair=TILES)
 def test_tiles_cover_and_overlap(length, pair):
     tile, overlap = pair
@@ -34,7 +34,7 @@ def test_tiles_cover_and_overlap(length, pair):
         assert all(start % ALIGNMENT == 0 for start in starts)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(length=LENGTHS, pair=TILES)
 def test_windows_are_a_partition_of_unity(length, pair):
     total = torch.zeros(length, dtype=torch.float64)
