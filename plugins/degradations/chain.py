@@ -46,7 +46,7 @@ class Chain(ConfiguredDegradation):
 
     Every link draws from a generator of its own, so that no link's options change the draws of another.
 
-    Source: the classical pipeline blur, resize, noise, JPEG of Wang et al., "Real-ESRGAN", ICCVW 2021, section 3.1.
+    Source: the classical pipeline blur, resize, noise, JPEG of Wang et al., "Real-ESRGAN", ICCVW 2021.
     """
 
     config: ChainConfig

@@ -57,7 +57,7 @@ class GaussianBlur(ConfiguredDegradation):
         y = x * k,    k(u) = exp(-u^T S^-1 u / 2) / Z,    S = R(angle) diag(sigma^2, (ratio sigma)^2) R(angle)^T
 
     Source: Zhang et al., "Learning a Single Convolutional Super-Resolution Network for Multiple Degradations",
-    CVPR 2018, section 3.1 (isotropic and anisotropic Gaussian kernels).
+    CVPR 2018 (isotropic and anisotropic Gaussian kernels).
     """
 
     config: GaussianBlurConfig

@@ -16,9 +16,7 @@ from adair_core.specs import Config, DegradationSpec
 class GaussianNoiseConfig(Config):
     """Options of `GaussianNoise`."""
 
-    sigma: Annotated[Range, in_bounds(0)] = Field(
-        (5.0, 55.0), description="standard deviation, of 255; low,high or one"
-    )
+    sigma: Annotated[Range, in_bounds(0)] = Field((5.0, 55.0), description="standard deviation of the noise, of 255")
 
 
 class GaussianNoise(ConfiguredDegradation):
@@ -29,7 +27,7 @@ class GaussianNoise(ConfiguredDegradation):
         y = x + (sigma / 255) n,    n ~ N(0, 1)
 
     Source: the additive noise of every denoising benchmark, such as Zhang et al., "Beyond a Gaussian Denoiser",
-    IEEE TIP 2017, section III.
+    IEEE TIP 2017.
     """
 
     config: GaussianNoiseConfig

@@ -43,7 +43,7 @@ class LowLight(ConfiguredDegradation):
 
     so the noise is that of the sensor, in linear light, and largest in the developed shadows.
 
-    Source: the gamma darkening of Lore et al., "LLNet", Pattern Recognition 2017, section 3.2, with the noise in
+    Source: the gamma darkening of Lore et al., "LLNet", Pattern Recognition 2017, with the noise in
     linear light as in Foi et al., IEEE TIP 2008 (see `PoissonNoise`).
     """
 

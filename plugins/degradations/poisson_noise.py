@@ -33,7 +33,7 @@ class PoissonNoise(ConfiguredDegradation):
     so that ``E[y] = x`` and ``Var[y] = x / P + (read / 255)^2``, P the photons at white.
 
     Source: Foi et al., "Practical Poissonian-Gaussian Noise Modeling and Fitting for Single-Image Raw-Data",
-    IEEE TIP 2008, equation 2.
+    IEEE TIP 2008.
     """
 
     config: PoissonNoiseConfig

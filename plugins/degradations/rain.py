@@ -48,7 +48,7 @@ class Rain(ConfiguredDegradation):
     direction.
 
     Source: the additive model of Yang et al., "Deep Joint Rain Detection and Removal from a Single Image", CVPR
-    2017, equations 1 and 3 (Rain100L and Rain100H); streaks as motion-blurred noise after Garg and Nayar,
+    2017 (Rain100L and Rain100H); streaks as motion-blurred noise after Garg and Nayar,
     "Photorealistic Rendering of Rain Streaks", ACM TOG 2006, in the simplified form in use since.
     """
 

@@ -49,7 +49,7 @@ class Snow(ConfiguredDegradation):
     where ``N_l`` is sparse noise, ``K_l`` a flake of the layer's size smeared by its fall, a the opacity and c the
     brightness.
 
-    Source: the masked composition of Liu et al., "DesnowNet", IEEE TIP 2018, equation 1.
+    Source: the masked composition of Liu et al., "DesnowNet", IEEE TIP 2018.
     """
 
     config: SnowConfig
