@@ -22,8 +22,9 @@ from adair_core.specs import Site
 class AdaptedBackbone(nn.Module):
     """A frozen backbone with adapters; ``model(x)`` uses those that are active.
 
-    The backbone is always in evaluation mode and none of its parameters takes a gradient. Weight adapters change
-    its parameters for the time of a call, feature adapters its modules' outputs; the bare `backbone` stays what it is.
+    None of the backbone's parameters takes a gradient, and it is always in evaluation mode, as all of a new model is.
+    Weight adapters change its parameters for the time of a call, feature adapters its modules' outputs; the bare
+    `backbone` stays what it is.
 
     Args:
         backbone: maps ``(B, C, H, W)`` to ``(B, C, H, W)``; it is frozen.
@@ -45,6 +46,7 @@ class AdaptedBackbone(nn.Module):
         self._hooked: set[str] = set()
         self._folded = FoldCache()
         self._kept: dict[str, Tensor] | None = None
+        self.eval()
 
     @property
     def adapters(self) -> tuple[str, ...]:

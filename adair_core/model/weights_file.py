@@ -98,9 +98,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         WeightsError: there is no such file, it may not be read, or it is not a whole safetensors file.
     """
-    if not path.is_file():
-        raise WeightsError(f"{path}: there is no such file; expected a safetensors file")
     try:
+        if not path.is_file():
+            raise WeightsError(f"{path}: there is no such file; expected a safetensors file")
         with safe_open(path, framework="pt", device="cpu") as file:
             names = list(file.keys())
             # Copies: views of a mapped file would crash the process if the file shrank later.

@@ -52,7 +52,7 @@ def find_weights(name_or_path: str | Path, *, kind: Literal["base", "adapter"]) 
         if spec.kind != kind:
             raise UsageError(expected(f"weights {text!r}", expected=_KIND[kind], got=_KIND[spec.kind]))
         return FoundWeights(spec.path, spec.versioned_name, spec.name)
-    if path.exists():
+    if _exists(path):
         if path.is_dir() == (kind == "base"):
             got = "a folder" if path.is_dir() else "a file"
             raise WeightsError(expected(f"{path}: {kind}", expected=_WHAT[kind], got=got))
@@ -62,3 +62,11 @@ def find_weights(name_or_path: str | Path, *, kind: Literal["base", "adapter"]) 
         raise WeightsError(f"{path}: there is no such file or folder; expected {_WHAT[kind]}")
     known = {spec.name for spec in zoo.values() if spec.kind == kind}
     raise UnknownNameError(kind, text, known, failed_plugins=len(plugins().failures))
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    # A name that is too long, or a folder that may not be looked into.
+    except OSError:
+        return False

@@ -24,10 +24,10 @@ class Prompt(FeatureAdapter):
 
         w = softmax(Linear(GAP(y)))                       (B, N)
         P = conv3x3(resize(sum_n w_n P_n))                (B, c, H, W)
-        f(y) = project(GELU(fuse([y; P])))                (B, C, H, W)
+        f(y) = project(GELU(depthwise3x3(fuse([y; P]))))  (B, C, H, W)
 
-    GAP is the mean over all pixels, `resize` bilinear to H x W, `fuse` a 3x3 convolution and `project` a 1x1
-    convolution. New ones are the identity: `project` is zero.
+    GAP is the mean over all pixels, `resize` bilinear to H x W, `fuse` a 1x1 convolution to c channels and `project`
+    one back to C. New ones are the identity: `project` is zero.
 
     Source: Potlapalli et al., PromptIR: Prompting for All-in-One Blind Image Restoration, 2023, equations 2 to 4 (the
     generation of the prompt); the fusion here is convolutional where theirs is a transformer block.
@@ -45,7 +45,8 @@ class Prompt(FeatureAdapter):
         nn.init.normal_(self.components, std=0.1)
         self.weigh = nn.Linear(features, components)
         self.refine = nn.Conv2d(channels, channels, 3, padding=1)
-        self.fuse = nn.Conv2d(features + channels, channels, 3, padding=1)
+        self.fuse = nn.Conv2d(features + channels, channels, 1)
+        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
         self.project = nn.Conv2d(channels, features, 1)
         nn.init.zeros_(self.project.weight)
         assert self.project.bias is not None
@@ -57,7 +58,7 @@ class Prompt(FeatureAdapter):
         mixed = torch.einsum("bn,nchw->bchw", weights, self.components.to(weights.dtype))
         prompt = functional.interpolate(mixed, size=features.shape[-2:], mode="bilinear", align_corners=False)
         joined = torch.cat([features, self.refine(prompt).to(features.dtype)], dim=1)
-        residual: Tensor = self.project(functional.gelu(self.fuse(joined)))
+        residual: Tensor = self.project(functional.gelu(self.depthwise(self.fuse(joined))))
         return residual
 
 

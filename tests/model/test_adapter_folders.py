@@ -277,3 +277,9 @@ def test_a_taken_name_is_refused_before_anything_is_read(folder, model):
     path = folder()
     with pytest.raises(UsageError, match="already an adapter 'a'"):
         model.load_adapter(path, name="a")
+
+
+def test_names_that_cannot_be_paths(make_model):
+    for name in ("x" * 5000, "a\0b"):
+        with pytest.raises(UnknownNameError, match="unknown adapter"):
+            make_model().load_adapter(name)

@@ -46,7 +46,8 @@ def test_the_prompt_is_its_equation():
         resized = functional.interpolate(module.components, size=(9, 7), mode="bilinear")
         mixed = (weights[:, :, None, None, None] * resized).sum(1)
         prompt = functional.conv2d(mixed, module.refine.weight, module.refine.bias, padding=1)
-        fused = functional.conv2d(torch.cat([x, prompt], 1), module.fuse.weight, module.fuse.bias, padding=1)
+        fused = functional.conv2d(torch.cat([x, prompt], 1), module.fuse.weight, module.fuse.bias)
+        fused = functional.conv2d(fused, module.depthwise.weight, module.depthwise.bias, padding=1, groups=4)
         wanted = functional.conv2d(functional.gelu(fused), module.project.weight, module.project.bias)
         torch.testing.assert_close(module(x), wanted, rtol=1e-10, atol=1e-10)
 
