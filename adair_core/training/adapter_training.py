@@ -14,11 +14,11 @@ from adair_core.model.load import load
 from adair_core.model.restoration_model import RestorationModel
 from adair_core.model.zoo import find_weights
 from adair_core.plugins import parse_config, plugins
-from adair_core.specs import Choice, Protocol
+from adair_core.specs import Choice
 from adair_core.training.callbacks import Callback, RunResult, ValidationRecord
 from adair_core.training.examples import gather, with_absolute_paths
 from adair_core.training.loop import Job
-from adair_core.training.recipe import AdapterRecipe, Settings
+from adair_core.training.recipe import AdapterRecipe, Recipe, Settings
 from adair_core.training.run_folder import RunFolder
 from adair_core.training.running import Say, conduct
 from adair_core.training.validation import Validation
@@ -117,8 +117,15 @@ def _prepare(recipe: AdapterRecipe, folder: RunFolder, say: Say, model: Restorat
     count = sum(parameter.numel() for parameter in parameters.values())
     say(f"{count:,} adapter parameters on the frozen base {recipe.base}")
 
-    def export(validation: ValidationRecord | None) -> Path:
-        card = _card(recipe, protocol, validation, len(examples.validation))
+    def export(final: Recipe, validation: ValidationRecord | None) -> Path:
+        notes = f"The numbers are those of the validation at the end of training, on {len(examples.validation)} images."
+        card = AdapterCard(
+            task=name,
+            metrics=_rows(validation) if validation is not None else [],
+            protocol=protocol.name,
+            recipe=final.model_dump(mode="json"),
+            notes=notes,
+        )
         model.save_adapter(name, folder.path / name, card=card)
         return folder.path / name
 
@@ -134,21 +141,12 @@ def _prepare(recipe: AdapterRecipe, folder: RunFolder, say: Say, model: Restorat
     )
 
 
-def _card(recipe: AdapterRecipe, protocol: Protocol, validation: ValidationRecord | None, images: int) -> AdapterCard:
-    rows: list[dict[str, str | int | float | None]] = []
-    if validation is not None:
-        rows = [
-            {
-                "condition": label,
-                f"{validation.metric} of input": validation.inputs[label],
-                f"{validation.metric} restored": value,
-            }
-            for label, value in validation.conditions.items()
-        ]
-    return AdapterCard(
-        task=recipe.task.name,
-        metrics=rows,
-        protocol=protocol.name,
-        recipe=recipe.model_dump(mode="json"),
-        notes=f"The numbers are those of the validation at the end of training, on {images} images.",
-    )
+def _rows(validation: ValidationRecord) -> list[dict[str, str | int | float | None]]:
+    return [
+        {
+            "condition": label,
+            f"{validation.metric} of input": validation.inputs[label],
+            f"{validation.metric} restored": value,
+        }
+        for label, value in validation.conditions.items()
+    ]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from adair_core.training.callbacks import Callback, Run, RunResult, ValidationRecord
+from adair_core.training.callbacks import Callback, Run, ValidationRecord
 from adair_core.training.metrics_log import read_metrics
 from adair_core.training.run_folder import RunFolder, replacing
 
@@ -28,12 +28,7 @@ class Curves(Callback):
 
     @override
     def on_validation(self, run: Run, record: ValidationRecord) -> None:
-        """Draw what there is so far."""
-        draw_curves(self._folder)
-
-    @override
-    def on_end(self, run: Run, result: RunResult) -> None:
-        """Draw all of it."""
+        """Draw what there is so far; the last validation comes after the last step."""
         draw_curves(self._folder)
 
 
@@ -48,8 +43,10 @@ def draw_curves(folder: RunFolder) -> None:
     lines = list(read_metrics(folder.metrics))
     steps = [line for line in lines if line["kind"] == "step"]
     validations = [line for line in lines if line["kind"] == "validation"]
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    figure = Figure(figsize=(12, 3.6))
     loss, rate, validation = figure.subplots(1, 3)
+    # Fixed margins: a layout engine takes seconds on a slow core, at every validation.
+    figure.subplots_adjust(left=0.06, right=0.99, top=0.9, bottom=0.15, wspace=0.25)
     numbers = [line["step"] for line in steps]
     losses = [float(line["loss"]) for line in steps]
     loss.plot(numbers, losses, color="0.8", linewidth=0.8)
@@ -85,7 +82,8 @@ def draw_preview(
     from matplotlib.figure import Figure  # slow to import
 
     panels = [("input", degraded, notes[0]), ("restored", restored, notes[1]), ("clean", clean, "")]
-    figure = Figure(figsize=(3 * 3.6, 4.0), layout="constrained")
+    figure = Figure(figsize=(3 * 3.6, 4.0))
+    figure.subplots_adjust(left=0.01, right=0.99, top=0.92, bottom=0.01, wspace=0.02)
     for axes, (label, image, note) in zip(figure.subplots(1, 3), panels, strict=True):
         axes.imshow(_middle(image), interpolation="nearest")
         axes.set_title(f"{label}  {note}".strip())

@@ -43,7 +43,8 @@ class Job:
         dataset: ``dataset[n, patch_size]`` is sample n: ``{"input", "target"}``, each ``(3, P, P)``.
         validation: how the averaged weights are judged.
         identity: hash of the training data.
-        export: called at the end with the averaged weights in the network; writes the result and returns where.
+        export: called at the end with the recipe and the last validation, the averaged weights being in the network;
+            writes the result and returns where.
     """
 
     recipe: Recipe
@@ -53,7 +54,7 @@ class Job:
     dataset: torch.utils.data.Dataset[dict[str, Any]]
     validation: Validation
     identity: str
-    export: Callable[[ValidationRecord | None], Path]
+    export: Callable[[Recipe, ValidationRecord | None], Path]
 
 
 @dataclass
@@ -105,6 +106,9 @@ class Loop:
         if folder.last.exists():
             self._restore(Checkpoint.read(folder.last))
         self.run_view = Run(job.recipe, folder.path, job.network, self.state.step)
+        self.schedule = BatchSchedule(
+            self.settings, start=self.state.step, process=processes.index, processes=processes.count
+        )
 
     def run(self) -> RunResult:
         """Train.
@@ -128,10 +132,7 @@ class Loop:
                 callback.on_close()
 
     def _train(self) -> None:
-        schedule = BatchSchedule(
-            self.settings, start=self.state.step, process=self.processes.index, processes=self.processes.count
-        )
-        with batches(self.job.dataset, schedule, self.settings.workers, self.device, self.processes) as source:
+        with batches(self.job.dataset, self.schedule, self.settings.workers, self.device, self.processes) as source:
             while True:
                 # What an interruption leaves out is made up for at the resume, before the next step.
                 stop = self.stop.requested if self.processes.count == 1 else self.stopping
@@ -242,7 +243,7 @@ class Loop:
     def _finish(self) -> RunResult:
         state = self.state
         with self.average.applied():
-            weights = self.job.export(state.last) if self.processes.is_main else self.folder.path
+            weights = self.job.export(self.job.recipe, state.last) if self.processes.is_main else self.folder.path
         self.processes.wait()
         waiting = state.waited / state.seconds if state.seconds else 0.0
         return RunResult(self.folder.path, state.step, weights, state.last, state.best, state.seconds, waiting)

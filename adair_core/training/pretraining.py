@@ -15,7 +15,7 @@ from adair_core.specs import Choice, Condition, Protocol
 from adair_core.training.callbacks import Callback, RunResult, ValidationRecord
 from adair_core.training.examples import gather, with_absolute_paths
 from adair_core.training.loop import Job
-from adair_core.training.recipe import PretrainRecipe
+from adair_core.training.recipe import PretrainRecipe, Recipe
 from adair_core.training.run_folder import RunFolder
 from adair_core.training.running import Say, conduct
 from adair_core.training.validation import Validation
@@ -78,8 +78,8 @@ def _prepare(recipe: PretrainRecipe, folder: RunFolder, say: Say) -> Job:
         backbone = build_resolved(recipe.backbone)
     weights = folder.path / f"{'-'.join(filter(None, (recipe.backbone.name, recipe.preset)))}.safetensors"
 
-    def export(_: ValidationRecord | None) -> Path:
-        save_base(weights, backbone, backbone=recipe.backbone, recipe=recipe.model_dump(mode="json"))
+    def export(final: Recipe, _: ValidationRecord | None) -> Path:
+        save_base(weights, backbone, backbone=recipe.backbone, recipe=final.model_dump(mode="json"))
         return weights
 
     return Job(

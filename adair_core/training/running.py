@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -75,12 +76,13 @@ def _start(
     callbacks: Sequence[Callback],
 ) -> RunResult:
     job = prepare(recipe, folder, say)
+    now = {**recipe.environment, "images": job.identity}
+    job = replace(job, recipe=recipe.model_copy(update={"environment": now}))
     loop = Loop(job, folder, processes, callbacks)
     if processes.is_main:
-        now = {**recipe.environment, "images": job.identity}
         before = folder.read_recipe() or {"environment": asked}
         warn_of_changes(before.get("environment", {}), now, stacklevel=5)
-        write_json(folder.recipe, recipe.model_copy(update={"environment": now}).model_dump(mode="json"))
+        write_json(folder.recipe, job.recipe.model_dump(mode="json"))
         if loop.run_view.start:
             say(f"going on after step {loop.run_view.start} of {recipe.settings.steps}")
     return loop.run()

@@ -13,6 +13,8 @@ from adair_core.training.callbacks import Run
 from adair_core.training.metrics_log import MetricsLog, TensorBoard, read_metrics
 from adair_core.training.run_folder import RunFolder
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 
 def _run(folder: RunFolder, start: int) -> Run:
     return Run(toy_job().recipe, folder.path, toy_network(), start)

@@ -15,6 +15,8 @@ from adair_core.errors import UsageError
 from adair_core.training.loader import worker_count
 from adair_core.training.processes import Processes
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 CHILD = """
 import sys
 from pathlib import Path

@@ -10,6 +10,8 @@ from tiny_runs import run_toy
 from adair_core.training import progress
 from adair_core.training.progress import ProgressReport
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 
 def test_piped_output_is_plain_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "_LINE_SECONDS", 0.0)

@@ -57,5 +57,5 @@ def test_curves_are_drawn_from_the_log(tmp_path: Path) -> None:
 def test_curves_of_a_run_that_has_only_begun(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.metrics.write_text("")
-    Curves(folder).on_end(None, None)
+    Curves(folder).on_validation(None, None)
     assert imread(folder.curves).size

@@ -19,6 +19,8 @@ from adair_core.training.processes import Processes
 from adair_core.training.run_folder import RunFolder
 from adair_core.training.schedule import learning_rate
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 
 def _assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], *, rtol: float = 0.0) -> None:
     assert a.keys() == b.keys()

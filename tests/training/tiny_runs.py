@@ -72,7 +72,7 @@ def toy_job(*, broken: int | None = None, network: nn.Module | None = None, **se
         dataset=ToyPairs(broken),
         validation=Validation(protocol, images),
         identity="toy",
-        export=lambda _: Path("nowhere"),
+        export=lambda *_: Path("nowhere"),
     )
 
 
@@ -94,13 +94,13 @@ def write_photos(folder: Path, *, count: int = 6, size: int = 40) -> Path:
         coarse = torch.rand(1, 3, 5, 5, generator=generator("photo", number))
         picture = nn.functional.interpolate(coarse, size=(size, size), mode="bicubic").clamp(0, 1)
         pixels = (picture[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
-        write_image(folder / f"{number}.png", ImageFile(pixels))
+        write_image(folder / f"{number}.png", ImageFile(pixels=pixels))
     return folder
 
 
 def tiny_settings(**settings: Any) -> Settings:
     usual = {"steps": 12, "batch_size": 2, "patch_size": 16, "warmup": 2, "workers": 0, "device": "cpu"}
-    return Settings(**{**usual, "validate_every": 5, "checkpoint_every": 4, "learning_rate": 2e-3, **settings})
+    return Settings(**{**usual, "validate_every": 6, "checkpoint_every": 4, "learning_rate": 2e-3, **settings})
 
 
 def pretrain_recipe(photos: Path, **settings: Any) -> PretrainRecipe:
