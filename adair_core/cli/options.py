@@ -228,8 +228,8 @@ class _Shape:
 
     @property
     def metavar(self) -> str:
-        if self.is_json and not self.reads_text:
-            return "JSON"
+        if self.is_json:
+            return "TEXT" if self.reads_text else "JSON"
         if self.annotation == tuple[float, float]:
             return "LOW,HIGH"
         if self.is_list:

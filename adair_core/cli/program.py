@@ -17,7 +17,7 @@ import adair_core
 from adair_core.cli.command import debug_option
 from adair_core.cli.commands import COMMANDS
 from adair_core.errors import AdairError, UnknownNameError
-from adair_core.plugins import plugins
+from adair_core.plugins import PluginWarning, plugins
 
 INTERRUPTED = 130
 
@@ -88,6 +88,7 @@ def run(arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments[: arguments.index("--") if "--" in arguments else None]
     with warnings.catch_warnings():
         warnings.showwarning = _warn
+        warnings.simplefilter("always", PluginWarning)
         try:
             code = program.main(arguments, prog_name="adair", standalone_mode=False)
             sys.stdout.flush()

@@ -1,0 +1,227 @@
+"""Errors, warnings and exit codes; help; commands of plugins."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import click
+import pytest
+
+from adair_core.cli import program as program_module
+from adair_core.cli.commands import COMMANDS
+from adair_core.cli.program import program
+from adair_core.errors import DataError, Interrupted, UsageError
+from adair_core.plugins import PluginWarning, plugins
+from adair_core.testing import installed, run_program, write_package
+
+
+def raising(error: BaseException):
+    def work() -> None:
+        raise error
+
+    return click.Command("work", callback=work)
+
+
+@pytest.fixture
+def work(monkeypatch):
+    """Make ``adair doctor`` raise."""
+
+    def install(error: BaseException) -> None:
+        monkeypatch.setattr("adair_core.cli.commands.doctor.command", raising(error))
+
+    import adair_core.cli.commands.doctor  # noqa: F401
+
+    return install
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (UsageError("rank: expected 1, got 0"), 2, "error: rank: expected 1, got 0\n"),
+        (DataError("no such folder"), 1, "error: no such folder\n"),
+        (
+            Interrupted("stopped; continue with: adair train --resume"),
+            130,
+            "stopped; continue with: adair train --resume\n",
+        ),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (PermissionError(13, "Permission denied", "/x/y"), 1, "error: Permission denied: /x/y\n"),
+        (OSError(28, "No space left on device"), 1, "error: No space left on device\n"),
+        (MemoryError(), 1, "error: out of memory; try a smaller --batch-size or --patch-size"),
+        (click.BadParameter("bad value."), 2, "error: Invalid value: bad value; try 'adair doctor --help'\n"),
+    ],
+)
+def test_errors(work, error, code, message):
+    work(error)
+    outcome = run_program("doctor")
+    assert outcome.exit_code == code
+    assert outcome.stderr.lstrip("\n").startswith(message)
+    assert "Traceback" not in outcome.stderr
+    assert outcome.stdout == ""
+
+
+def test_an_unexpected_error_says_how_to_report(work):
+    work(ZeroDivisionError("division\nby zero"))
+    outcome = run_program("doctor")
+    assert outcome.exit_code == 1
+    assert len(outcome.stderr.splitlines()) == 1
+    assert outcome.stderr.startswith("error: unexpected ZeroDivisionError: division by zero; this is a defect")
+    assert "--debug shows where" in outcome.stderr
+    assert "'adair doctor'" in outcome.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "doctor"], ["plugins", "--debug"]])
+def test_debug_shows_the_traceback(work, monkeypatch, arguments):
+    work(DataError("no such folder"))
+    monkeypatch.setattr("adair_core.cli.commands.plugins.plugins", lambda: 1 / 0)
+    outcome = run_program(*arguments)
+    assert outcome.exit_code == 1
+    assert "Traceback (most recent call last)" in outcome.stderr
+    assert outcome.stderr.splitlines()[-1].startswith("error: ")
+
+
+def test_unknown_command():
+    outcome = run_program("trian")
+    assert outcome.exit_code == 2
+    assert outcome.stderr.startswith("error: unknown command 'trian'; did you mean 'train'? known: adapters, ")
+
+
+def test_unknown_option():
+    outcome = run_program("doctor", "--jsno")
+    assert outcome.exit_code == 2
+    assert "No such option '--jsno'" in outcome.stderr
+    assert "'--json'" in outcome.stderr
+    assert outcome.stderr.endswith("try 'adair doctor --help'\n")
+
+
+def test_no_arguments_show_the_help():
+    outcome = run_program()
+    assert outcome.exit_code == 2
+    assert "Usage: adair" in outcome.stdout
+    assert "error" not in outcome.stderr
+
+
+def test_version():
+    assert run_program("--version").stdout.strip() == "adair 0.1.0"
+
+
+def test_every_file_in_commands_is_a_command():
+    folder = Path(program_module.__file__).parent / "commands"
+    files = {file.stem.replace("_", "-") for file in folder.glob("*.py")} - {"--init--"}
+    assert files == set(COMMANDS)
+    context = click.Context(program)
+    assert program.list_commands(context)[: len(COMMANDS)] == list(COMMANDS)
+    for name in COMMANDS:
+        assert program.get_command(context, name).name == name
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_every_command(name):
+    """Complete: a summary, an example with the command's name, a text for every option."""
+    outcome = run_program(name, "--help")
+    assert outcome.exit_code == 0
+    assert f"Usage: adair {name}" in outcome.stdout
+    assert f"\nExample:{' ' * 72}\n    adair {name}" in outcome.stdout
+    context = click.Context(program.get_command(click.Context(program), name), info_name=name)
+    for parameter in context.command.get_params(context):
+        if isinstance(parameter, click.Option):
+            assert parameter.help, parameter.name
+            assert parameter.opts[-1] in outcome.stdout
+    assert "\x1b" not in outcome.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_are_valid_command_lines(name):
+    """What --help shows must parse: its options exist."""
+    command = program.get_command(click.Context(program), name)
+    assert command.examples
+    for example in command.examples:
+        words = shlex.split(example)
+        assert words[0] == name
+        outcome = run_program(*words, "--help")
+        assert "No such option" not in outcome.stderr
+        assert outcome.exit_code == 0 or "runs/" in example, outcome.stderr
+
+
+def test_group_help_lists_all_commands():
+    outcome = run_program("--help")
+    for name in COMMANDS:
+        assert f"  {name} " in outcome.stdout
+    assert "    adair train --adapter lora --task denoise" in outcome.stdout
+
+
+COMMAND_PLUGIN = """
+    import click
+    from adair_core import hookimpl
+
+    @click.command("histogram")
+    @click.option("--bins", default=8, help="bins")
+    def histogram(bins):
+        '''Count pixels.'''
+        click.echo(f"{bins} bins")
+        return 7
+
+    @hookimpl
+    def adair_commands():
+        return [histogram]
+"""
+
+
+def test_commands_of_plugins(tmp_path):
+    write_package(tmp_path / "site", "adair-plugin-histogram", {"histogram_plugin": COMMAND_PLUGIN})
+    with installed(tmp_path / "site"):
+        outcome = run_program("histogram", "--bins", 3)
+        assert (outcome.exit_code, outcome.stdout) == (0, "3 bins\n")
+        assert "histogram   Count pixels." in run_program("--help").stdout
+    assert run_program("histogram").exit_code == 2
+
+
+def test_plugin_warnings_are_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADAIR_STRICT_PLUGINS", "0")
+    write_package(tmp_path / "site", "adair-plugin-bad", {"bad_plugin": "raise RuntimeError('first\\nsecond')"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PluginWarning)
+        with installed(tmp_path / "site"):
+            plugins.cache_clear()  # so that the program loads it, and warns, again
+            outcome = run_program("adapters", "--json")
+    assert outcome.exit_code == 0
+    assert outcome.json["types"]
+    first = outcome.stderr.splitlines()[0]
+    assert first == "warning: plugin adair-plugin-bad 1.0 (bad_plugin) is left out: RuntimeError: first second"
+
+
+def test_warnings_are_left_as_they_were(work):
+    before = warnings.showwarning, list(warnings.filters)
+    run_program("weights")
+    assert (warnings.showwarning, warnings.filters) == before
+
+
+def test_light_help_and_broken_pipe():
+    """In a process of its own: what importing and ``--help`` load, and a reader that goes away."""
+    code = """
+import sys
+import adair_core
+print([m for m in sys.modules if m.split(".")[0] == "adair_plugins"])
+from adair_core.cli.program import run
+from contextlib import redirect_stdout
+import io
+with redirect_stdout(io.StringIO()):
+    assert run(["--help"]) == 0
+heavy = {"accelerate", "torchmetrics", "lpips", "torchvision", "matplotlib", "tensorboard", "skimage", "peft"}
+print(sorted(heavy & set(sys.modules)), flush=True)
+import os
+reader, writer = os.pipe()
+os.close(reader)
+os.dup2(writer, 1)
+os._exit(100 + run(["plugins"]))
+"""
+    environment = {**os.environ, "NO_COLOR": "1"}
+    outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert outcome.returncode == 101
+    assert outcome.stderr == ""
+    assert outcome.stdout.splitlines() == ["[]", "[]"]

@@ -1,0 +1,206 @@
+"""`adair restore` and `adair evaluate` with an adapter that was just made."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adair_core.data.images import read_image
+from adair_core.model import AdapterCard, load
+from adair_core.testing import installed, run_program, write_package
+
+
+@pytest.fixture(scope="module")
+def adapter(base, tmp_path_factory) -> Path:
+    """A trained adapter's folder, of an adapter that does something."""
+    model = load(base)
+    model.add_adapter("denoise", "lora", {"rank": 2})
+    for name, parameter in model.adapter_parameters("denoise").items():
+        if "lora_B" in name:
+            parameter.data.fill_(0.05)
+    folder = tmp_path_factory.mktemp("adapters") / "denoise"
+    model.save_adapter("denoise", folder, card=AdapterCard(task="denoise"))
+    return folder
+
+
+def pixels(path: Path | str) -> np.ndarray:
+    return read_image(Path(path)).pixels
+
+
+def test_a_folder(adapter, photos):
+    outcome = run_program("restore", photos, "-o", "out", "--adapter", adapter, "--device", "cpu", "--json")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert [result["status"] for result in outcome.json] == ["restored"] * 3
+    assert {result["output"] for result in outcome.json} == {f"out/photo{i}.png" for i in range(3)}
+    assert f"restoring with {load_name(adapter)}" in outcome.stderr
+    assert not np.array_equal(pixels("out/photo0.png"), pixels(photos / "photo0.png"))
+
+
+def load_name(adapter: Path) -> str:
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    return f"{config.get('base_model_name_or_path') or config['base']} + denoise"
+
+
+def test_what_restores_is_what_the_library_restores(adapter, base, photos):
+    assert run_program("restore", photos / "photo1.png", "-o", "one.png", "--adapter", adapter).exit_code == 0
+    model = load(base)
+    model.load_adapter(adapter)
+    assert np.array_equal(pixels("one.png"), model.restore(pixels(photos / "photo1.png")))
+
+
+def test_strength_blend_and_base_alone(adapter, base, photos):
+    source = photos / "photo0.png"
+    run_program("restore", source, "-o", "zero.png", "--adapter", adapter, "--strength", 0)
+    assert Path("zero.png").read_bytes() == source.read_bytes()
+    run_program("restore", source, "-o", "base.png", "--base", base)
+    run_program("restore", source, "-o", "none.png", "--adapter", adapter, "--blend", "0")
+    assert np.array_equal(pixels("base.png"), pixels("none.png"))
+    run_program("restore", source, "-o", "full.png", "--adapter", adapter)
+    assert not np.array_equal(pixels("base.png"), pixels("full.png"))
+
+
+def test_nothing_is_overwritten(adapter, photos):
+    once = ["restore", photos / "photo0.png", "-o", "x.png", "--adapter", adapter]
+    assert run_program(*once).exit_code == 0
+    before = Path("x.png").read_bytes()
+    again = run_program(*once, "--strength", 0)
+    assert again.exit_code == 1
+    assert "exists already" in again.stderr
+    assert Path("x.png").read_bytes() == before
+    assert run_program(*once, "--overwrite").exit_code == 0
+    assert run_program(*once, "--skip-existing").exit_code == 0
+    own = run_program(
+        "restore", photos / "photo0.png", "-o", photos / "photo0.png", "--adapter", adapter, "--overwrite"
+    )
+    assert own.exit_code == 2
+    assert "inputs are never overwritten" in own.stderr
+
+
+def test_a_bad_file_does_not_stop_the_others(adapter, photos, workplace):
+    (workplace / "bad.png").write_bytes(b"not an image")
+    outcome = run_program("restore", "bad.png", photos / "photo0.png", "-o", "out", "--adapter", adapter)
+    assert outcome.exit_code == 1
+    assert "error: bad.png" in outcome.stderr
+    assert "1 of 2 images failed" in outcome.stderr
+    assert Path("out/photo0.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "what should restore? give --task NAME or --adapter NAME|DIR, or --base NAME"),
+        (["--task", "denois"], "unknown task 'denois'; did you mean 'denoise'?"),
+        (
+            ["--adapter", "lora"],
+            "--adapter: expected a trained adapter: a name that 'adair adapters' lists, or its "
+            "folder, got the adapter type 'lora'",
+        ),
+        (["--adapter", "nope"], "unknown adapter 'nope'"),
+        (["--adapter", "ADAPTER", "--blend", "0.5,0.5"], "--blend: expected 1 numbers, one for each --adapter"),
+        (["--adapter", "ADAPTER", "--blend", "x"], "--blend: expected 1 numbers"),
+        (["--adapter", "ADAPTER", "--tile", "5"], "--tile: expected auto, none or a number from 128, got '5'"),
+        (["--adapter", "ADAPTER", "--strength", "-1"], "strength: expected a number from 0"),
+        (["--adapter", "ADAPTER", "--device", "tpu"], "device: expected one that this machine has, got 'tpu'"),
+        (["--base", "ADAPTER"], "--base: expected a base: "),
+        (["--adapter", "ADAPTER", "--scale", "2", "--task", "denoise"], "--scale: expected a task that enlarges"),
+    ],
+)
+def test_wrong_requests(arguments, message, adapter, photos):
+    given = [adapter if argument == "ADAPTER" else argument for argument in arguments]
+    outcome = run_program("restore", photos / "photo0.png", "-o", "x.png", *given)
+    assert outcome.exit_code == 2
+    assert message in outcome.stderr
+    assert not Path("x.png").exists()
+
+
+def test_no_such_image(adapter):
+    outcome = run_program("restore", "missing.png", "--adapter", adapter)
+    assert outcome.exit_code == 1
+    assert "missing.png" in outcome.stderr
+
+
+def test_the_zoos_adapter_for_a_task(adapter, base, photos, workplace):
+    """The newest one; and without one, a hint at one's own runs."""
+    outcome = run_program("restore", photos / "photo0.png", "--task", "deblur", "-o", "x.png")
+    assert outcome.exit_code == 2
+    assert "the zoo has no adapter for task 'deblur'; 'adair train --task deblur' makes one" in outcome.stderr
+    (workplace / "runs/deblur-lora/deblur").mkdir(parents=True)
+    (workplace / "runs/deblur-lora/deblur/adapter_config.json").write_text("{}")
+    outcome = run_program("restore", photos / "photo0.png", "--task", "deblur", "-o", "x.png")
+    assert "use --adapter runs/deblur-lora/deblur" in outcome.stderr
+    source = f"""
+        from pathlib import Path
+        from adair_core import WeightsSpec, hookimpl
+
+        @hookimpl
+        def adair_weights():
+            return [WeightsSpec(name="sharp", summary="x", version=v, kind="adapter", path=Path({str(adapter)!r}),
+                                terms="CC0", task="deblur") for v in (2, 10)]
+    """
+    write_package(workplace / "site", "adair-plugin-zoo", {"zoo_plugin": source})
+    with installed(workplace / "site"):
+        outcome = run_program("restore", photos / "photo0.png", "--task", "deblur", "-o", "x.png", "--base", base)
+        assert "restoring with" in outcome.stderr
+        assert "without an adapter" in outcome.stderr
+        outcome = run_program("restore", photos / "photo0.png", "--task", "deblur", "-o", "y.png")
+        assert outcome.exit_code == 0, outcome.stderr
+        assert "+ sharp" in outcome.stderr
+        listed = run_program("adapters", "--json").json["adapters"]
+        assert [(entry["name"], entry["task"]) for entry in listed if "sharp" in entry["name"]] == [
+            ("sharp@10", "deblur"),
+            ("sharp@2", "deblur"),
+        ]
+        wrong = run_program("restore", photos / "photo0.png", "--base", "sharp")
+        assert wrong.exit_code == 2
+
+
+def test_enlarging(base, photos):
+    run = ["restore", photos / "photo0.png", "--base", base, "--task", "super-resolve"]
+    assert run_program(*run, "--scale", 3, "-o", "x3.png").exit_code == 0
+    assert pixels("x3.png").shape == (120, 144, 3)
+    assert run_program(*run, "-o", "x2.png").exit_code == 0
+    assert pixels("x2.png").shape == (80, 96, 3)
+
+
+def test_evaluate(adapter, photos):
+    run = ["evaluate", "--task", "denoise", "--task.sigma", "25", "--data", photos, "--adapter", adapter, "--limit", 2]
+    outcome = run_program(*run, "--json", "-o", "results")
+    assert outcome.exit_code == 0, outcome.stderr
+    report = outcome.json["report"]
+    assert {row["image"] for row in report["rows"]} == {"photo0.png", "photo1.png"}
+    assert {row["condition"] for row in report["rows"]} == {"sigma 25"}
+    mean = outcome.json["means"]["sigma 25"]["psnr"]["restored"]["mean"]
+    assert mean == pytest.approx(np.mean([row["restored"]["psnr"] for row in report["rows"]]))
+    assert json.loads(Path("results/report.json").read_text()) == outcome.json
+    rows = list(csv.DictReader(Path("results/images.csv").read_text().splitlines()))
+    assert [row["image"] for row in rows] == ["photo0.png", "photo1.png"]
+    table = run_program(*run).stdout
+    assert f"{mean:.2f}" in table
+    assert "┃" not in table
+
+
+def test_evaluate_pairs_and_samples(adapter, photos):
+    outcome = run_program("evaluate", "--pairs", photos, photos, "--adapter", adapter, "--metric", "psnr", "--json")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert list(outcome.json["report"]["metrics"]) == ["psnr"]
+    assert outcome.json["report"]["rows"][0]["input"]["psnr"] == "Infinity"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "--task: expected one of "),
+        (["--task", "denoise", "--metric", "psn"], 2, "unknown metric 'psn'; did you mean 'psnr'?"),
+        (["--task", "denoise", "--data", "missing"], 1, "missing"),
+        (["--task", "denoise", "--data", "a", "--pairs", "b", "c"], 2, "--data (clean images) or --pairs, not both"),
+        (["--task", "denoise", "--task.sigma", "x"], 2, "Task denoise: --task.sigma"),
+    ],
+)
+def test_wrong_requests_to_evaluate(arguments, code, message, adapter):
+    outcome = run_program("evaluate", *arguments, "--adapter", adapter)
+    assert outcome.exit_code == code
+    assert message in outcome.stderr
