@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import click
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+
+def color_system() -> Literal["auto"] | None:
+    """What rich may use: under ``NO_COLOR`` nothing, not even the bold type that rich itself would leave."""
+    return None if os.environ.get("NO_COLOR") else "auto"
 
 
 def print_json(value: Any) -> None:
@@ -36,7 +42,8 @@ def show(renderable: RenderableType) -> None:
     width = None if sys.stdout.isatty() else 10_000
     if isinstance(renderable, Table) and width is not None:
         renderable.box = None
-    Console(width=width, highlight=False, markup=False, emoji=False).print(renderable, soft_wrap=False)
+    console = Console(width=width, color_system=color_system(), highlight=False, markup=False, emoji=False)
+    console.print(renderable, soft_wrap=False)
 
 
 def say(message: str) -> None:
@@ -58,7 +65,7 @@ class Steps:
     """A count of things done: a bar on a terminal, silent elsewhere."""
 
     def __init__(self, title: str) -> None:
-        self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._console = Console(stderr=True, color_system=color_system(), highlight=False, markup=False, emoji=False)
         self._progress: Progress | None = None
         if self._console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -16,6 +16,7 @@ from rich_click import RichGroup
 import adair_core
 from adair_core.cli.command import debug_option
 from adair_core.cli.commands import COMMANDS
+from adair_core.cli.output import color_system
 from adair_core.errors import AdairError, UnknownNameError
 from adair_core.plugins import PluginWarning, plugins
 
@@ -23,6 +24,7 @@ INTERRUPTED = 130
 
 # Plain text with aligned columns: the same on a terminal, in a pipe and under NO_COLOR, apart from the colours.
 _HELP_STYLE = {
+    "color_system": color_system(),
     "theme": "default-slim",
     "text_paragraph_linebreaks": "\n\n",
     "padding_helptext_first_line": (0, 0, 1, 0),

@@ -194,8 +194,6 @@ def run(training: Callable[..., Any], recipe: Recipe, parameters: Mapping[str, A
     command = f"adair {phase} --resume --out {shlex.quote(str(out))}"
     try:
         result = training(recipe, out, resume=parameters["resume"])
-    except Interrupted as stop:
-        raise Interrupted(f"{stop}: {command}") from stop
     except KeyboardInterrupt as stop:  # the second Ctrl-C
         raise Interrupted(f"interrupted; go on from the last checkpoint with: {command}") from stop
     if parameters["as_json"]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import shlex
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import pytest
 
 from adair_core.cli import program as program_module
 from adair_core.cli.commands import COMMANDS
+from adair_core.cli.output import color_system
 from adair_core.cli.program import program
 from adair_core.errors import DataError, Interrupted, UsageError
 from adair_core.plugins import PluginWarning, plugins
@@ -201,27 +204,41 @@ def test_warnings_are_left_as_they_were(work):
     assert (warnings.showwarning, warnings.filters) == before
 
 
-def test_light_help_and_broken_pipe():
-    """In a process of its own: what importing and ``--help`` load, and a reader that goes away."""
+def test_light_help_no_color_and_broken_pipe():
+    """In a process of its own: what importing and ``--help`` load, plain output on a terminal, a reader that goes."""
     code = """
+import os
 import sys
 import adair_core
 print([m for m in sys.modules if m.split(".")[0] == "adair_plugins"])
 from adair_core.cli.program import run
-from contextlib import redirect_stdout
-import io
-with redirect_stdout(io.StringIO()):
-    assert run(["--help"]) == 0
+assert run(["train", "--help"]) == 0 and run(["--help"]) == 0 and run(["plugins"]) == 0
 heavy = {"accelerate", "torchmetrics", "lpips", "torchvision", "matplotlib", "tensorboard", "skimage", "peft"}
-print(sorted(heavy & set(sys.modules)), flush=True)
-import os
+print(sorted(heavy & set(sys.modules)), sys.stdout.isatty(), flush=True)
 reader, writer = os.pipe()
 os.close(reader)
 os.dup2(writer, 1)
 os._exit(100 + run(["plugins"]))
 """
-    environment = {**os.environ, "NO_COLOR": "1"}
-    outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
-    assert outcome.returncode == 101
-    assert outcome.stderr == ""
-    assert outcome.stdout.splitlines() == ["[]", "[]"]
+    environment = {**os.environ, "NO_COLOR": "1", "TERM": "xterm-256color"}
+    terminal, inside = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=inside, stderr=subprocess.PIPE, env=environment)
+    os.close(inside)
+    shown = b""
+    with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+        while part := os.read(terminal, 65536):
+            shown += part
+    os.close(terminal)
+    assert process.communicate()[1] == b""
+    assert process.returncode == 101
+    lines = shown.decode().splitlines()
+    assert lines[0] == "[]"
+    assert lines[-1] == "[] True"
+    assert b"\x1b" not in shown
+
+
+def test_colors_unless_told(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert color_system() == "auto"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert color_system() is None

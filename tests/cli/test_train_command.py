@@ -105,11 +105,17 @@ def test_every_run_gets_a_folder_of_its_own(asked, base):
     assert asked("train", "--task", "denoise", "--base", base, "--resume")[1] == Path("runs/denoise-lora-3")
 
 
-def test_an_interruption_says_how_to_go_on(asked, base):
+def test_an_interruption_says_how_to_go_on(asked, base, monkeypatch):
+    outcome = run_program("train", "--task", "denoise", "--base", base, "-o", "a b")
+    assert outcome.stderr == "run folder: a b\nstopped at step 1 of 2; go on with --resume and the run folder\n"
+
+    def second_ctrl_c(recipe, out, **rest):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train", second_ctrl_c)
     outcome = run_program("train", "--task", "denoise", "--base", base, "-o", "a b")
     assert outcome.exit_code == 130
-    assert "run folder: a b" in outcome.stderr
-    assert outcome.stderr.endswith("run folder: adair train --resume --out 'a b'\n")
+    assert outcome.stderr.endswith("go on from the last checkpoint with: adair train --resume --out 'a b'\n")
 
 
 def test_several_processes_must_agree_on_the_folder(base, monkeypatch):
@@ -204,6 +210,9 @@ def test_a_recipe_refined(asked, base, workplace):
     ]
     (workplace / "r.json").write_text(recipe.model_dump_json())
     assert asked("train", "--recipe", "r.json")[0] == recipe
+    (workplace / "old.json").write_text(recipe.model_copy(update={"environment": {"torch": "1.0"}}).model_dump_json())
+    # Training compares it with the present one and warns.
+    assert asked("train", "--recipe", "old.json")[0].environment == {"torch": "1.0"}
     finer = asked("train", "--recipe", "r.json", "--steps", 9, "--adapter.alpha", 4)[0]
     assert (finer.settings.steps, finer.adapter.options["rank"], finer.adapter.options["alpha"]) == (9, 2, 4)
     assert finer.task == recipe.task

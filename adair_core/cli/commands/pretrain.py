@@ -93,6 +93,7 @@ def command(**parameters: Any) -> None:
     recipe = PretrainRecipe(
         data=resolved_data(groups["data"], parameters, earlier),
         settings=resolved_settings(groups["settings"], parameters, earlier, {}),
+        environment=earlier.environment if earlier else {},
         backbone=groups["backbone"].choice(backbone, options, preset_options("backbone", spec, preset)),
         preset=preset,
         degradation=_degradation(parameters["mixture"], earlier),

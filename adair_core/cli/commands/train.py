@@ -102,6 +102,7 @@ def command(**parameters: Any) -> None:
     recipe = AdapterRecipe(
         data=resolved_data(groups["data"], parameters, earlier),
         settings=resolved_settings(groups["settings"], parameters, earlier, task_spec.defaults),
+        environment=earlier.environment if earlier else {},
         base=base_named(base),
         base_fingerprint=earlier.base_fingerprint if earlier and not parameters["base"] else None,
         adapter=groups["adapter"].choice(adapter, adapter_options, preset_options("adapter type", spec, preset)),
