@@ -74,6 +74,8 @@ def _fake_backward(
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     x, weight, bias, keep = inputs
     ctx.set_materialize_grads(False)
+    if not keep:
+        ctx.mark_non_differentiable(output[1])
     # A frozen weight needs no input: what the gate needs, the convolution's output, is then all that is saved.
     saved_input = x if ctx.needs_input_grad[1] or not keep else None
     ctx.save_for_backward(saved_input, weight, bias, output[1] if keep else None)

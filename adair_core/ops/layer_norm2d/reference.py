@@ -66,7 +66,6 @@ def layer_norm2d_backward(
         ``(B, C, H, W)``, ``(C,)``, and ``(C,)``, empty if `bias_free`.
     """
     layout, kind = memory_format(x), accumulation_dtype(x)
-    empty = weight.new_empty(0)
     # Widened for PyTorch's kernel too: it would add up the gradients of bfloat16 weights in bfloat16.
     wide, outer = x.to(kind), gradient.to(kind)
     if layout == torch.channels_last and not bias_free:
@@ -78,15 +77,18 @@ def layer_norm2d_backward(
         to_x, to_weight, to_bias = torch.ops.aten.native_layer_norm_backward(
             outer.contiguous(), pixels, x.shape[1:2], *statistics, *parameters, needs
         )
-        to_x = to_x.permute(0, 3, 1, 2).to(x.dtype)
-        return to_x, to_weight.to(weight.dtype) if affine else empty, to_bias.to(weight.dtype) if affine else empty
-    centred = wide - mean
-    inner = outer * weight.to(kind)[:, None, None]
-    numerator = wide if bias_free else centred
-    along = (inner * numerator).mean(1, keepdim=True)
-    to_x = inner if bias_free else inner - inner.mean(1, keepdim=True)
-    to_x = torch.addcmul(to_x, centred, along * rstd.square(), value=-1).mul_(rstd)
-    to_weight = (outer * numerator).mul_(rstd).sum((0, 2, 3)) if affine else empty
-    to_bias = outer.sum((0, 2, 3)) if affine and not bias_free else weight.new_empty(0)
-    to_x = to_x.to(x.dtype).contiguous(memory_format=layout)
-    return to_x, to_weight.to(weight.dtype), to_bias.to(weight.dtype)
+        to_x = to_x.permute(0, 3, 1, 2)
+    else:
+        centred = wide - mean
+        inner = outer * weight.to(kind)[:, None, None]
+        numerator = wide if bias_free else centred
+        along = (inner * numerator).mean(1, keepdim=True)
+        to_x = inner if bias_free else inner - inner.mean(1, keepdim=True)
+        to_x = torch.addcmul(to_x, centred, along * rstd.square(), value=-1).mul_(rstd)
+        to_weight = (outer * numerator).mul_(rstd).sum((0, 2, 3)) if affine else None
+        to_bias = outer.sum((0, 2, 3)) if affine else None
+    return (
+        to_x.to(x.dtype).contiguous(memory_format=layout),
+        to_weight.to(weight.dtype) if affine else weight.new_empty(0),
+        to_bias.to(weight.dtype) if affine and not bias_free else weight.new_empty(0),
+    )
