@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from typing_extensions import override
 
 from adair_core.training.callbacks import Callback, Run, RunResult, StepRecord, ValidationRecord
@@ -37,18 +38,16 @@ class ProgressReport(Callback):
     def on_start(self, run: Run) -> None:
         """Show the bar."""
         self._started = self._last_line = time.monotonic()
+        self.say(f"{self._title}, {run.recipe.settings.steps} steps")
         if self._console.is_terminal:
             self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[numbers]}"),
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(table_column=Column(no_wrap=True)),
+                TimeRemainingColumn(table_column=Column(no_wrap=True)),
+                TextColumn("left {task.fields[numbers]}", table_column=Column(no_wrap=True)),
                 console=self._console,
             )
-            self._progress.add_task(self._title, total=run.recipe.settings.steps, completed=run.start, numbers="")
+            self._progress.add_task("", total=run.recipe.settings.steps, completed=run.start, numbers="")
             self._progress.start()
 
     @override
