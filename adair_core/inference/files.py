@@ -18,7 +18,7 @@ from adair_core.inference.enlarging import enlarged
 from adair_core.inference.outputs import Job, plan
 from adair_core.model.atomic_file import write_atomically
 from adair_core.model.restoration_model import RestorationModel
-from adair_core.model.tiling import OVERLAP, Tile
+from adair_core.model.tiling import Tile, resolve_overlap
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ def restore_files(
         raise UsageError(expected("quality", expected="a whole number from 1 to 100", got=quality))
     if overwrite and skip_existing:
         raise UsageError("expected overwrite or skip_existing for results that are there already, got both")
-    if overlap is None:
-        overlap = min(OVERLAP, tile // 2) if isinstance(tile, int) else OVERLAP
+    # Checked now: a small image would be restored and written before a large one needs tiles.
+    overlap = resolve_overlap(overlap, tile)
     way = _Way(strength=strength, tile=tile, overlap=overlap, scale=scale, quality=quality, overwrite=overwrite)
     jobs = plan(inputs, output, suffix=suffix)
     results = []

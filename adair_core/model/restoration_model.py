@@ -14,7 +14,7 @@ from adair_core.model.adapter_files import install_read, read_adapter, write_ada
 from adair_core.model.backbone import BaseInfo
 from adair_core.model.peft_form import refuse_outside_peft
 from adair_core.model.restoring import ImageT, restore_image
-from adair_core.model.tiling import OVERLAP, Tile
+from adair_core.model.tiling import Tile
 from adair_core.model.weights_file import StorageType
 from adair_core.model.zoo import find_weights
 from adair_core.specs import Site
@@ -99,7 +99,9 @@ class RestorationModel(AdaptedBackbone):
         refuse_outside_peft(self.adapter(name), name=name)
         self.save_adapter(name, folder, card=card)
 
-    def restore(self, image: ImageT, *, strength: float = 1.0, tile: Tile = "auto", overlap: int = OVERLAP) -> ImageT:
+    def restore(
+        self, image: ImageT, *, strength: float = 1.0, tile: Tile = "auto", overlap: int | None = None
+    ) -> ImageT:
         """Restore an image of any usual kind with the active adapters.
 
         Args:
@@ -108,7 +110,7 @@ class RestorationModel(AdaptedBackbone):
             strength: out = in + strength * (restored - in); 0 returns the input's bits without running the network.
             tile: largest side of the tiles in which the image is restored; ``None`` = whole; ``"auto"`` = whole up to
                 a megapixel.
-            overlap: pixels that neighbouring tiles share, at most half a tile.
+            overlap: pixels that neighbouring tiles share, at most half a tile; ``None`` = 64, or half a smaller tile.
 
         Returns:
             The same kind of image; floats are not clipped.
@@ -116,6 +118,7 @@ class RestorationModel(AdaptedBackbone):
         Raises:
             DataError: the image is of a kind or shape that cannot be restored.
             UsageError: strength, tile or overlap are out of range.
+            AdairError: the network's output is not finite.
         """
         own = next(self.backbone.parameters(), torch.empty(0))
         was_training = self.training

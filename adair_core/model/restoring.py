@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,8 +11,8 @@ import torch
 from torch import Tensor
 
 from adair_core.data.pixels import Array, from_batch, to_batch
-from adair_core.errors import UsageError, expected
-from adair_core.model.tiling import AUTO_PIXELS, Tile, resolve_tile, tiled
+from adair_core.errors import AdairError, UsageError, expected
+from adair_core.model.tiling import AUTO_PIXELS, Tile, padded_pixels, resolve_overlap, resolve_tile, tiled
 
 ImageT = TypeVar("ImageT", Tensor, Array)
 
@@ -24,7 +23,7 @@ def restore_image(
     *,
     strength: float,
     tile: Tile,
-    overlap: int,
+    overlap: int | None,
     device: torch.device,
     dtype: torch.dtype,
 ) -> ImageT:
@@ -37,24 +36,35 @@ def restore_image(
         image: see `adair_core.data.pixels.to_batch`.
         strength: 0 returns a copy of the image without running the network.
         tile: see `adair_core.model.tiling.resolve_tile`.
-        overlap: of tiles, in pixels.
+        overlap: see `adair_core.model.tiling.resolve_overlap`.
         device: where the network is.
         dtype: that the network takes.
 
     Raises:
         DataError: the image is of a kind or shape that cannot be restored.
         UsageError: strength, tile or overlap are out of range.
+        AdairError: the network's output is not finite.
     """
     if not math.isfinite(strength) or strength < 0:
         raise UsageError(expected("strength", expected="0 (the input) to 1 (restored), or more", got=strength))
     batch, layout = to_batch(image)
     height, width = batch.shape[-2:]
     side = resolve_tile(tile, height, width)
+    shared = resolve_overlap(overlap, tile)
     if strength == 0:
         return image.copy() if isinstance(image, np.ndarray) else image.clone()
-    run = network if side is None else functools.partial(tiled, network, tile=side, overlap=overlap)
-    at_once = max(1, AUTO_PIXELS // (height * width)) if tile == "auto" else len(batch)
-    restored = torch.cat([run(part.to(device, dtype)).to(batch) for part in torch.split(batch, at_once)])
+
+    def run(part: Tensor) -> Tensor:
+        # The network's device holds one tile at a time, and tiles of a half precision network are blended in float32.
+        return network(part.to(device, dtype)).to(part)
+
+    at_once = max(1, AUTO_PIXELS // padded_pixels(height, width)) if tile == "auto" else len(batch)
+    parts = torch.split(batch, at_once)
+    restored = torch.cat([run(part) if side is None else tiled(run, part, side, shared) for part in parts])
+    if not bool(torch.isfinite(restored).all()):
+        # Integers cannot hold NaN: the image would come out black in silence.
+        hint = "the weights are broken, or the precision overflows: try float32"
+        raise AdairError(expected("restored image", expected="finite values", got="NaN or infinity", hint=hint))
     if strength != 1:
         restored = torch.lerp(batch, restored, strength)
     result = from_batch(restored, layout)

@@ -31,6 +31,15 @@ AUTO_TILE = 768
 OVERLAP = 64
 
 
+def padded_pixels(height: int, width: int) -> int:
+    """Count the pixels that a network works on: it pads a shorter side to about `ALIGNMENT`.
+
+    >>> padded_pixels(1, 200_000)
+    3200000
+    """
+    return max(height, ALIGNMENT) * max(width, ALIGNMENT)
+
+
 def resolve_tile(tile: Tile, height: int, width: int) -> int | None:
     """Choose the size of tiles: images of up to a megapixel are restored whole.
 
@@ -38,10 +47,29 @@ def resolve_tile(tile: Tile, height: int, width: int) -> int | None:
         UsageError: `tile` is neither ``"auto"``, ``None`` nor a positive number.
     """
     if tile == "auto":
-        return None if height * width <= AUTO_PIXELS else AUTO_TILE
+        return None if padded_pixels(height, width) <= AUTO_PIXELS else AUTO_TILE
     if tile is not None and (isinstance(tile, bool) or not isinstance(tile, int) or tile < 1):
         raise UsageError(expected("tile", expected="'auto', None or a number of pixels", got=repr(tile)))
     return tile
+
+
+def resolve_overlap(overlap: int | None, tile: Tile) -> int:
+    """Choose how much tiles overlap: 64 pixels, or half of a smaller tile.
+
+    Args:
+        overlap: what was asked for; None = the default.
+        tile: as for `resolve_tile`.
+
+    Raises:
+        UsageError: tile and overlap do not fit together, whether or not the image needs tiles.
+    """
+    side = AUTO_TILE if tile == "auto" else resolve_tile(tile, 1, 1)
+    if overlap is None:
+        return OVERLAP if side is None else min(OVERLAP, side // 2)
+    if overlap < 0 or (side is not None and overlap > side // 2):
+        got = f"an overlap of {overlap} with tiles of {'any size' if side is None else side}"
+        raise UsageError(expected("tiles", expected="an overlap of 0 to half a tile", got=got))
+    return overlap
 
 
 def tiled(fn: Callable[[Tensor], Tensor], x: Tensor, tile: int, overlap: int = OVERLAP) -> Tensor:
@@ -66,8 +94,9 @@ def tiled(fn: Callable[[Tensor], Tensor], x: Tensor, tile: int, overlap: int = O
     if height <= tile and width <= tile:
         return fn(x)
     output: Tensor | None = None
+    across = _windows(width, tile, overlap)
     for top, rows in _windows(height, tile, overlap):
-        for left, columns in _windows(width, tile, overlap):
+        for left, columns in across:
             part = x[..., top : top + len(rows), left : left + len(columns)]
             result = fn(part)
             if result.shape[-2:] != part.shape[-2:]:
@@ -85,20 +114,22 @@ def _windows(length: int, tile: int, overlap: int) -> list[tuple[int, Tensor]]:
     """Cut one axis: the start of each tile and its weights, which have its length."""
     starts = _starts(length, tile, overlap)
     ends = [min(start + tile, length) for start in starts]
-    positions = torch.arange(length, dtype=torch.float64) + 0.5
-    # share[i]: how much of each pixel belongs to the tiles from the i-th on.
-    shares = [torch.ones(length, dtype=torch.float64)]
-    for start, end in zip(starts[1:], ends[:-1], strict=True):
-        middle = (start + end) / 2
-        # No overlap at all is a hard edge.
-        fade = max(overlap / 2, 1e-9)
-        share = ((positions - middle) / fade + 0.5).clamp(0, 1)
-        shares.append((1 - torch.cos(torch.pi * share)) / 2)
-    shares.append(torch.zeros(length, dtype=torch.float64))
-    return [
-        (start, (shares[i] - shares[i + 1])[start:end].clamp(min=0))
-        for i, (start, end) in enumerate(zip(starts, ends, strict=True))
-    ]
+    # No overlap at all is a hard edge.
+    fade = max(overlap / 2, 1e-9)
+
+    def share(positions: Tensor, first: int) -> Tensor:
+        """Compute how much of each pixel belongs to the tiles from `first` on."""
+        if first in (0, len(starts)):
+            return torch.full_like(positions, float(first == 0))
+        middle = (starts[first] + ends[first - 1]) / 2
+        progress = ((positions - middle) / fade + 0.5).clamp(0, 1)
+        return (1 - torch.cos(torch.pi * progress)) / 2
+
+    windows = []
+    for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        positions = torch.arange(start, end, dtype=torch.float64) + 0.5
+        windows.append((start, (share(positions, i) - share(positions, i + 1)).clamp(min=0)))
+    return windows
 
 
 def _starts(length: int, tile: int, overlap: int) -> list[int]:

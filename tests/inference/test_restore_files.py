@@ -175,6 +175,13 @@ def test_any_size(tmp_path: Path, model: RestorationModel, height: int, width: i
     np.testing.assert_array_equal(after.pixels, halved(pixels(height, width)))
 
 
+def test_an_impossible_overlap_is_found_before_anything_is_written(tmp_path: Path, model: RestorationModel) -> None:
+    source = save(tmp_path / "small.png", pixels())  # restored whole
+    with pytest.raises(UsageError, match="half a tile"):
+        restore_files(model, [source], overlap=500)
+    assert [*tmp_path.iterdir()] == [source]
+
+
 def test_large_images_are_restored_in_tiles(tmp_path: Path, model: RestorationModel, darken: Darken) -> None:
     source = save(tmp_path / "a.png", pixels(150, 200))
     after = read_image(only(restore_files(model, [source], tile=96)).output)

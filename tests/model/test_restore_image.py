@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from adair_core.errors import DataError, UsageError
+from adair_core.errors import AdairError, DataError, UsageError
 
 
 @pytest.fixture
@@ -103,6 +103,35 @@ def test_tiles_change_nothing_for_a_small_receptive_field(adapted):
     # The network looks 3 pixels far: within a quarter of the overlap.
     np.testing.assert_allclose(adapted.restore(image, tile=48, overlap=16), whole, rtol=1e-5, atol=1e-6)
     assert adapted.backbone.calls > calls + 6
+
+
+def test_small_tiles_need_no_overlap_of_ones_own(adapted):
+    image = random_array((70, 20, 3), np.float32)
+    np.testing.assert_allclose(adapted.restore(image, tile=32), adapted.restore(image, tile=None), rtol=1e-5, atol=1e-6)
+    with pytest.raises(UsageError, match="half a tile"):
+        adapted.restore(image[:8], tile=32, overlap=17)  # although it fits into one tile
+
+
+def test_tiles_of_a_half_precision_network_are_blended_in_full_precision(model):
+    # 101/256 is exact in bfloat16, and most of its products with the weights of a blend are not.
+    model.bfloat16().backbone.forward = lambda x: x
+    image = np.full((90, 40, 3), 101 / 256, np.float32)
+    np.testing.assert_allclose(model.restore(image, tile=32, overlap=16), image, rtol=1e-6)
+
+
+def test_the_network_sees_one_tile_at_a_time(model):
+    moved = []
+    model.backbone.register_forward_pre_hook(lambda _, inputs: moved.append(inputs[0].untyped_storage().nbytes()))
+    model.double().restore(random_array((200, 200, 3)), tile=32)
+    assert max(moved) <= 3 * 32 * 32 * 8
+
+
+def test_a_network_that_overflows_is_an_error(model):
+    with torch.no_grad():
+        model.backbone.leave.bias.fill_(float("nan"))
+    for dtype in (np.uint8, np.float32):
+        with pytest.raises(AdairError, match="finite values"):
+            model.restore(random_array((9, 9, 3), dtype))
 
 
 def test_the_mode_is_put_back(adapted, images):

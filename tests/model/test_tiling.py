@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from adair_core.errors import UsageError
-from adair_core.model.tiling import ALIGNMENT, AUTO_PIXELS, _starts, _windows, resolve_tile, tiled
+from adair_core.model.tiling import ALIGNMENT, AUTO_PIXELS, _starts, _windows, resolve_overlap, resolve_tile, tiled
 
 LENGTHS = st.integers(1, 400)
 TILES = st.tuples(st.integers(1, 150), st.integers(0, 75)).filter(lambda pair: pair[1] <= pair[0] // 2)
@@ -96,6 +96,13 @@ def test_tiles_are_no_larger_than_asked_for():
     assert len(sizes) > 12
 
 
+def test_the_windows_of_a_long_line_are_no_longer_than_its_tiles():
+    windows = _windows(1_000_000, 100, 50)
+    assert len(windows) > 20_000
+    assert max(len(window) for _, window in windows) == 100
+    assert windows[-1][0] + len(windows[-1][1]) == 1_000_000
+
+
 def test_gradients_pass():
     x = image(20, 30).requires_grad_()
     tiled(lambda part: part**2, x, 16, 4).sum().backward()
@@ -121,3 +128,23 @@ def test_the_automatic_tile():
     for wrong in (0, -1, 2.5, "large", True):
         with pytest.raises(UsageError, match="'auto', None or a number"):
             resolve_tile(wrong, 10, 10)
+
+
+def test_the_automatic_tile_counts_what_the_network_pads_to():
+    # 200,000 x 1 pixels are 3.2 million for a network that pads to 16.
+    assert resolve_tile("auto", 1, 200_000) == resolve_tile("auto", 200_000, 1) == 768
+    assert resolve_tile("auto", 1, AUTO_PIXELS // 16) is None
+
+
+@pytest.mark.parametrize(
+    ("overlap", "tile", "resolved"),
+    [(None, "auto", 64), (None, None, 64), (None, 96, 48), (None, 512, 64), (None, 1, 0), (384, "auto", 384)],
+)
+def test_the_overlap(overlap, tile, resolved):
+    assert resolve_overlap(overlap, tile) == resolved
+
+
+@pytest.mark.parametrize(("overlap", "tile"), [(49, 96), (-1, 96), (385, "auto"), (-1, None)])
+def test_impossible_overlaps(overlap, tile):
+    with pytest.raises(UsageError, match="overlap of 0 to half a tile"):
+        resolve_overlap(overlap, tile)
