@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -64,10 +67,46 @@ def draw_curves(folder: RunFolder) -> None:
     _save(figure, folder.curves)
 
 
+@dataclass(frozen=True)
+class Panel:
+    """An image of a comparison.
+
+    Attributes:
+        label: what it is.
+        image: ``(1, 3, H, W)``, float RGB.
+        note: printed beside the label, such as its PSNR.
+    """
+
+    label: str
+    image: Tensor
+    note: str = ""
+
+
+def draw_panels(path: Path, panels: Sequence[Panel]) -> None:
+    """Draw images side by side, with their labels: the middle of each.
+
+    Args:
+        path: of the PNG file.
+        panels: the images.
+
+    Raises:
+        RunFolderError: it cannot be written.
+    """
+    from matplotlib.figure import Figure  # slow to import
+
+    figure = Figure(figsize=(len(panels) * 3.6, 4.0))
+    figure.subplots_adjust(left=0.01, right=0.99, top=0.92, bottom=0.01, wspace=0.02)
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        axes.imshow(_middle(panel.image), interpolation="nearest")
+        axes.set_title(f"{panel.label}  {panel.note}".strip())
+        axes.set_axis_off()
+    _save(figure, path)
+
+
 def draw_preview(
     folder: RunFolder, *, degraded: Tensor, restored: Tensor, clean: Tensor, notes: tuple[str, str]
 ) -> None:
-    """Draw ``preview.png``: input, restored and clean side by side, the middle of a validation image.
+    """Draw ``preview.png`` of a run: input, restored and clean validation image.
 
     Args:
         folder: of the run.
@@ -79,16 +118,8 @@ def draw_preview(
     Raises:
         RunFolderError: it cannot be written.
     """
-    from matplotlib.figure import Figure  # slow to import
-
-    panels = [("input", degraded, notes[0]), ("restored", restored, notes[1]), ("clean", clean, "")]
-    figure = Figure(figsize=(3 * 3.6, 4.0))
-    figure.subplots_adjust(left=0.01, right=0.99, top=0.92, bottom=0.01, wspace=0.02)
-    for axes, (label, image, note) in zip(figure.subplots(1, 3), panels, strict=True):
-        axes.imshow(_middle(image), interpolation="nearest")
-        axes.set_title(f"{label}  {note}".strip())
-        axes.set_axis_off()
-    _save(figure, folder.preview)
+    panels = (Panel("input", degraded, notes[0]), Panel("restored", restored, notes[1]), Panel("clean", clean))
+    draw_panels(folder.preview, panels)
 
 
 def _middle(image: Tensor) -> Any:
