@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor
 
 from adair_core.degradation import ConfiguredDegradation, Draws, uniform
 from adair_core.plugins import plugins
 from adair_core.specs import Choice, Config, DegradationSpec
-from adair_plugins.degradations.mixture import degrade_groups, named_numbers
+from adair_plugins.degradations.mixture import completed, degrade_groups, named_numbers
 from adair_plugins.degradations.photons import draw_seed
 
 
@@ -25,7 +25,7 @@ class Link(Choice):
 class ChainConfig(Config):
     """Options of `Chain`."""
 
-    degradations: Annotated[tuple[Link, ...], named_numbers("probability")] = Field(
+    degradations: Annotated[tuple[Link, ...], named_numbers("probability"), AfterValidator(completed)] = Field(
         (
             Link(name="gaussian-blur", options={"sigma": (0.5, 2.0)}, probability=0.7),
             Link(name="downsample", options={"scale": (2,)}, probability=0.5),

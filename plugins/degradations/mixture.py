@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from pydantic import BeforeValidator
 from torch import Tensor
 
 from adair_core.degradation import Degradation, Draws
+from adair_core.plugins import parse_config, plugins
+from adair_core.specs import Choice
+
+ChoiceT = TypeVar("ChoiceT", bound=Choice)
 
 
 def named_numbers(number: str) -> BeforeValidator:
@@ -37,6 +42,21 @@ def named_numbers(number: str) -> BeforeValidator:
         return [parse_one(item) for item in value] if isinstance(value, Sequence) else value
 
     return BeforeValidator(parse)
+
+
+def completed(parts: tuple[ChoiceT, ...]) -> tuple[ChoiceT, ...]:
+    """Fill in every option of every part: a recipe then holds them all, whatever becomes of the defaults.
+
+    Raises:
+        UnknownNameError: no plugin offers a degradation.
+        UsageError: its options are not valid.
+    """
+    filled = []
+    for part in parts:
+        spec = plugins().degradations[part.name]
+        config = parse_config(spec.config, part.options, what=f"degradation {part.name!r}")
+        filled.append(part.model_copy(update={"options": config.model_dump(mode="json")}))
+    return tuple(filled)
 
 
 def degrade_groups(

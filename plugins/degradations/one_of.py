@@ -7,13 +7,13 @@ from itertools import accumulate
 from typing import Annotated
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 from torch import Tensor
 
 from adair_core.degradation import ConfiguredDegradation, Draws, uniform
 from adair_core.plugins import plugins
 from adair_core.specs import Choice, Config, DegradationSpec
-from adair_plugins.degradations.mixture import degrade_groups, named_numbers
+from adair_plugins.degradations.mixture import completed, degrade_groups, named_numbers
 
 
 class Alternative(Choice):
@@ -23,9 +23,13 @@ class Alternative(Choice):
 
 
 class OneOfConfig(Config):
-    """Options of `OneOf`."""
+    """Options of `OneOf`.
 
-    degradations: Annotated[tuple[Alternative, ...], named_numbers("weight")] = Field(
+    The default leaves out snow and mask, which hide parts of the picture: there is little to learn from inventing what
+    is behind them, and they remain as degradations that a base has not seen.
+    """
+
+    degradations: Annotated[tuple[Alternative, ...], named_numbers("weight"), AfterValidator(completed)] = Field(
         (
             Alternative(name="gaussian-noise", weight=3),
             Alternative(name="poisson-noise"),

@@ -128,6 +128,17 @@ def test_ways_to_write_a_mixture(name: str, number: str):
 
 
 @pytest.mark.parametrize("name", ["one-of", "chain"])
+def test_a_recipe_holds_every_option_of_every_part(name: str):
+    nested = {"name": "chain", "options": {"degradations": [{"name": "jpeg", "options": {"quality": 30}}]}}
+    config = build(name, ["haze", nested]).config
+    haze, chain = config.model_dump(mode="json")["degradations"]
+    assert haze["options"]["beta"] == [0.6, 1.8]
+    assert chain["options"]["degradations"][0]["options"] == {"quality": [30.0, 30.0], "subsampling": "4:2:0"}
+    assert all(part.options for part in build(name).config.degradations)
+    assert build(name, config.model_dump(mode="json")["degradations"]).config == config
+
+
+@pytest.mark.parametrize("name", ["one-of", "chain"])
 @pytest.mark.parametrize("wrong", ["", "[", "rain:x", "rain:-1", [], [{"weigth": 1}], 3])
 def test_wrong_mixtures(name: str, wrong: object):
     with pytest.raises(UsageError, match=f"degradation '{name}': degradations"):
