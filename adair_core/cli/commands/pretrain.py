@@ -73,7 +73,8 @@ def _degradation(mixture: str | None, earlier: PretrainRecipe | None) -> Choice:
 @rich_click.option(
     "--mixture",
     metavar="NAME:WEIGHT,...|JSON",
-    help="degradations to undo and their weights, or a JSON list of {name, options, weight} [default: all kinds]",
+    help="degradations to undo and their weights, or a JSON list of {name, options, weight} "
+    "[default: the built-in ones but snow and mask]",
 )
 @run_options
 def command(**parameters: Any) -> None:
