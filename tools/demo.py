@@ -64,7 +64,7 @@ def restore_held_out(adapter: Path, photo: Path) -> Comparison:
 
 
 @click.command(help=__doc__)
-@click.option("--steps", default=300, show_default=True, help="training steps")
+@click.option("--steps", default=240, show_default=True, help="training steps")
 @click.option("--out", type=click.Path(path_type=Path), help="run folder [default: a new runs/demo, runs/demo-2, ...]")
 def main(steps: int, out: Path | None) -> None:
     """Train, restore, compare."""
