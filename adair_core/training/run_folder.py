@@ -42,12 +42,15 @@ class RunFolder:
     def claim(self, *, resume: bool) -> Iterator[None]:
         """Take the folder for this process as long as the context lasts.
 
+        A folder that this call made and in which no run began is removed again.
+
         Args:
             resume: whether the folder may already hold a run.
 
         Raises:
             RunFolderError: it cannot be written, another process uses it, or it holds a run and `resume` is false.
         """
+        is_new = not self.path.exists()
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             lock = (self.path / ".lock").open("a+")
@@ -67,7 +70,15 @@ class RunFolder:
                     leftover.unlink(missing_ok=True)
                 yield
             finally:
+                if is_new and not self.recipe.exists():
+                    self._remove_unused()
                 _held.discard(self.path)
+
+    def _remove_unused(self) -> None:
+        with suppress(OSError):  # a folder that is not empty stays
+            (self.path / ".lock").unlink()
+            self.checkpoints.rmdir()
+            self.path.rmdir()
 
     def _lock(self, lock: IO[str]) -> None:
         try:

@@ -246,7 +246,7 @@ def test_pretrain_recipe(asked):
 def test_mixture_as_json_and_by_default(asked):
     text = '[{"name": "jpeg", "options": {"quality": [10, 40]}, "weight": 2}]'
     members = asked("pretrain", "--mixture", text)[0].degradation.options["degradations"]
-    assert members == [{"name": "jpeg", "options": {"quality": [10, 40]}, "weight": 2.0}]
+    assert members == [{"name": "jpeg", "options": {"quality": [10.0, 40.0], "subsampling": "4:2:0"}, "weight": 2.0}]
     default = plugins().degradations["one-of"].config().model_dump(mode="json")
     assert asked("pretrain")[0].degradation.options == default
 

@@ -29,7 +29,7 @@ def _file_size_limit(size: int) -> Iterator[None]:
 def test_a_folder_that_another_process_uses(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     with folder.claim(resume=False):
-        pass
+        write_json(folder.recipe, {})
     code = (
         f"{LOCK}; f.truncate(0); f.write('process 1 on mars'); f.flush(); print('held', flush=True); sys.stdin.read()"
     )
@@ -77,6 +77,21 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunFolderError, match=r"file/run: cannot be created or written .*choose another --out"):
         RunFolder(tmp_path / "file" / "run").claim(resume=False).__enter__()
+
+
+def test_a_new_folder_in_which_no_run_began_is_removed(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(ValueError, match="no images"), folder.claim(resume=False):
+        raise ValueError("no images")
+    assert not folder.path.exists()
+
+
+@pytest.mark.parametrize("name", ["mine.txt", "recipe.json"])
+def test_a_folder_with_a_file_in_it_stays(tmp_path: Path, name: str) -> None:
+    folder = RunFolder(tmp_path / "run")
+    with folder.claim(resume=False):
+        (folder.path / name).write_text("{}")
+    assert (folder.path / name).read_text() == "{}"
 
 
 def test_what_a_killed_run_was_writing_is_removed(tmp_path: Path) -> None:
