@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from adair_core.errors import DataError, expected
@@ -107,7 +108,8 @@ def from_batch(batch: Tensor, layout: Layout) -> Image:
     image = colors if layout.alpha is None else torch.cat([colors, layout.alpha], dim=1)
     if not layout.is_array:
         return image
-    array: Array = image[0].permute(1, 2, 0).contiguous().cpu().numpy().astype(layout.array_dtype, copy=False)
+    array: Array = rearrange(image, "1 c h w -> h w c").contiguous().cpu().numpy()
+    array = array.astype(layout.array_dtype, copy=False)
     return array[..., 0] if layout.ndim == 2 else array
 
 
@@ -142,4 +144,4 @@ def _tensor_of(array: Array) -> Tensor:
     if not native.flags.writeable:  # torch warns about sharing memory that it may not write to
         native = native.copy()
     tensor = torch.from_numpy(native)
-    return (tensor[..., None] if tensor.ndim == 2 else tensor).permute(2, 0, 1)[None]
+    return rearrange(tensor, "h w -> 1 1 h w" if tensor.ndim == 2 else "h w c -> 1 c h w")
