@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from adair_core import BackboneSpec, Config, Site
 from adair_core.ops import layer_norm2d
 from adair_plugins.backbones.convolutions import convolution_sites
+from adair_plugins.backbones.layout import fastest_layout
 from adair_plugins.backbones.padding import pad_to_multiple
 
 _EPS = 1e-6
@@ -138,7 +139,7 @@ class NAFNet(nn.Module):
         batch, _, height, width = x.shape
         if batch == 0:  # PixelShuffle leaves the shape of an empty batch as it is
             return x.new_zeros((0, self.config.out_channels, height, width))
-        features = self.intro(pad_to_multiple(x, self.multiple))
+        features = self.intro(fastest_layout(pad_to_multiple(x, self.multiple)))
         skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
             features = encoder(features)
@@ -147,7 +148,8 @@ class NAFNet(nn.Module):
         features = self.middle_blks(features)
         for decoder, up in zip(self.decoders, self.ups, strict=True):
             features = decoder(up(features) + skips.pop())
-        return self.ending(features)[..., :height, :width] + x
+        # The input first: the sum of two memory formats has that of its first operand.
+        return x + self.ending(features)[..., :height, :width]
 
 
 def sites(model: nn.Module) -> list[Site]:

@@ -16,6 +16,7 @@ from torch.nn import functional
 from adair_core import BackboneSpec, Config, Site
 from adair_core.ops import channel_attention, depthwise_gate, layer_norm2d
 from adair_plugins.backbones.convolutions import convolution_sites, is_plain
+from adair_plugins.backbones.layout import fastest_layout
 from adair_plugins.backbones.padding import pad_to_multiple
 
 
@@ -211,7 +212,7 @@ class Restormer(nn.Module):
         batch, _, height, width = x.shape
         if batch == 0:  # PixelUnshuffle leaves the shape of an empty batch as it is
             return x.new_zeros((0, self.config.out_channels, height, width))
-        embedded = self.patch_embed(pad_to_multiple(x, self.multiple))
+        embedded = self.patch_embed(fastest_layout(pad_to_multiple(x, self.multiple)))
         level1 = self.encoder_level1(embedded)
         level2 = self.encoder_level2(self.down1_2(level1))
         level3 = self.encoder_level3(self.down2_3(level2))
@@ -224,7 +225,8 @@ class Restormer(nn.Module):
         decoded = self.refinement(decoded)
         if self.config.dual_pixel:
             return self.output(decoded + self.skip_conv(embedded))[..., :height, :width]
-        return self.output(decoded)[..., :height, :width] + x
+        # The input first: the sum of two memory formats has that of its first operand.
+        return x + self.output(decoded)[..., :height, :width]
 
 
 # The resolution level at which each part's convolutions run; those of a change of resolution run before it.

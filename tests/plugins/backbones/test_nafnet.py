@@ -99,6 +99,12 @@ def test_a_new_one_is_the_identity_around_its_blocks() -> None:
     assert torch.equal(block(features), features)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("size", [(16, 16), (11, 7)])
+def test_the_output_has_the_memory_format_of_the_input(size: tuple[int, int], layout: torch.memory_format) -> None:
+    assert small()(photo(2, 3, *size).contiguous(memory_format=layout)).is_contiguous(memory_format=layout)
+
+
 def test_weights_can_be_overridden_and_autocast_and_bfloat16_work() -> None:
     model, images = small(), photo(1, 3, 16, 16)
     zeros = {name: torch.zeros_like(value) for name, value in model.named_parameters()}

@@ -152,6 +152,12 @@ def test_gray_in_colour_out() -> None:
     assert small(in_channels=1)(photo(1, 1, 8, 8)).shape == (1, 3, 8, 8)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("size", [(16, 16), (11, 7)])
+def test_the_output_has_the_memory_format_of_the_input(size: tuple[int, int], layout: torch.memory_format) -> None:
+    assert small()(photo(2, 3, *size).contiguous(memory_format=layout)).is_contiguous(memory_format=layout)
+
+
 def test_weights_can_be_overridden_for_one_call() -> None:
     model, images = small(norm="biased"), photo(1, 3, 8, 8)
     other = small(norm="biased")
