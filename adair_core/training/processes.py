@@ -1,7 +1,10 @@
 """The processes and machines that share a run, through accelerate.
 
 Started with ``accelerate launch`` or ``torchrun``, every process runs the same program on its part of each batch; one
-all-reduce a step averages the gradients. Only the main process writes.
+all-reduce a step averages the gradients. Only the main process writes; all of them read its checkpoint at a resume, so
+several machines need the run folder on storage that they share. For example::
+
+    torchrun --nproc-per-node 2 --no-python adair train --task denoise --data photos/ --out runs/denoise
 """
 
 from __future__ import annotations
