@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, BeforeValidator
+from pydantic import AfterValidator, BaseModel, BeforeValidator
 from torch import Tensor, nn
 
 from adair_core.errors import UsageError, expected
@@ -92,21 +92,27 @@ def _parse_range(value: object) -> object:
         try:
             value = tuple(float(part) for part in parts)
         except ValueError as error:
-            raise ValueError(f"expected a number or two numbers 'low,high', got {value!r}") from error
+            raise ValueError("expected a number or two numbers 'low,high'") from error
     if isinstance(value, (int, float)):
-        value = (float(value), float(value))
+        value = (value, value)
     if isinstance(value, Sequence) and len(value) == 1:
         value = (value[0], value[0])
-    if isinstance(value, Sequence) and len(value) == 2 and value[0] > value[1]:
-        raise ValueError(f"expected low <= high, got {value[0]:g},{value[1]:g}")
     return value
 
 
-Range = Annotated[tuple[float, float], BeforeValidator(_parse_range)]
+def _check_range(bounds: tuple[float, float]) -> tuple[float, float]:
+    if not all(map(math.isfinite, bounds)):
+        raise ValueError("expected finite numbers")
+    if bounds[0] > bounds[1]:
+        raise ValueError("expected low <= high")
+    return bounds
+
+
+Range = Annotated[tuple[float, float], BeforeValidator(_parse_range), AfterValidator(_check_range)]
 """A parameter drawn uniformly from [low, high]; one number means exactly that value. Written ``25`` or ``5,55``."""
 
 
-def in_bounds(low: float = -math.inf, high: float = math.inf) -> BeforeValidator:
+def in_bounds(low: float = -math.inf, high: float = math.inf) -> AfterValidator:
     """Require both ends of a `Range` to lie in an interval.
 
     Example::
@@ -114,13 +120,12 @@ def in_bounds(low: float = -math.inf, high: float = math.inf) -> BeforeValidator
         sigma: Annotated[Range, in_bounds(0, 255)] = (5, 55)
     """
 
-    def check(value: object) -> object:
-        parsed = _parse_range(value)
-        if isinstance(parsed, Sequence) and not all(low <= float(end) <= high for end in parsed):
-            raise ValueError(f"expected values in [{low:g}, {high:g}], got {value}")
-        return parsed
+    def check(bounds: tuple[float, float]) -> tuple[float, float]:
+        if not low <= bounds[0] <= bounds[1] <= high:
+            raise ValueError(f"expected values in [{low:g}, {high:g}]")
+        return bounds
 
-    return BeforeValidator(check)
+    return AfterValidator(check)
 
 
 def uniform(bounds: tuple[float, float], generator: torch.Generator) -> float:

@@ -111,7 +111,7 @@ def test_values(arguments, field, value):
         (["--role.whole-number", "many"], r"The options: --role\.whole-number: .*valid integer.*, got 'many'"),
         (["--role.whole-number", "0"], r"--role\.whole-number: .*greater than or equal to 1, got '0'"),
         (["--role.sigma", "300"], r"--role\.sigma: expected values in \[0, 255\]"),
-        (["--role.sigma", "30,10"], r"--role\.sigma: expected low <= high, got 30,10"),
+        (["--role.sigma", "30,10"], r"--role\.sigma: expected low <= high, got '30,10'"),
         (["--role.blocks", "1,x"], r"--role\.blocks\.1: .*got 'x'"),
         (["--role.kinds", "conv,stage"], r"--role\.kinds\.1: Input should be 'conv' or 'branch', got 'stage'"),
         (["--role.table", "{"], r"--role\.table: expected JSON, got '\{'"),
