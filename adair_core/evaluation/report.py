@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -60,11 +61,12 @@ class Report(Config):
         return tuple(condition.label for condition in self.protocol.conditions)
 
     def statistic(self, metric: str, *, condition: str | None = None, side: Side = "restored") -> Statistic:
-        """Average over the images of a condition, or over all rows.
+        """Average over the images.
 
         Args:
             metric: name.
-            condition: label; None = all conditions, each image counting once for each.
+            condition: label; None = each image's mean over all conditions: images were sampled, not rows, and the rows
+                of one image are too alike to count as several.
             side: what to average; the interval of a ``gain`` is paired, and so much narrower than the two it is the
                 difference of.
 
@@ -75,8 +77,11 @@ class Report(Config):
             raise UnknownNameError("metric", metric, self.metrics)
         if condition is not None and condition not in self.conditions:
             raise UnknownNameError("condition", condition, self.conditions)
-        rows = [row for row in self.rows if condition in (None, row.condition)]
-        return bootstrap([_value(row, metric, side) for row in rows])
+        values: dict[str, list[float]] = {}
+        for row in self.rows:
+            if condition in (None, row.condition):
+                values.setdefault(row.image, []).append(_value(row, metric, side))
+        return bootstrap([_finite_mean(of_image) for of_image in values.values()])
 
     def mean(self, metric: str, *, condition: str | None = None, side: Side = "restored") -> float:
         """The mean of `statistic`."""
@@ -167,6 +172,11 @@ def _value(row: ImageResult, metric: str, side: Side) -> float:
     if side == "gain":
         return row.restored[metric] - row.input[metric]
     return getattr(row, side)[metric]  # type: ignore[no-any-return]
+
+
+def _finite_mean(values: Sequence[float]) -> float:
+    finite = [value for value in values if math.isfinite(value)]
+    return sum(finite) / len(finite) if finite else sum(values) / len(values)
 
 
 def _cell(statistic: Statistic, *, signed: bool) -> str:

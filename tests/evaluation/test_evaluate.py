@@ -90,6 +90,19 @@ def test_metrics_compare_with_the_target_and_means_are_means() -> None:
     assert report.mean("error", side="gain") == pytest.approx(0.25, abs=1e-6)
 
 
+def test_conditions_do_not_multiply_the_images() -> None:
+    def darker(x: Tensor) -> Tensor:
+        return x - 0.25 * x.mean()
+
+    # One condition under four names: four times the rows, and no more known about the mean over images.
+    once = protocol(0.0)
+    same = [condition.model_copy(update={"label": name}) for condition in once.conditions for name in "abcd"]
+    four = once.model_copy(update={"conditions": tuple(same)})
+    report = evaluate(darker, four, photos())
+    assert len(report.rows) == 12
+    assert report.statistic("error") == evaluate(darker, once, photos()).statistic("error")
+
+
 def test_identity_measures_the_same_before_and_after() -> None:
     report = evaluate(identity, protocol(0.3, quantize=True), photos())
     assert all(row.input == row.restored for row in report.rows)
