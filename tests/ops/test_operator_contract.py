@@ -4,108 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from operator_cases import CASES, IMAGE, IMAGE_CASES, LAYOUTS, Case
 from torch import Tensor
-from torch.nn import functional
 
-from adair_core import ops
 from adair_core.errors import UsageError
-
-IMAGE = (2, 12, 5, 7)
-
-
-@dataclass(frozen=True)
-class Case:
-    """An operator, the same arithmetic in plain PyTorch, and the shapes of its arguments (None stays None).
-
-    `constants` follow the tensors; the first tensor is the images. `extra` are the further arguments of the
-    dispatcher's overload.
-    """
-
-    name: str
-    operator: Callable[..., Tensor]
-    plain: Callable[..., Tensor]
-    shapes: tuple[tuple[int, ...] | None, ...]
-    constants: tuple[Any, ...] = ()
-    extra: tuple[Any, ...] = ()
-
-    def run(self, *tensors: Tensor | None) -> Tensor:
-        return self.operator(*tensors, *self.constants)
-
-    def run_plain(self, *tensors: Tensor | None) -> Tensor:
-        return self.plain(*tensors, *self.constants)
-
-    def tensors(self, dtype: torch.dtype = torch.float64, *, layout: torch.memory_format | None = None) -> list[Any]:
-        generator = torch.Generator().manual_seed(5)
-        made = [
-            None if shape is None else torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
-            for shape in self.shapes
-        ]
-        if layout is not None:
-            made[0] = made[0].contiguous(memory_format=layout)
-        return [None if value is None else value.requires_grad_() for value in made]
-
-
-def plain_biased_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return functional.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2], weight, bias, 1e-5).permute(0, 3, 1, 2)
-
-
-def plain_bias_free_norm(x: Tensor, weight: Tensor) -> Tensor:
-    return x / torch.sqrt(x.var(1, keepdim=True, unbiased=False) + 1e-5) * weight[:, None, None]
-
-
-def plain_gate(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    a, b = functional.conv2d(x, weight, bias, padding=1, groups=x.shape[1]).chunk(2, 1)
-    return functional.gelu(a) * b
-
-
-def plain_attention(qkv: Tensor, temperature: Tensor, heads: int) -> Tensor:
-    batch, channels, height, width = qkv.shape
-    q, k, v = qkv.reshape(batch, 3, heads, channels // 3 // heads, height * width).unbind(1)
-    cosines = torch.einsum("bhcp,bhdp->bhcd", functional.normalize(q, dim=-1), functional.normalize(k, dim=-1))
-    attention = (cosines * temperature).softmax(-1)
-    return torch.einsum("bhcd,bhdp->bhcp", attention, v).reshape(batch, channels // 3, height, width)
-
-
-def plain_bottleneck(
-    x: Tensor, down: Tensor, down_b: Any, depthwise: Tensor, depthwise_b: Any, up: Tensor, up_b: Any, scale: Tensor
-) -> Tensor:
-    hidden = functional.conv2d(functional.conv2d(x, down, down_b), depthwise, depthwise_b, padding=1, groups=len(down))
-    return scale * functional.conv2d(functional.gelu(hidden), up, up_b)
-
-
-def plain_low_rank(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
-    return weight + scale * torch.einsum("or,rikl->oikl", b, a)
-
-
-CASES = [
-    Case("layer_norm2d", ops.layer_norm2d, plain_biased_norm, (IMAGE, (12,), (12,)), extra=(1e-5,)),
-    Case("layer_norm2d", ops.layer_norm2d, plain_bias_free_norm, (IMAGE, (12,)), extra=(None, 1e-5)),
-    Case("depthwise_gate", ops.depthwise_gate, plain_gate, (IMAGE, (12, 1, 3, 3), (12,)), extra=(True,)),
-    Case("depthwise_gate", ops.depthwise_gate, plain_gate, (IMAGE, (12, 1, 3, 3), None), extra=(False,)),
-    Case("channel_attention", ops.channel_attention, plain_attention, (IMAGE, (1, 1, 1)), (1,)),
-    Case("channel_attention", ops.channel_attention, plain_attention, (IMAGE, (2, 1, 1)), (2,)),
-    Case(
-        "bottleneck",
-        ops.bottleneck,
-        plain_bottleneck,
-        (IMAGE, (3, 12, 1, 1), (3,), (3, 1, 3, 3), (3,), (12, 3, 1, 1), (12,), (1,)),
-    ),
-    Case(
-        "bottleneck",
-        ops.bottleneck,
-        plain_bottleneck,
-        (IMAGE, (3, 12, 1, 1), None, (3, 1, 3, 3), None, (12, 3, 1, 1), None, ()),
-    ),
-    Case("low_rank_weight", ops.low_rank_weight, plain_low_rank, ((6, 5, 3, 3), (2, 5, 3, 3), (6, 2)), (0.5,)),
-    Case("low_rank_weight", ops.low_rank_weight, plain_low_rank, ((6, 1, 3, 3), (2, 1, 3, 3), (6, 2)), (2.0,)),
-]
-IMAGE_CASES = [case for case in CASES if case.shapes[0] == IMAGE]
-LAYOUTS = [torch.contiguous_format, torch.channels_last]
 
 
 def identify(value: object) -> str | None:
