@@ -226,6 +226,12 @@ class Plugins:
                 if record.name in registry and registry.provenance(record.name).package != source.package:
                     first = str(registry.provenance(record.name))
                     raise DuplicateNameError("task", record.name, first=first, second=str(source))
+        # A bare name is its newest version: a version from another package would silently take the name over.
+        owners = {spec.name: self.weights.provenance(spec.versioned_name) for spec in self.weights.values()}
+        for record in batches.get("adair_weights", ()):
+            owner = owners.get(record.name, source)
+            if owner.package != source.package:
+                raise DuplicateNameError("weights", record.name, first=str(owner), second=str(source))
 
 
 def task_of(degradation: DegradationSpec) -> TaskSpec:

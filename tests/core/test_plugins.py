@@ -262,6 +262,22 @@ def test_everything_in_one_package(tmp_path):
         assert loaded.weights_named("mine@9").version == 9
 
 
+def test_nobody_takes_over_the_bare_name_of_anothers_weights(tmp_path, lenient):
+    name = next(iter(program_plugins().weights.values())).name
+    source = f"""
+        from pathlib import Path
+        from adair_core import WeightsSpec, hookimpl
+
+        @hookimpl
+        def adair_weights():
+            here = Path(__file__)
+            return [WeightsSpec(name={name!r}, summary="x", version=99, kind="base", path=here, terms="CC0")]
+    """
+    reason = failing(tmp_path, source)
+    assert f"weights {name!r} is offered by both adair " in reason
+    assert "adair-plugin-bad" in reason
+
+
 ALL_IN_ONE = """
     from pathlib import Path
 
@@ -319,6 +335,7 @@ def test_a_degradation_is_a_task():
 
 def test_a_task_goes_before_the_degradation_of_its_name():
     shared = set(program_plugins().tasks) & set(program_plugins().degradations)
+    assert shared
     for name in shared:
         assert program_plugins().task(name) is program_plugins().tasks[name]
 
