@@ -157,7 +157,7 @@ class PairedImages(Source):
         self.pairs = [(headers[a], headers[b]) for a, b in pairs if a in headers and b in headers]
         if not self.pairs:
             raise DataError(f"{inputs} and {targets}: no pair can be used: {listing(self.survey.rejected, limit=3)}")
-        _require_equal_sizes(self.pairs)
+        require_equal_sizes(self.pairs)
         flat = [header for pair in self.pairs for header in pair]
         self._open(flat, strict=strict, cache_bytes=cache_bytes, max_pixels=max_pixels)
 
@@ -196,7 +196,12 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     return stems
 
 
-def _require_equal_sizes(pairs: Sequence[tuple[ImageHeader, ImageHeader]]) -> None:
+def require_equal_sizes(pairs: Iterable[tuple[ImageHeader, ImageHeader]]) -> None:
+    """Check that the images of each pair are of one size.
+
+    Raises:
+        DataError: some are not; all are listed.
+    """
     unequal = [
         f"{a.path} ({a.width} x {a.height}) and {b.path} ({b.width} x {b.height})"
         for a, b in pairs

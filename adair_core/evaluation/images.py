@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -10,7 +10,7 @@ from typing import overload
 from torch import Tensor
 
 from adair_core.data.images import find_images, read_image, to_tensor
-from adair_core.data.sources import match_pairs
+from adair_core.data.sources import match_pairs, require_equal_sizes
 from adair_core.data.survey import survey
 from adair_core.errors import DataError, UsageError, expected, listing
 
@@ -48,14 +48,9 @@ def evaluation_images(targets: Path, inputs: Path | None = None, *, limit: int |
             f"{len(examined.rejected)} of {found} images cannot be used: {listing(examined.rejected)}; repair or "
             f"remove them: a mean over the others is not the data set's"
         )
-    _require_equal_sizes(files, {header.path: (header.width, header.height) for header in examined.usable})
+    headers = {header.path: header for header in examined.usable}
+    require_equal_sizes((headers[degraded], headers[clean]) for degraded, clean in files if degraded is not None)
     return _Files([(path.relative_to(targets).as_posix(), degraded, path) for degraded, path in files])
-
-
-def _require_equal_sizes(files: Sequence[tuple[Path | None, Path]], sizes: Mapping[Path, tuple[int, int]]) -> None:
-    unequal = [f"{a} {sizes[a]} and {b} {sizes[b]}" for a, b in files if a is not None and sizes[a] != sizes[b]]
-    if unequal:
-        raise DataError(f"{len(unequal)} pairs differ in size (width, height): {listing(unequal)}")
 
 
 @dataclass(frozen=True)

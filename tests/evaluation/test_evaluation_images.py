@@ -60,7 +60,7 @@ def test_pairs_of_unequal_size_are_named(tmp_path: Path) -> None:
     write_image(tmp_path / "x.png", ImageFile(pixels=np.zeros((4, 7, 3), np.uint8)))
     (tmp_path / "out").mkdir()
     (tmp_path / "x.png").rename(tmp_path / "out" / "x.png")
-    with pytest.raises(DataError, match=r"1 pairs differ in size.*in/x\.png \(6, 4\) and .*out/x\.png \(7, 4\)"):
+    with pytest.raises(DataError, match=r"unequal size \(1\).*in/x\.png \(6 x 4\) and .*out/x\.png \(7 x 4\)"):
         evaluation_images(tmp_path / "out", tmp_path / "in")
 
 
