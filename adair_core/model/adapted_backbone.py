@@ -24,7 +24,7 @@ class AdaptedBackbone(nn.Module):
 
     None of the backbone's parameters takes a gradient, and it is always in evaluation mode, as all of a new model is.
     Weight adapters change its parameters for the time of a call, feature adapters its modules' outputs; the bare
-    `backbone` stays what it is.
+    `backbone` stays what it is. So a model serves one thread at a time; threads need copies of it.
 
     Args:
         backbone: maps ``(B, C, H, W)`` to ``(B, C, H, W)``; it is frozen.

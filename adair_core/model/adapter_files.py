@@ -138,11 +138,8 @@ def read_adapter(folder: Path) -> AdapterFile:
     header = _header(metadata, weights)
     mark = fingerprint(tensors)
     if mark != header.fingerprint:
-        message = expected(
-            f"{folder / WEIGHTS_FILE}: fingerprint of the weights", expected=header.fingerprint, got=mark
-        )
+        message = expected(f"{weights}: fingerprint of the weights", expected=header.fingerprint, got=mark)
         raise WeightsError(f"{message}; the file was changed or damaged: get it again")
-    weights = str(folder / WEIGHTS_FILE)
     options = parse_json_object(header.config, where=f"{weights}: config")
     card = AdapterCard.from_dict(parse_json_object(header.card, where=f"{weights}: card"), where=weights)
     return AdapterFile(

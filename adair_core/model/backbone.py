@@ -20,7 +20,7 @@ class BaseInfo:
     Attributes:
         name: versioned zoo name (``restormer-tiny@1``), a file, or a word for weights that have neither.
         backbone: the architecture, with every option.
-        fingerprint: of the weights, see `adair_core.model.files.fingerprint`.
+        fingerprint: of the weights, see `adair_core.model.weights_file.fingerprint`.
         recipe: of the training that made them.
     """
 
