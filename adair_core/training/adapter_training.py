@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from adair_core.data.seeds import seed_of
-from adair_core.errors import BaseMismatchError, expected
 from adair_core.model.adapter_card import AdapterCard
 from adair_core.model.installed_adapter import preset_options
 from adair_core.model.load import load
 from adair_core.model.restoration_model import RestorationModel
-from adair_core.model.zoo import find_weights
 from adair_core.plugins import parse_config, plugins
 from adair_core.specs import Choice
+from adair_core.training.bases import resolved_base
 from adair_core.training.callbacks import Callback, RunResult, ValidationRecord
 from adair_core.training.examples import gather, with_absolute_paths
 from adair_core.training.loop import Job
@@ -73,25 +72,13 @@ def resolved(recipe: AdapterRecipe, model: RestorationModel) -> AdapterRecipe:
         UsageError: a name or an option is wrong.
         BaseMismatchError: the base is not the one of the recipe's fingerprint.
     """
-    if recipe.base_fingerprint not in (None, model.info.fingerprint):
-        raise BaseMismatchError(
-            expected(
-                f"base {recipe.base}",
-                expected=f"the weights of fingerprint {recipe.base_fingerprint}, as the recipe says",
-                got=model.info.fingerprint,
-                hint="name the base that the recipe was made with, or leave the fingerprint out",
-            )
-        )
-    found = find_weights(recipe.base, kind="base")
     task = plugins().task(recipe.task.name)
     adapter = plugins().adapters[recipe.adapter.name]
     options = preset_options(adapter, recipe.adapter.options, recipe.preset)
     settings = {**task.defaults, **{name: getattr(recipe.settings, name) for name in recipe.settings.model_fields_set}}
     return recipe.model_copy(
         update={
-            # a path means the same from any folder
-            "base": found.name if found.name in plugins().weights else str(found.path.absolute()),
-            "base_fingerprint": model.info.fingerprint,
+            **resolved_base(recipe.base, recipe.base_fingerprint, model.info),
             "adapter": _complete(recipe.adapter.name, adapter.config, options, what="adapter type"),
             "task": _complete(recipe.task.name, task.config, recipe.task.options, what="task"),
             "settings": parse_config(Settings, settings, what=f"settings of task {recipe.task.name!r}"),

@@ -6,12 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from adair_core.data.seeds import seed_of
+from adair_core.errors import UsageError, expected
 from adair_core.model.backbone import build_resolved, resolve_backbone
 from adair_core.model.files import save_base
+from adair_core.model.load import load
+from adair_core.model.restoration_model import RestorationModel
 from adair_core.plugins import parse_config, plugins
 from adair_core.specs import Choice, Condition, Protocol
+from adair_core.training.bases import resolved_base
 from adair_core.training.callbacks import Callback, RunResult, ValidationRecord
 from adair_core.training.examples import gather, with_absolute_paths
 from adair_core.training.loop import Job
@@ -29,7 +34,7 @@ def pretrain(
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
 ) -> RunResult:
-    """Train a backbone from scratch and write it as a base.
+    """Train a backbone, from scratch or from a base's weights, and write it as a base.
 
     Args:
         recipe: what to train, how and on what; options that it leaves out are resolved and recorded.
@@ -40,29 +45,64 @@ def pretrain(
 
     Raises:
         UsageError: a name or an option is wrong.
+        BaseMismatchError: the base to start from is not the one of the recipe's fingerprint.
+        WeightsError: the base to start from cannot be used.
         DataError: the images cannot be used.
         RunFolderError: the folder is in use, holds another run, or cannot be written.
         TrainingError: the loss or the gradient is not finite.
         Interrupted: the user stopped the run; its checkpoint is written.
     """
-    recipe = resolved(recipe)
+    start = None if recipe.base is None else load(recipe.base)
+    recipe = resolved(recipe, start)
+
+    def prepare(recipe: PretrainRecipe, folder: RunFolder, say: Say) -> Job:
+        return _prepare(recipe, folder, say, start)
+
     title = f"pretrain {recipe.backbone.name}"
-    return conduct(recipe, Path(out), _prepare, title=title, resume=resume, progress=progress, callbacks=callbacks)
+    return conduct(recipe, Path(out), prepare, title=title, resume=resume, progress=progress, callbacks=callbacks)
 
 
-def resolved(recipe: PretrainRecipe) -> PretrainRecipe:
+def resolved(recipe: PretrainRecipe, start: RestorationModel | None) -> PretrainRecipe:
     """Fill in every option of the backbone and of the degradation, and make paths absolute.
 
+    Args:
+        recipe: as it came.
+        start: its base, if it has one. Options of the backbone that the recipe leaves out are those of the base.
+
     Raises:
-        UsageError: a name or an option is wrong.
+        UsageError: a name or an option is wrong, or the base is of another backbone.
+        BaseMismatchError: the base is not the one of the recipe's fingerprint.
     """
-    backbone = resolve_backbone(recipe.backbone.name, preset=recipe.preset, **recipe.backbone.options)
-    preset = recipe.preset or plugins().backbones[recipe.backbone.name].default_preset
+    base: dict[str, str] = {}
+    options = recipe.backbone.options
+    if start is None:
+        preset = recipe.preset or plugins().backbones[recipe.backbone.name].default_preset
+    else:
+        preset = recipe.preset or (start.info.recipe or {}).get("preset")
+        base = resolved_base(str(recipe.base), recipe.base_fingerprint, start.info)
+        options = {**start.info.backbone.options, **options}
+    backbone = resolve_backbone(recipe.backbone.name, preset=preset, **options)
+    if start is not None and backbone != start.info.backbone:
+        raise UsageError(
+            expected(
+                f"backbone to start from {recipe.base}",
+                expected=_described(start.info.backbone),
+                got=_described(backbone),
+                hint="leave the backbone's options out, or leave the base out",
+            )
+        )
     what = f"degradation {recipe.degradation.name!r}"
     config = parse_config(plugins().degradations[recipe.degradation.name].config, recipe.degradation.options, what=what)
     degradation = Choice(name=recipe.degradation.name, options=config.model_dump(mode="json"))
     data = with_absolute_paths(recipe.data)
-    return recipe.model_copy(update={"backbone": backbone, "preset": preset, "degradation": degradation, "data": data})
+    return recipe.model_copy(
+        update={"backbone": backbone, "preset": preset, "degradation": degradation, "data": data, **base}
+    )
+
+
+def _described(backbone: Choice) -> str:
+    options = ", ".join(f"{name}={value}" for name, value in backbone.options.items())
+    return f"{backbone.name} with {options}"
 
 
 def protocol(recipe: PretrainRecipe) -> Protocol:
@@ -71,11 +111,9 @@ def protocol(recipe: PretrainRecipe) -> Protocol:
     return Protocol(name="pretrain", conditions=(condition,), metrics=("psnr",), note="the training mixture")
 
 
-def _prepare(recipe: PretrainRecipe, folder: RunFolder, say: Say) -> Job:
+def _prepare(recipe: PretrainRecipe, folder: RunFolder, say: Say, start: RestorationModel | None) -> Job:
     examples = gather(recipe.data, recipe.settings, plugins().degradation(recipe.degradation), say=say)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of("backbone", recipe.settings.seed))
-        backbone = build_resolved(recipe.backbone)
+    backbone = _random(recipe) if start is None else start.backbone.requires_grad_(True)
     weights = folder.path / f"{'-'.join(filter(None, (recipe.backbone.name, recipe.preset)))}.safetensors"
 
     def export(final: Recipe, _: ValidationRecord | None) -> Path:
@@ -92,3 +130,9 @@ def _prepare(recipe: PretrainRecipe, folder: RunFolder, say: Say) -> Job:
         identity=examples.identity,
         export=export,
     )
+
+
+def _random(recipe: PretrainRecipe) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of("backbone", recipe.settings.seed))
+        return build_resolved(recipe.backbone)

@@ -98,9 +98,16 @@ class Recipe(_Frozen):
 
 
 class PretrainRecipe(Recipe):
-    """Phase 1: a backbone learns to undo a mixture of synthetic degradations."""
+    """Phase 1: a backbone learns to undo a mixture of synthetic degradations.
+
+    Attributes:
+        base: zoo name with its version, or a file: the weights to start from; ``None`` starts from random ones.
+        base_fingerprint: of those weights.
+    """
 
     phase: Literal["pretrain"] = "pretrain"
+    base: str | None = None
+    base_fingerprint: str | None = None
     backbone: Choice
     preset: str | None = None
     degradation: Choice = Field(description="usually one-of, whose options hold the mixture and its weights")

@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 
 from adair_core import training
 from adair_core.errors import Interrupted
+from adair_core.model import load_base
 from adair_core.plugins import plugins
 from adair_core.testing import run_program
 from adair_core.training.recipe import AdapterRecipe, PretrainRecipe, Settings
@@ -241,6 +242,21 @@ def test_pretrain_recipe(asked):
     members = recipe.degradation.options["degradations"]
     assert recipe.degradation.name == "one-of"
     assert [(member["name"], member["weight"]) for member in members] == [("jpeg", 0.5), ("rain", 1.0)]
+
+
+def test_pretrain_from_a_base(asked, base, workplace):
+    recipe, out, _ = asked("pretrain", "--base", base, "--mixture", "jpeg")
+    assert (recipe.base, recipe.backbone, recipe.base_fingerprint) == (str(base), load_base(base)[1].backbone, None)
+    assert out == Path("runs/pretrain-restormer")
+    zoo, _, _ = asked("pretrain", "--base", "restormer-tiny")
+    assert (zoo.base, zoo.preset) == (plugins().weights_named("restormer-tiny").versioned_name, "tiny")
+    # What is typed beside it is not lost, so that it can be refused.
+    assert asked("pretrain", "--base", base, "--backbone.dim", 24)[0].backbone.options["dim"] == 24
+    assert asked("pretrain", "--base", base, "--backbone", "nafnet")[0].backbone.name == "nafnet"
+    # An earlier recipe brings its start along.
+    (workplace / "r.json").write_text(recipe.model_copy(update={"base_fingerprint": "1234"}).model_dump_json())
+    again = asked("pretrain", "--recipe", "r.json")[0]
+    assert (again.base, again.base_fingerprint, again.backbone) == (recipe.base, "1234", recipe.backbone)
 
 
 def test_mixture_as_json_and_by_default(asked):

@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from tiny_runs import pretrain_recipe, write_photos
 
 import adair_core as adair
-from adair_core.errors import DataError, RunFolderError, UsageError
+from adair_core.errors import BaseMismatchError, DataError, RunFolderError, UnknownNameError, UsageError
 from adair_core.model import load_base
+from adair_core.specs import Choice
 from adair_core.training import Callback, Data, PretrainRecipe, RunResult, pretrain
 from adair_core.training.checkpoint import Checkpoint
 from adair_core.training.environment import EnvironmentWarning
@@ -167,6 +168,48 @@ def test_nothing_is_lost_by_a_wrong_request(tmp_path: Path, photos: Path) -> Non
         with pytest.raises(error):
             _quietly(recipe, tmp_path / "run")
     _quietly(pretrain_recipe(photos, steps=1), tmp_path / "run")
+
+
+def test_a_run_starts_from_the_weights_of_a_base(whole: RunResult, photos: Path, tmp_path: Path) -> None:
+    starts = []
+
+    class Look(Callback):
+        def on_start(self, run: object) -> None:
+            starts.append({name: tensor.clone() for name, tensor in run.network.state_dict().items()})
+
+    # The backbone's options are those of the base, whether or not the recipe repeats them.
+    recipe = pretrain_recipe(photos, steps=2, seed=5)
+    recipe = recipe.model_copy(update={"base": str(whole.weights), "backbone": Choice(name="restormer")})
+    result = _quietly(recipe, tmp_path / "run", callbacks=[Look()])
+    base, info = load_base(whole.weights)
+    assert starts[0].keys() == base.state_dict().keys()
+    assert all(torch.equal(starts[0][name], tensor) for name, tensor in base.state_dict().items())
+    trained, made = load_base(result.weights)
+    assert all(
+        not torch.equal(a, b) for a, b in zip(trained.parameters(), base.parameters(), strict=True) if b.requires_grad
+    )
+    assert made.recipe is not None
+    assert (made.recipe["base"], made.recipe["base_fingerprint"]) == (str(whole.weights), info.fingerprint)
+    assert made.backbone == info.backbone
+    # The recorded recipe repeats the run, and goes on.
+    recorded = PretrainRecipe.model_validate_json((result.folder / "recipe.json").read_text())
+    again = _quietly(recorded, tmp_path / "again")
+    assert again.weights.read_bytes() == result.weights.read_bytes()
+    assert _quietly(recorded, result.folder, resume=True).step == 2
+
+
+def test_a_base_of_another_shape_or_with_other_weights_is_no_start(
+    whole: RunResult, photos: Path, tmp_path: Path
+) -> None:
+    from_base = pretrain_recipe(photos, steps=1).model_copy(update={"base": str(whole.weights)})
+    other = from_base.model_copy(update={"backbone": Choice(name="restormer", options={"dim": 24})})
+    with pytest.raises(UsageError, match=r"backbone to start from .*expected restormer with .*dim=\d+.*got .*dim=24"):
+        _quietly(other, tmp_path / "run")
+    with pytest.raises(BaseMismatchError, match="expected the weights of fingerprint 0000"):
+        _quietly(from_base.model_copy(update={"base_fingerprint": "0000"}), tmp_path / "run")
+    with pytest.raises(UnknownNameError, match="unknown base 'nobody'"):
+        _quietly(from_base.model_copy(update={"base": "nobody"}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_resume_of_an_empty_folder_starts(photos: Path, tmp_path: Path) -> None:

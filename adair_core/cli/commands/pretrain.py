@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import rich_click
 
-from adair_core.cli.choices import DEFAULT_BACKBONE, backbone_group, preset_options
+from adair_core.cli.choices import DEFAULT_BACKBONE, backbone_group, base_named, preset_options
 from adair_core.cli.command import Command, group_named
 from adair_core.cli.options import Group
 from adair_core.cli.recipes import (
@@ -28,19 +29,43 @@ from adair_core.training.recipe import PretrainRecipe
 MIXTURE = "one-of"
 
 
-def _names(typed: Mapping[str, Any]) -> tuple[PretrainRecipe | None, str, str | None]:
+@dataclass(frozen=True)
+class _Start:
+    """What the options refine: an earlier recipe, or a base whose weights the training starts from."""
+
+    earlier: PretrainRecipe | None
+    base: str | None
+    backbone: str
+    preset: str | None
+    options: Mapping[str, Any]
+
+
+def _start(typed: Mapping[str, Any]) -> _Start:
     default = f"pretrain-{typed.get('backbone') or DEFAULT_BACKBONE}"
     earlier = earlier_recipe(typed, PretrainRecipe, name=default)
-    backbone = typed.get("backbone") or (earlier.backbone.name if earlier else DEFAULT_BACKBONE)
-    same = earlier is not None and earlier.backbone.name == backbone
-    preset = typed.get("preset") or (earlier.preset if earlier and same else None)
-    return earlier, backbone, preset
+    base: str | None = None
+    made, preset = Choice(name=DEFAULT_BACKBONE), None
+    if typed.get("base"):
+        from adair_core.model import load
+
+        base = base_named(typed["base"])
+        info = load(base).info
+        made, preset = info.backbone, (info.recipe or {}).get("preset")
+    elif earlier:
+        base, made, preset = earlier.base, earlier.backbone, earlier.preset
+    backbone = typed.get("backbone") or made.name
+    same = backbone == made.name
+    options = made.options if same and not typed.get("preset") else {}
+    preset = typed.get("preset") or (preset if same else None)
+    if preset is None and not (same and base):
+        preset = plugins().backbones[backbone].default_preset
+    return _Start(earlier, base, backbone, preset, options)
 
 
 def _groups(typed: Mapping[str, Any]) -> list[Group]:
-    earlier, backbone, preset = _names(typed)
-    defaults = earlier.settings.model_dump() if earlier else {}
-    return [settings_group(defaults), data_group(), backbone_group(plugins().backbones[backbone], preset)]
+    start = _start(typed)
+    defaults = start.earlier.settings.model_dump() if start.earlier else {}
+    return [settings_group(defaults), data_group(), backbone_group(plugins().backbones[start.backbone], start.preset)]
 
 
 def _degradation(mixture: str | None, earlier: PretrainRecipe | None) -> Choice:
@@ -64,12 +89,18 @@ def _degradation(mixture: str | None, earlier: PretrainRecipe | None) -> Choice:
     groups=_groups,
     examples=[
         "pretrain --backbone restormer --preset tiny --data photos/ --steps 100000",
+        "pretrain --base restormer-tiny --data photos/ --steps 20000",
         'pretrain --data photos/ --mixture "gaussian-noise,jpeg:0.5"',
         'pretrain --data photos/ --mixture \'[{"name": "jpeg", "options": {"quality": "10,40"}}]\'',
     ],
 )
 @rich_click.option("--backbone", metavar="NAME", help=f"network architecture [default: {DEFAULT_BACKBONE}]")
 @rich_click.option("--preset", metavar="NAME", help="named shape of the backbone")
+@rich_click.option(
+    "--base",
+    metavar="NAME|FILE",
+    help="base whose weights to start from, of the zoo or a file [default: random weights]",
+)
 @rich_click.option(
     "--mixture",
     metavar="NAME:WEIGHT,...|JSON",
@@ -84,18 +115,18 @@ def command(**parameters: Any) -> None:
     """
     from adair_core.training import pretrain
 
-    earlier, backbone, preset = _names(parameters)
-    spec = plugins().backbones[backbone]
-    preset = preset or spec.default_preset
+    start = _start(parameters)
+    earlier, backbone, preset = start.earlier, start.backbone, start.preset
     groups = {role: group_named(role) for role in ("settings", "data", "backbone")}
-    options = groups["backbone"].given(parameters)
-    if earlier and earlier.backbone.name == backbone and not parameters["preset"]:
-        options = {**earlier.backbone.options, **options}
+    options = {**start.options, **groups["backbone"].given(parameters)}
+    shape = preset_options("backbone", plugins().backbones[backbone], preset)
     recipe = PretrainRecipe(
         data=resolved_data(groups["data"], parameters, earlier),
         settings=resolved_settings(groups["settings"], parameters, earlier, {}),
         environment=earlier.environment if earlier else {},
-        backbone=groups["backbone"].choice(backbone, options, preset_options("backbone", spec, preset)),
+        base=start.base,
+        base_fingerprint=earlier.base_fingerprint if earlier and not parameters["base"] else None,
+        backbone=groups["backbone"].choice(backbone, options, shape),
         preset=preset,
         degradation=_degradation(parameters["mixture"], earlier),
     )
