@@ -9,19 +9,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adair_core.ops.native import NativeKernel, refusal
+
 NAMESPACE = "adair"
 _LIBRARY: Any = torch.library.Library(NAMESPACE, "FRAGMENT")  # type: ignore[no-untyped-call]
 
 Operator = Callable[..., Any]
 
+KERNELS: dict[str, NativeKernel] = {}
+"""The native kernel of each operator that has one."""
 
-def define(schema: str, *, reference: Operator, fake: Operator) -> Operator:
-    """Define an operator with its reference as the kernel of every device.
+
+def define(schema: str, *, reference: Operator, fake: Operator, native: NativeKernel | None = None) -> Operator:
+    """Define an operator with its reference as the kernel of every device, and its native kernel where that fits.
 
     Args:
         schema: such as ``"scale(Tensor x, float factor) -> Tensor"``.
         reference: the arithmetic in plain PyTorch. Its outputs must have the strides that `fake` says.
         fake: makes outputs of the right shape, dtype and strides, without values.
+        native: the kernel for CPUs, for the arguments that it takes.
 
     Returns:
         The operator, callable.
@@ -29,6 +35,9 @@ def define(schema: str, *, reference: Operator, fake: Operator) -> Operator:
     name = schema.partition("(")[0]
     _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
     _LIBRARY.impl(name, _without_autocast(reference), "CompositeExplicitAutograd")
+    if native is not None:
+        KERNELS[name] = native
+        _LIBRARY.impl(name, _without_autocast(_choose(native, reference)), "CPU")
     torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=_LIBRARY)
     operator: Operator = getattr(getattr(torch.ops, NAMESPACE), name).default
     return operator
@@ -81,6 +90,16 @@ def reference_gradients(
         wanted = [alias for alias, need in zip(aliases, needs, strict=True) if need]
         found = iter(torch.autograd.grad(output, wanted, gradient, create_graph=True))
     return tuple(next(found) if need else None for need in needs)
+
+
+def _choose(native: NativeKernel, reference: Operator) -> Operator:
+    """The native kernel for what it takes, the reference for the rest: by the arguments alone, so always the same."""
+
+    @functools.wraps(reference)
+    def kernel(*arguments: Any) -> Any:
+        return native.run(*arguments) if refusal(native, *arguments) is None else reference(*arguments)
+
+    return kernel
 
 
 def _without_autocast(kernel: Operator) -> Operator:

@@ -32,9 +32,14 @@ def convolution_sites(model: nn.Module, paths: Iterable[str], *, level: int) -> 
     ]
 
 
-def is_plain(convolution: nn.Module) -> bool:
-    """Whether a fused operator may read a convolution's weight instead of calling the module.
+def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a fused operator may read a module's parameters instead of calling it.
 
     It may not where another library has put its own module in place (PEFT does), or where a hook waits for the call.
     """
-    return type(convolution) is nn.Conv2d and not (convolution._forward_hooks or convolution._forward_pre_hooks)
+    return type(module) is kind and not has_hooks(module)
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether something waits for a module's input or output."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)

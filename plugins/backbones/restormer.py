@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adair_core import BackboneSpec, Config, Site
-from adair_core.ops import channel_attention, depthwise_gate, layer_norm2d
-from adair_plugins.backbones.convolutions import convolution_sites, is_plain
+from adair_core.ops import channel_attention, depthwise_gate, feed_forward, layer_norm2d
+from adair_plugins.backbones.convolutions import convolution_sites, has_hooks, is_plain
 from adair_plugins.backbones.layout import fastest_layout
 from adair_plugins.backbones.padding import pad_to_multiple
 
@@ -98,13 +98,25 @@ class FeedForward(nn.Module):
         self.dwconv = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, bias=bias)
         self.project_out = nn.Conv2d(hidden, channels, 1, bias=bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, H, W)`` -> the same shape."""
-        hidden = self.project_in(x)
-        if is_plain(self.dwconv):
-            return self.project_out(depthwise_gate(hidden, self.dwconv.weight, self.dwconv.bias))
-        a, b = self.dwconv(hidden).chunk(2, dim=1)
-        return self.project_out(functional.gelu(a) * b)
+    def forward(self, x: Tensor, norm: LayerNorm, residual: bool = False) -> Tensor:
+        """``(B, C, H, W)`` -> the same shape: the network of the normalised x, plus x for a residual."""
+        first, middle, last = self.project_in, self.dwconv, self.project_out
+        if is_plain(norm, LayerNorm) and all(is_plain(part, nn.Conv2d) for part in (first, middle, last)):
+            return feed_forward(
+                x,
+                *(norm.body.weight, norm.body.bias),
+                *(first.weight, first.bias),
+                *(middle.weight, middle.bias),
+                *(last.weight, last.bias),
+                residual=residual,
+            )
+        hidden = first(norm(x))
+        if is_plain(middle, nn.Conv2d):
+            gated = depthwise_gate(hidden, middle.weight, middle.bias)
+        else:
+            a, b = middle(hidden).chunk(2, dim=1)
+            gated = functional.gelu(a) * b
+        return x + last(gated) if residual else last(gated)
 
 
 class TransformerBlock(nn.Module):
@@ -120,7 +132,10 @@ class TransformerBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` -> the same shape."""
         x = x + self.attn(self.norm1(x))
-        return x + self.ffn(self.norm2(x))
+        # An adapter on a branch changes the branch's output: the residual is then added after it.
+        if has_hooks(self.ffn):
+            return x + self.ffn(x, self.norm2)
+        return self.ffn(x, self.norm2, residual=True)
 
 
 class PatchEmbedding(nn.Module):

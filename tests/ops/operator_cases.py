@@ -79,7 +79,29 @@ def plain_low_rank(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor
     return weight + scale * torch.einsum("or,rikl->oikl", b, a)
 
 
+def plain_feed_forward(
+    x: Tensor, norm_w: Tensor, norm_b: Any, in_w: Tensor, in_b: Any, dw: Tensor, dw_b: Any, out_w: Tensor, out_b: Any
+) -> Tensor:
+    normalised = plain_bias_free_norm(x, norm_w) if norm_b is None else plain_biased_norm(x, norm_w, norm_b)
+    gated = plain_gate(functional.conv2d(normalised, in_w, in_b), dw, dw_b)
+    return x + functional.conv2d(gated, out_w, out_b)
+
+
 CASES = [
+    Case(
+        "feed_forward",
+        ops.feed_forward,
+        plain_feed_forward,
+        (IMAGE, (12,), (12,), (10, 12, 1, 1), (10,), (10, 1, 3, 3), (10,), (12, 5, 1, 1), (12,)),
+        extra=(1e-5, True, True),
+    ),
+    Case(
+        "feed_forward",
+        ops.feed_forward,
+        plain_feed_forward,
+        (IMAGE, (12,), None, (10, 12, 1, 1), None, (10, 1, 3, 3), None, (12, 5, 1, 1), None),
+        extra=(1e-5, True, False),
+    ),
     Case("layer_norm2d", ops.layer_norm2d, plain_biased_norm, (IMAGE, (12,), (12,)), extra=(1e-5,)),
     Case("layer_norm2d", ops.layer_norm2d, plain_bias_free_norm, (IMAGE, (12,)), extra=(None, 1e-5)),
     Case("depthwise_gate", ops.depthwise_gate, plain_gate, (IMAGE, (12, 1, 3, 3), (12,)), extra=(True,)),

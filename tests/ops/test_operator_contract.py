@@ -100,6 +100,12 @@ def backward_arguments(case: Case, layout: torch.memory_format | None) -> list[t
         convolved = outputs[1] if case.extra[0] else None
         frozen = [(gradient, None, weight, bias, convolved, [True, False, False])] if case.extra[0] else []
         return [(gradient, x, weight, bias, convolved, [True, True, bias is not None]), *frozen]
+    if case.name == "feed_forward":
+        eps, residual, keep = case.extra
+        convolved = outputs[1] if keep else None
+        present = [value is not None for value in tensors]
+        wishes = (present, [True] + [False] * 8, [need and index > 2 for index, need in enumerate(present)])
+        return [(gradient, *tensors, eps, residual, convolved, list(needs)) for needs in wishes]
     if case.name == "channel_attention":
         return [(gradient, *tensors, *outputs[1:])]
     if case.name == "bottleneck":

@@ -1,0 +1,130 @@
+"""The native kernels: finding the library, and what each kernel takes.
+
+The library is optional. Without it every operator runs its reference, and nothing is said; a library that is there and
+cannot be loaded is a broken installation, and warns. `adair doctor` explains both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_FILES = ("_ops_cpu*.so", "_ops_cpu*.pyd")
+_switched_off: list[str] = []
+
+
+class NativeLibraryWarning(UserWarning):
+    """The native library is there and cannot be used."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """The native library of this installation.
+
+    Attributes:
+        path: of the file, if there is one.
+        error: why it could not be loaded, if it could not.
+    """
+
+    path: Path | None
+    error: str | None = None
+
+    @property
+    def loaded(self) -> bool:
+        """Whether its kernels can be called."""
+        return self.path is not None and self.error is None
+
+
+@dataclass(frozen=True)
+class NativeKernel:
+    """A kernel of the library, under the signature of its operator.
+
+    Attributes:
+        run: called with the operator's arguments.
+        refusal: called with the same; why the kernel does not take them, or ``None`` if it does.
+    """
+
+    run: Callable[..., Any]
+    refusal: Callable[..., str | None]
+
+
+@functools.cache
+def library() -> Library:
+    """Load the library, once."""
+    folder = Path(__file__).parent.parent
+    found = sorted(path for pattern in _FILES for path in folder.glob(pattern))
+    if not found:
+        return Library(None)
+    try:
+        torch.ops.load_library(str(found[0]))  # type: ignore[no-untyped-call]
+    # Whatever a dynamic loader, a static initialiser or another version of PyTorch may raise.
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+        warnings.warn(
+            f"the native kernels in {found[0]} cannot be loaded ({message}); the slower reference kernels run instead; "
+            f"'adair doctor' says more, reinstalling adair rebuilds them",
+            NativeLibraryWarning,
+            stacklevel=2,
+        )
+        return Library(found[0], message)
+    return Library(found[0])
+
+
+def refusal(kernel: NativeKernel | None, *arguments: Any) -> str | None:
+    """Why an operator would run its reference with these arguments; ``None`` if its native kernel would run."""
+    if kernel is None:
+        return "there is no native kernel"
+    if _switched_off:
+        return _switched_off[-1]
+    found = library()
+    if not found.loaded:
+        return "the native library is not built" if found.path is None else "the native library cannot be loaded"
+    return kernel.refusal(*arguments)
+
+
+@contextlib.contextmanager
+def references_only() -> Iterator[None]:
+    """Run the references, as if there were no library: to compare with. It holds for all threads."""
+    _switched_off.append("native kernels are switched off")
+    try:
+        yield
+    finally:
+        _switched_off.pop()
+
+
+def unsuitable(x: Tensor) -> str | None:
+    """Why no native kernel takes this tensor; ``None`` if they do."""
+    if x.dtype not in (torch.float32, torch.bfloat16):
+        return f"native kernels take float32 and bfloat16, not {str(x.dtype).removeprefix('torch.')}"
+    if x.numel() == 0:
+        return "there is nothing to compute"
+    return None
+
+
+def pixels(x: Tensor) -> Tensor:
+    """The form in which kernels take images: ``(B, C, H, W)`` -> contiguous ``(B, H, W, C)``."""
+    return x.permute(0, 2, 3, 1).contiguous()
+
+
+def empty_pixels(x: Tensor, channels: int) -> Tensor:
+    """A new tensor like `pixels` of `x`, with another number of channels."""
+    batch, _, height, width = x.shape
+    return x.new_empty((batch, height, width, channels))
+
+
+def images(result: Tensor, layout: torch.memory_format) -> Tensor:
+    """The form in which operators return images: contiguous ``(B, H, W, C)`` -> ``(B, C, H, W)`` in a layout."""
+    return result.permute(0, 3, 1, 2).contiguous(memory_format=layout)
+
+
+def parameter(value: Tensor | None) -> Tensor | None:
+    """The form in which kernels take parameters: contiguous float32."""
+    return None if value is None else value.to(torch.float32).contiguous()

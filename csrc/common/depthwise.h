@@ -1,0 +1,39 @@
+// Depthwise 3x3 convolutions of rows of pixels, channels last. Included once for each instruction set.
+
+// Weights of a depthwise convolution: tap (row, column) of channel c at taps[(row * 3 + column) * channels + c].
+
+// The convolution at `Pixels` consecutive pixels of one row, for one vector of channels.
+//
+// rows[r] points to the channel in the pixel to the left of the first, in the row above, the row itself and the row
+// below; pixels are `stride` floats apart.
+template <int Pixels>
+inline void convolve_pixels(const float* const rows[3], int64_t stride, const float* taps, int64_t tap_stride,
+                            vec start, vec sums[Pixels]) {
+#pragma GCC unroll 8
+  for (int p = 0; p < Pixels; ++p) sums[p] = start;
+#pragma GCC unroll 3
+  for (int row = 0; row < 3; ++row) {
+    const vec left = load(taps + (row * 3 + 0) * tap_stride);
+    const vec middle = load(taps + (row * 3 + 1) * tap_stride);
+    const vec right = load(taps + (row * 3 + 2) * tap_stride);
+#pragma GCC unroll 10
+    for (int column = 0; column < Pixels + 2; ++column) {
+      const vec value = load(rows[row] + column * stride);
+      if (column < Pixels) sums[column] += value * left;
+      if (column >= 1 && column <= Pixels) sums[column - 1] += value * middle;
+      if (column >= 2) sums[column - 2] += value * right;
+    }
+  }
+}
+
+// Calls work(Constant<n>(), first) for groups of n <= 4 consecutive pixels out of `count`.
+template <class Work>
+inline void in_groups(int64_t count, const Work& work) {
+  int64_t x = 0;
+  for (; x + 4 <= count; x += 4) work(Constant<4>(), x);
+  if (count - x >= 2) {
+    work(Constant<2>(), x);
+    x += 2;
+  }
+  if (x < count) work(Constant<1>(), x);
+}

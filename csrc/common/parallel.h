@@ -1,0 +1,23 @@
+// Sharing work out among threads.
+#pragma once
+
+#include <cstdint>
+#include <exception>
+
+namespace adair {
+
+// How a kernel runs its independent parts. Kernels know of threads only through this.
+struct Parallel {
+  int64_t threads;
+  // Calls work(context, index) for every index below `count`, on all threads.
+  void (*for_each)(int64_t count, void (*work)(void* context, int64_t index), void* context);
+
+  template <class Work>
+  void run(int64_t count, const Work& work) const {
+    for_each(
+        count, [](void* context, int64_t index) { (*static_cast<const Work*>(context))(index); },
+        const_cast<void*>(static_cast<const void*>(&work)));
+  }
+};
+
+}  // namespace adair

@@ -1,0 +1,55 @@
+// Rows of pixels, channels last: reading, normalising and writing them. Included once for each instruction set.
+
+// Copies one pixel, and pads it with zeros to `padded` channels (whole vectors).
+template <class T>
+inline void read_pixel(const T* from, int64_t channels, float* to, int64_t padded) {
+  int64_t c = 0;
+  for (; c + kWidth <= channels; c += kWidth) store(to + c, load(from + c));
+  if (c < channels) {
+    store(to + c, load_part(from + c, channels - c));
+    c += kWidth;
+  }
+  for (; c < padded; c += kWidth) store(to + c, vec{});
+}
+
+// Mean and 1 / sqrt(variance + eps) over the channels of one pixel.
+struct Statistics {
+  float mean;
+  float rstd;
+};
+
+// Ones for the channels in the last vector, zeros for its padding.
+inline vec last_vector(int64_t channels) {
+  const int64_t rest = channels % kWidth;
+  float ones[kWidth];
+  for (int i = 0; i < kWidth; ++i) ones[i] = rest == 0 || i < rest ? 1.0f : 0.0f;
+  return load(ones);
+}
+
+inline Statistics statistics(const float* pixel, int64_t channels, vec last, float eps) {
+  const int64_t end = round_up(channels, kWidth) - kWidth;
+  vec total{};
+  for (int64_t c = 0; c <= end; c += kWidth) total += load(pixel + c);
+  const float mean = sum(total) / static_cast<float>(channels);
+  vec squares{};
+  for (int64_t c = 0; c < end; c += kWidth) {
+    const vec centred = load(pixel + c) - splat(mean);
+    squares += centred * centred;
+  }
+  // The padding would count with the square of the mean.
+  const vec centred = (load(pixel + end) - splat(mean)) * last;
+  squares += centred * centred;
+  return {mean, 1.0f / __builtin_sqrtf(sum(squares) / static_cast<float>(channels) + eps)};
+}
+
+// The layer norm of one pixel: (x - mean) rstd w + b, or x rstd w where there is no bias (see
+// adair_core/ops/layer_norm2d/reference.py). Weight and bias are padded with zeros, and so is the result.
+template <class T>
+inline void normalise_pixel(const float* pixel, Statistics found, const float* weight, const float* bias,
+                            int64_t padded, T* to) {
+  for (int64_t c = 0; c < padded; c += kWidth) {
+    const vec scaled = splat(found.rstd) * load(weight + c);
+    const vec x = load(pixel + c);
+    store(to + c, bias == nullptr ? x * scaled : (x - splat(found.mean)) * scaled + load(bias + c));
+  }
+}

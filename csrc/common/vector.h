@@ -1,0 +1,114 @@
+// Vectors of floats, as wide as a register. Included once for each instruction set (common/for_each_capability.h).
+
+constexpr int kWidth = ADAIR_VECTOR;
+
+typedef float vec __attribute__((vector_size(4 * ADAIR_VECTOR)));
+typedef float unaligned_vec __attribute__((vector_size(4 * ADAIR_VECTOR), aligned(4), may_alias));
+typedef uint32_t int_vec __attribute__((vector_size(4 * ADAIR_VECTOR)));
+typedef uint16_t half_vec __attribute__((vector_size(2 * ADAIR_VECTOR)));
+typedef uint16_t unaligned_half_vec __attribute__((vector_size(2 * ADAIR_VECTOR), aligned(2), may_alias));
+
+inline constexpr int64_t round_up(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+inline vec splat(float value) { return vec{} + value; }
+
+inline vec load(const float* from) { return *reinterpret_cast<const unaligned_vec*>(from); }
+
+inline vec load(const bfloat16* from) {
+  const half_vec bits = *reinterpret_cast<const unaligned_half_vec*>(from);
+  return reinterpret_cast<vec>(__builtin_convertvector(bits, int_vec) << 16);
+}
+
+inline void store(float* to, vec value) { *reinterpret_cast<unaligned_vec*>(to) = value; }
+
+// Rounds to nearest, ties to even; a NaN stays one.
+inline void store(bfloat16* to, vec value) {
+#if ADAIR_HAS_BF16
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)_mm512_cvtneps_pbh((__m512)value));
+#else
+  const int_vec bits = reinterpret_cast<int_vec>(value);
+  const int_vec rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  const int_vec quiet = (bits >> 16) | 0x40;
+  const int_vec nan = reinterpret_cast<int_vec>(value != value);
+  const int_vec result = (nan & quiet) | (~nan & rounded);
+  *reinterpret_cast<unaligned_half_vec*>(to) = __builtin_convertvector(result, half_vec);
+#endif
+}
+
+inline float to_float(float value) { return value; }
+
+inline float to_float(bfloat16 value) {
+  const uint32_t bits = static_cast<uint32_t>(value.bits) << 16;
+  float result;
+  __builtin_memcpy(&result, &bits, 4);
+  return result;
+}
+
+inline void from_float(float value, float* to) { *to = value; }
+
+inline void from_float(float value, bfloat16* to) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &value, 4);
+  to->bits = value != value ? static_cast<uint16_t>((bits >> 16) | 0x40)
+                            : static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+// The first `count` < kWidth values; the others are zero.
+template <class T>
+inline vec load_part(const T* from, int64_t count) {
+  T values[kWidth] = {};
+  for (int64_t i = 0; i < count; ++i) values[i] = from[i];
+  return load(values);
+}
+
+template <class T>
+inline void store_part(T* to, vec value, int64_t count) {
+  T values[kWidth];
+  store(values, value);
+  for (int64_t i = 0; i < count; ++i) to[i] = values[i];
+}
+
+#if ADAIR_VECTOR == 16
+inline vec load_part(const float* from, int64_t count) {
+  return (vec)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), from);
+}
+
+inline void store_part(float* to, vec value, int64_t count) {
+  _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << count) - 1), (__m512)value);
+}
+#endif
+
+// A whole vector, or its first values where fewer are left.
+template <class T>
+inline vec read(const T* from, int64_t left) {
+  return left >= kWidth ? load(from) : load_part(from, left);
+}
+
+template <class T>
+inline void write(T* to, vec value, int64_t left) {
+  if (left >= kWidth) {
+    store(to, value);
+  } else {
+    store_part(to, value, left);
+  }
+}
+
+// A parameter as the arithmetic in type T sees it.
+template <class T>
+inline float rounded(float value) {
+  T result;
+  from_float(value, &result);
+  return to_float(result);
+}
+
+// Adds in pairs, always in the same order.
+inline float sum(vec value) {
+  float values[kWidth];
+  store(values, value);
+  for (int half = kWidth / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) values[i] += values[i + half];
+  }
+  return values[0];
+}

@@ -1,0 +1,157 @@
+// The feed-forward branch, row by row: the 2h hidden channels of three rows are all that exists of them at any time.
+// Included once for each instruction set.
+
+#include "common/vector.h"
+#include "common/rows.h"
+#include "common/gelu.h"
+#include "common/gemm.h"
+#include "common/depthwise.h"
+
+constexpr int64_t kRingFloats = 64 * 1024;
+
+// The parameters, padded to whole vectors. The two halves of the hidden channels are padded each.
+template <class T>
+struct FeedForwardWeights {
+  typedef typename OperandOf<T>::type E;
+  int64_t channels, hidden;  // padded
+  float *norm_weight, *norm_bias, *in_bias, *taps, *taps_bias, *out_bias;
+  E *in, *out;
+
+  static int64_t bytes(const FeedForward<T>& f) {
+    const int64_t c = round_up(f.channels, kWidth), h = round_up(f.hidden, kWidth);
+    return Scratch::bytes<float>(c) * 3 + Scratch::bytes<float>(2 * h) * 2 + Scratch::bytes<float>(18 * h) +
+           Scratch::bytes<E>(packed_size<E>(2 * h, c)) + Scratch::bytes<E>(packed_size<E>(c, h));
+  }
+
+  FeedForwardWeights(const FeedForward<T>& f, Scratch& scratch) {
+    const int64_t c = channels = round_up(f.channels, kWidth), h = hidden = round_up(f.hidden, kWidth);
+    norm_weight = scratch.take<float>(c);
+    norm_bias = scratch.take<float>(c);
+    out_bias = scratch.take<float>(c);
+    in_bias = scratch.take<float>(2 * h);
+    taps_bias = scratch.take<float>(2 * h);
+    taps = scratch.take<float>(18 * h);
+    in = scratch.take<E>(packed_size<E>(2 * h, c));
+    out = scratch.take<E>(packed_size<E>(c, h));
+    // Row of the unpadded hidden channels, or -1.
+    auto source = [&](int64_t row) {
+      const int64_t inside = row < h ? row : row - h;
+      return inside >= f.hidden ? -1 : row < h ? row : row - h + f.hidden;
+    };
+    for (int64_t i = 0; i < c; ++i) {
+      const bool inside = i < f.channels;
+      norm_weight[i] = inside ? f.norm_weight[i] : 0.0f;
+      norm_bias[i] = inside && f.norm_bias != nullptr ? f.norm_bias[i] : 0.0f;
+      out_bias[i] = inside && f.out_bias != nullptr ? rounded<T>(f.out_bias[i]) : 0.0f;
+    }
+    for (int64_t i = 0; i < 2 * h; ++i) {
+      const int64_t row = source(i);
+      in_bias[i] = row >= 0 && f.in_bias != nullptr ? rounded<T>(f.in_bias[row]) : 0.0f;
+      taps_bias[i] = row >= 0 && f.depthwise_bias != nullptr ? rounded<T>(f.depthwise_bias[row]) : 0.0f;
+      for (int64_t tap = 0; tap < 9; ++tap) {
+        taps[tap * 2 * h + i] = row >= 0 ? rounded<T>(f.depthwise[row * 9 + tap]) : 0.0f;
+      }
+    }
+    pack<E>(
+        [&](int64_t n, int64_t k) {
+          const int64_t row = source(n);
+          return row >= 0 && k < f.channels ? rounded<T>(f.in_weight[row * f.channels + k]) : 0.0f;
+        },
+        2 * h, c, in);
+    pack<E>(
+        [&](int64_t n, int64_t k) {
+          return n < f.channels && k < f.hidden ? rounded<T>(f.out_weight[n * f.hidden + k]) : 0.0f;
+        },
+        c, h, out);
+  }
+};
+
+// Depthwise convolution and gate of `count` pixels; `rows` as for convolve_pixels, pixels of 2 hidden channels.
+template <class T, class E>
+inline void gate_row(const FeedForwardWeights<T>& weights, const float* const rows[3], int64_t count, E* gated,
+                     T* convolved, int64_t hidden) {
+  const int64_t padded = weights.hidden, stride = 2 * padded;
+  in_groups(count, [&](auto group, int64_t x) {
+    constexpr int n = decltype(group)::value;
+    for (int64_t c = 0; c < padded; c += kWidth) {
+      vec a[n], b[n];
+      const float* const first[3] = {rows[0] + x * stride + c, rows[1] + x * stride + c, rows[2] + x * stride + c};
+      const float* const second[3] = {first[0] + padded, first[1] + padded, first[2] + padded};
+      convolve_pixels<n>(first, stride, weights.taps + c, stride, load(weights.taps_bias + c), a);
+      convolve_pixels<n>(second, stride, weights.taps + c + padded, stride, load(weights.taps_bias + c + padded), b);
+      for (int p = 0; p < n; ++p) {
+        store(gated + (x + p) * padded + c, gelu(a[p]) * b[p]);
+        if (convolved != nullptr) {
+          T* pixel = convolved + (x + p) * 2 * hidden + c;
+          write(pixel, a[p], hidden - c);
+          write(pixel + hidden, b[p], hidden - c);
+        }
+      }
+    }
+  });
+}
+
+template <class T>
+void feed_forward_block(const FeedForward<T>& f, const FeedForwardWeights<T>& weights, const Block& block) {
+  typedef typename OperandOf<T>::type E;
+  const int64_t c = weights.channels, h = weights.hidden, columns = block.right - block.left, wide = columns + 2;
+  Scratch scratch(Scratch::bytes<float>(c) + Scratch::bytes<E>(wide * c) + Scratch::bytes<float>(3 * wide * 2 * h) +
+                  Scratch::bytes<E>(columns * h) + Scratch::bytes<float>(columns * c));
+  float* pixel = scratch.take<float>(c);
+  E* normalised = scratch.take<E>(wide * c);
+  float* ring = scratch.take<float>(3 * wide * 2 * h);
+  E* gated = scratch.take<E>(columns * h);
+  float* result = scratch.take<float>(columns * c);
+  const vec last = last_vector(f.channels);
+  const float* norm_bias = f.norm_bias == nullptr ? nullptr : weights.norm_bias;
+  // Columns of a row that lie in the image; the others are the convolution's padding.
+  const int64_t from = block.left > 0 ? block.left - 1 : 0, to = block.right < f.width ? block.right + 1 : f.width;
+  auto ring_row = [&](int64_t y) { return ring + ((y + 3) % 3) * wide * 2 * h; };
+  if (block.left == 0 || block.right == f.width) {
+    for (int64_t row = 0; row < 3; ++row) {
+      std::memset(ring_row(row), 0, 2 * h * sizeof(float));
+      std::memset(ring_row(row) + (wide - 1) * 2 * h, 0, 2 * h * sizeof(float));
+    }
+  }
+  for (int64_t y = block.top - 1; y <= block.bottom; ++y) {
+    if (y < 0 || y >= f.height) {
+      std::memset(ring_row(y), 0, wide * 2 * h * sizeof(float));
+    } else {
+      const T* x = f.x + ((block.image * f.height + y) * f.width + from) * f.channels;
+      for (int64_t i = 0; i < to - from; ++i) {
+        read_pixel(x + i * f.channels, f.channels, pixel, c);
+        normalise_pixel(pixel, statistics(pixel, f.channels, last, f.eps), weights.norm_weight, norm_bias, c,
+                        normalised + i * c);
+      }
+      multiply(normalised, c, to - from, weights.in, 2 * h, c, f.in_bias == nullptr ? nullptr : weights.in_bias,
+               ring_row(y) + (from - block.left + 1) * 2 * h, 2 * h);
+    }
+    if (y < block.top + 1) continue;
+    const int64_t start = ((block.image * f.height + y - 1) * f.width + block.left);
+    const float* const rows[3] = {ring_row(y - 2), ring_row(y - 1), ring_row(y)};
+    gate_row(weights, rows, columns, gated, f.convolved == nullptr ? nullptr : f.convolved + start * 2 * f.hidden,
+             f.hidden);
+    multiply(gated, h, columns, weights.out, c, h, f.out_bias == nullptr ? nullptr : weights.out_bias, result, c);
+    for (int64_t i = 0; i < columns; ++i) {
+      const T* x = f.x + (start + i) * f.channels;
+      T* y_pixel = f.y + (start + i) * f.channels;
+      for (int64_t k = 0; k < f.channels; k += kWidth) {
+        const vec branch = load(result + i * c + k);
+        write(y_pixel + k, f.residual ? branch + read(x + k, f.channels - k) : branch, f.channels - k);
+      }
+    }
+  }
+}
+
+template <class T>
+void feed_forward_kernel(const FeedForward<T>& f, const Parallel& parallel) {
+  Scratch memory(FeedForwardWeights<T>::bytes(f));
+  const FeedForwardWeights<T> weights(f, memory);
+  // Rows above and below a block, and columns beside it, are computed twice: as few blocks as keep the threads busy,
+  // and three rows of hidden channels in a part of the second-level cache.
+  const int64_t columns = even_part(f.width, std::max<int64_t>(30, kRingFloats / (3 * 2 * weights.hidden)));
+  const int64_t wanted = divide_up(4 * parallel.threads, f.images * divide_up(f.width, columns));
+  const int64_t rows = even_part(f.height, std::max<int64_t>(16, divide_up(f.height, wanted)));
+  const Grid grid{f.images, f.height, f.width, rows, columns};
+  parallel.run(grid.blocks(), [&](int64_t index) { feed_forward_block(f, weights, grid.at(index)); });
+}
