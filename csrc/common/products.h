@@ -1,0 +1,64 @@
+// Sums of products over pixels, c += a^T b: Gram matrices, and gradients of weights. Included once for each instruction
+// set.
+//
+// Pixels are rows of floats, padded with zeros to whole vectors.
+
+// Rows of the sum that are kept in registers; divides every padded number of channels.
+constexpr int kProductRows = ADAIR_REGISTERS == 32 ? 8 : 4;
+
+template <int Vectors>
+inline void add_products_tile(const float* a, int64_t a_stride, const float* b, int64_t b_stride, int64_t pixels,
+                              float* c, int64_t c_stride) {
+  vec sums[kProductRows][Vectors];
+#pragma GCC unroll 8
+  for (int i = 0; i < kProductRows; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < Vectors; ++j) sums[i][j] = load(c + i * c_stride + j * kWidth);
+  }
+  for (int64_t pixel = 0; pixel < pixels; ++pixel) {
+    vec values[Vectors];
+#pragma GCC unroll 4
+    for (int j = 0; j < Vectors; ++j) values[j] = load(b + pixel * b_stride + j * kWidth);
+#pragma GCC unroll 8
+    for (int i = 0; i < kProductRows; ++i) {
+      const vec left = splat(a[pixel * a_stride + i]);
+#pragma GCC unroll 4
+      for (int j = 0; j < Vectors; ++j) sums[i][j] += left * values[j];
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kProductRows; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < Vectors; ++j) store(c + i * c_stride + j * kWidth, sums[i][j]);
+  }
+}
+
+// c += a^T b, (m x n), with a (pixels x m) and b (pixels x n); m and n are whole vectors.
+inline void add_products(const float* a, int64_t a_stride, int64_t m, const float* b, int64_t b_stride, int64_t n,
+                         int64_t pixels, float* c, int64_t c_stride) {
+  for (int64_t column = 0; column < n; column += kPanel * kWidth) {
+    const int64_t wide = std::min<int64_t>(kPanel, (n - column) / kWidth);
+    for (int64_t row = 0; row < m; row += kProductRows) {
+      float* to = c + row * c_stride + column;
+      switch (wide) {
+        case 1:
+          add_products_tile<1>(a + row, a_stride, b + column, b_stride, pixels, to, c_stride);
+          break;
+        case 2:
+          add_products_tile<2>(a + row, a_stride, b + column, b_stride, pixels, to, c_stride);
+          break;
+        default:
+          add_products_tile<kPanel>(a + row, a_stride, b + column, b_stride, pixels, to, c_stride);
+      }
+    }
+  }
+}
+
+// sums += the sum of the rows of a (pixels x n).
+inline void add_rows(const float* a, int64_t a_stride, int64_t n, int64_t pixels, float* sums) {
+  for (int64_t c = 0; c < n; c += kWidth) {
+    vec total = load(sums + c);
+    for (int64_t pixel = 0; pixel < pixels; ++pixel) total += load(a + pixel * a_stride + c);
+    store(sums + c, total);
+  }
+}
