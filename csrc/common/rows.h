@@ -53,3 +53,38 @@ inline void normalise_pixel(const float* pixel, Statistics found, const float* w
     store(to + c, bias == nullptr ? x * scaled : (x - splat(found.mean)) * scaled + load(bias + c));
   }
 }
+
+// The gradient of the layer norm of one pixel, with respect to the pixel: with g = gradient x weight, z = x - mean and
+// <.> the mean over channels,
+//   biased:    rstd (g - <g> - z rstd^2 <g z>)
+//   bias-free: rstd (g - z rstd^2 <g x>)
+// The weight's padding with zeros makes that of the gradient count for nothing; that of the result is arbitrary.
+inline void normalised_pixel_gradient(const float* pixel, Statistics found, const float* weight, bool biased,
+                                      int64_t channels, const float* gradient, float* to) {
+  const int64_t padded = round_up(channels, kWidth);
+  const vec mean = splat(found.mean), origin = splat(biased ? found.mean : 0.0f);
+  vec total{}, along{};
+  for (int64_t c = 0; c < padded; c += kWidth) {
+    const vec g = load(gradient + c) * load(weight + c);
+    total += g;
+    along += g * (load(pixel + c) - origin);
+  }
+  const float count = static_cast<float>(channels);
+  const vec middle = splat(biased ? sum(total) / count : 0.0f);
+  const vec slope = splat(found.rstd * found.rstd * sum(along) / count);
+  for (int64_t c = 0; c < padded; c += kWidth) {
+    const vec g = load(gradient + c) * load(weight + c);
+    store(to + c, splat(found.rstd) * (g - middle - (load(pixel + c) - mean) * slope));
+  }
+}
+
+// Adds what one pixel contributes to the gradients of a layer norm's weight and bias (null for the bias-free kind).
+inline void add_norm_parameter_gradients(const float* pixel, Statistics found, bool biased, int64_t padded,
+                                         const float* gradient, float* to_weight, float* to_bias) {
+  const vec origin = splat(biased ? found.mean : 0.0f), rstd = splat(found.rstd);
+  for (int64_t c = 0; c < padded; c += kWidth) {
+    const vec g = load(gradient + c);
+    store(to_weight + c, load(to_weight + c) + g * (load(pixel + c) - origin) * rstd);
+    if (to_bias != nullptr) store(to_bias + c, load(to_bias + c) + g);
+  }
+}

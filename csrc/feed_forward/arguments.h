@@ -28,4 +28,21 @@ struct FeedForward {
   T* convolved;              // (images, height, width, 2 hidden): the depthwise convolution's output, or null
 };
 
+// The backward pass: gradients of a loss, given that of y. `forward` holds x, the parameters and the convolution's
+// output; pointers to gradients that are not wanted are null.
+template <class T>
+struct FeedForwardBackward {
+  FeedForward<T> forward;
+  const T* gradient;       // (images, height, width, channels)
+  T* to_x;                 // (images, height, width, channels)
+  float* to_norm_weight;   // (channels)
+  float* to_norm_bias;     // (channels)
+  float* to_in_weight;     // (2 hidden, channels)
+  float* to_in_bias;       // (2 hidden)
+  float* to_depthwise;     // (2 hidden, 3, 3)
+  float* to_depthwise_bias;  // (2 hidden)
+  float* to_out_weight;    // (channels, hidden)
+  float* to_out_bias;      // (channels)
+};
+
 }  // namespace adair

@@ -3,36 +3,91 @@
 #include "common/tensors.h"
 #include "feed_forward/arguments.h"
 
-#define ADAIR_KERNELS "feed_forward/cpu_kernel.h"
+#define ADAIR_KERNELS "feed_forward/cpu_kernels.h"
 #include "common/for_each_capability.h"
 
 namespace adair {
 namespace {
 
+// The parameters as the Python side passes them.
+struct Parameters {
+  const Tensor& norm_weight;
+  const std::optional<Tensor>& norm_bias;
+  double eps;
+  const Tensor& in_weight;
+  const std::optional<Tensor>& in_bias;
+  const Tensor& depthwise;
+  const std::optional<Tensor>& depthwise_bias;
+  const Tensor& out_weight;
+  const std::optional<Tensor>& out_bias;
+  bool residual;
+};
+
+template <class T>
+FeedForward<T> arguments(const Tensor& x, const Parameters& p) {
+  const int64_t images = x.size(0), height = x.size(1), width = x.size(2), channels = x.size(3);
+  const int64_t hidden = p.out_weight.numel() / channels;
+  FeedForward<T> f{};
+  f.images = images, f.height = height, f.width = width, f.channels = channels, f.hidden = hidden;
+  f.eps = static_cast<float>(p.eps);
+  f.residual = p.residual;
+  f.x = data<T>(x, "x", {images, height, width, channels});
+  f.norm_weight = data<float>(p.norm_weight, "norm_weight", {channels});
+  f.norm_bias = data<float>(p.norm_bias, "norm_bias", {channels});
+  f.in_weight = data<float>(p.in_weight, "in_weight", {2 * hidden, channels});
+  f.in_bias = data<float>(p.in_bias, "in_bias", {2 * hidden});
+  f.depthwise = data<float>(p.depthwise, "depthwise", {2 * hidden, 9});
+  f.depthwise_bias = data<float>(p.depthwise_bias, "depthwise_bias", {2 * hidden});
+  f.out_weight = data<float>(p.out_weight, "out_weight", {channels, hidden});
+  f.out_bias = data<float>(p.out_bias, "out_bias", {channels});
+  return f;
+}
+
 void feed_forward(const Tensor& x, const Tensor& norm_weight, const std::optional<Tensor>& norm_bias, double eps,
                   const Tensor& in_weight, const std::optional<Tensor>& in_bias, const Tensor& depthwise,
                   const std::optional<Tensor>& depthwise_bias, const Tensor& out_weight,
-                  const std::optional<Tensor>& out_bias, bool residual, Tensor y, const std::optional<Tensor>& convolved) {
-  const int64_t images = x.size(0), height = x.size(1), width = x.size(2), channels = x.size(3);
-  const int64_t hidden = out_weight.numel() / channels;
+                  const std::optional<Tensor>& out_bias, bool residual, Tensor y,
+                  const std::optional<Tensor>& convolved) {
+  const Parameters parameters{norm_weight,    norm_bias,  eps,      in_weight, in_bias, depthwise,
+                              depthwise_bias, out_weight, out_bias, residual};
   with_type(x, [&](auto type) {
     using T = decltype(type);
-    FeedForward<T> f;
-    f.images = images, f.height = height, f.width = width, f.channels = channels, f.hidden = hidden;
-    f.eps = static_cast<float>(eps);
-    f.residual = residual;
-    f.x = data<T>(x, "x", {images, height, width, channels});
-    f.norm_weight = data<float>(norm_weight, "norm_weight", {channels});
-    f.norm_bias = data<float>(norm_bias, "norm_bias", {channels});
-    f.in_weight = data<float>(in_weight, "in_weight", {2 * hidden, channels});
-    f.in_bias = data<float>(in_bias, "in_bias", {2 * hidden});
-    f.depthwise = data<float>(depthwise, "depthwise", {2 * hidden, 9});
-    f.depthwise_bias = data<float>(depthwise_bias, "depthwise_bias", {2 * hidden});
-    f.out_weight = data<float>(out_weight, "out_weight", {channels, hidden});
-    f.out_bias = data<float>(out_bias, "out_bias", {channels});
-    f.y = data<T>(y, "y", {images, height, width, channels});
-    f.convolved = data<T>(convolved, "convolved", {images, height, width, 2 * hidden});
+    FeedForward<T> f = arguments<T>(x, parameters);
+    f.y = data<T>(y, "y", {f.images, f.height, f.width, f.channels});
+    f.convolved = data<T>(convolved, "convolved", {f.images, f.height, f.width, 2 * f.hidden});
     ADAIR_DISPATCH(feed_forward_kernel<T>)(f, torch_threads());
+  });
+}
+
+void feed_forward_backward(const Tensor& gradient, const Tensor& x, const Tensor& norm_weight,
+                           const std::optional<Tensor>& norm_bias, double eps, const Tensor& in_weight,
+                           const std::optional<Tensor>& in_bias, const Tensor& depthwise,
+                           const std::optional<Tensor>& depthwise_bias, const Tensor& out_weight,
+                           const std::optional<Tensor>& out_bias, bool residual, const Tensor& convolved,
+                           const std::optional<Tensor>& to_x, const std::optional<Tensor>& to_norm_weight,
+                           const std::optional<Tensor>& to_norm_bias, const std::optional<Tensor>& to_in_weight,
+                           const std::optional<Tensor>& to_in_bias, const std::optional<Tensor>& to_depthwise,
+                           const std::optional<Tensor>& to_depthwise_bias, const std::optional<Tensor>& to_out_weight,
+                           const std::optional<Tensor>& to_out_bias) {
+  const Parameters parameters{norm_weight,    norm_bias,  eps,      in_weight, in_bias, depthwise,
+                              depthwise_bias, out_weight, out_bias, residual};
+  with_type(x, [&](auto type) {
+    using T = decltype(type);
+    FeedForwardBackward<T> b{};
+    b.forward = arguments<T>(x, parameters);
+    const FeedForward<T>& f = b.forward;
+    b.forward.convolved = data<T>(convolved, "convolved", {f.images, f.height, f.width, 2 * f.hidden});
+    b.gradient = data<T>(gradient, "gradient", {f.images, f.height, f.width, f.channels});
+    b.to_x = data<T>(to_x, "to_x", {f.images, f.height, f.width, f.channels});
+    b.to_norm_weight = data<float>(to_norm_weight, "to_norm_weight", {f.channels});
+    b.to_norm_bias = data<float>(to_norm_bias, "to_norm_bias", {f.channels});
+    b.to_in_weight = data<float>(to_in_weight, "to_in_weight", {2 * f.hidden, f.channels});
+    b.to_in_bias = data<float>(to_in_bias, "to_in_bias", {2 * f.hidden});
+    b.to_depthwise = data<float>(to_depthwise, "to_depthwise", {2 * f.hidden, 9});
+    b.to_depthwise_bias = data<float>(to_depthwise_bias, "to_depthwise_bias", {2 * f.hidden});
+    b.to_out_weight = data<float>(to_out_weight, "to_out_weight", {f.channels, f.hidden});
+    b.to_out_bias = data<float>(to_out_bias, "to_out_bias", {f.channels});
+    ADAIR_DISPATCH(feed_forward_backward_kernel<T>)(b, torch_threads());
   });
 }
 
@@ -43,8 +98,17 @@ STABLE_TORCH_LIBRARY_FRAGMENT(adair_native, m) {
       "feed_forward(Tensor x, Tensor norm_weight, Tensor? norm_bias, float eps, Tensor in_weight, Tensor? in_bias,"
       " Tensor depthwise, Tensor? depthwise_bias, Tensor out_weight, Tensor? out_bias, bool residual, Tensor(a!) y,"
       " Tensor(b!)? convolved) -> ()");
+  m.def(
+      "feed_forward_backward(Tensor gradient, Tensor x, Tensor norm_weight, Tensor? norm_bias, float eps,"
+      " Tensor in_weight, Tensor? in_bias, Tensor depthwise, Tensor? depthwise_bias, Tensor out_weight,"
+      " Tensor? out_bias, bool residual, Tensor convolved, Tensor(a!)? to_x, Tensor(b!)? to_norm_weight,"
+      " Tensor(c!)? to_norm_bias, Tensor(d!)? to_in_weight, Tensor(e!)? to_in_bias, Tensor(f!)? to_depthwise,"
+      " Tensor(g!)? to_depthwise_bias, Tensor(h!)? to_out_weight, Tensor(i!)? to_out_bias) -> ()");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(adair_native, CPU, m) { m.impl("feed_forward", TORCH_BOX(&feed_forward)); }
+STABLE_TORCH_LIBRARY_IMPL(adair_native, CPU, m) {
+  m.impl("feed_forward", TORCH_BOX(&feed_forward));
+  m.impl("feed_forward_backward", TORCH_BOX(&feed_forward_backward));
+}
 
 }  // namespace adair

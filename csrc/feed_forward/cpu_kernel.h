@@ -6,71 +6,16 @@
 #include "common/gelu.h"
 #include "common/gemm.h"
 #include "common/depthwise.h"
+#include "feed_forward/weights.h"
 
+// Three rows of hidden channels in a quarter of a megabyte, which second-level caches have.
 constexpr int64_t kRingFloats = 64 * 1024;
-
-// The parameters, padded to whole vectors. The two halves of the hidden channels are padded each.
-template <class T>
-struct FeedForwardWeights {
-  typedef typename OperandOf<T>::type E;
-  int64_t channels, hidden;  // padded
-  float *norm_weight, *norm_bias, *in_bias, *taps, *taps_bias, *out_bias;
-  E *in, *out;
-
-  static int64_t bytes(const FeedForward<T>& f) {
-    const int64_t c = round_up(f.channels, kWidth), h = round_up(f.hidden, kWidth);
-    return Scratch::bytes<float>(c) * 3 + Scratch::bytes<float>(2 * h) * 2 + Scratch::bytes<float>(18 * h) +
-           Scratch::bytes<E>(packed_size<E>(2 * h, c)) + Scratch::bytes<E>(packed_size<E>(c, h));
-  }
-
-  FeedForwardWeights(const FeedForward<T>& f, Scratch& scratch) {
-    const int64_t c = channels = round_up(f.channels, kWidth), h = hidden = round_up(f.hidden, kWidth);
-    norm_weight = scratch.take<float>(c);
-    norm_bias = scratch.take<float>(c);
-    out_bias = scratch.take<float>(c);
-    in_bias = scratch.take<float>(2 * h);
-    taps_bias = scratch.take<float>(2 * h);
-    taps = scratch.take<float>(18 * h);
-    in = scratch.take<E>(packed_size<E>(2 * h, c));
-    out = scratch.take<E>(packed_size<E>(c, h));
-    // Row of the unpadded hidden channels, or -1.
-    auto source = [&](int64_t row) {
-      const int64_t inside = row < h ? row : row - h;
-      return inside >= f.hidden ? -1 : row < h ? row : row - h + f.hidden;
-    };
-    for (int64_t i = 0; i < c; ++i) {
-      const bool inside = i < f.channels;
-      norm_weight[i] = inside ? f.norm_weight[i] : 0.0f;
-      norm_bias[i] = inside && f.norm_bias != nullptr ? f.norm_bias[i] : 0.0f;
-      out_bias[i] = inside && f.out_bias != nullptr ? rounded<T>(f.out_bias[i]) : 0.0f;
-    }
-    for (int64_t i = 0; i < 2 * h; ++i) {
-      const int64_t row = source(i);
-      in_bias[i] = row >= 0 && f.in_bias != nullptr ? rounded<T>(f.in_bias[row]) : 0.0f;
-      taps_bias[i] = row >= 0 && f.depthwise_bias != nullptr ? rounded<T>(f.depthwise_bias[row]) : 0.0f;
-      for (int64_t tap = 0; tap < 9; ++tap) {
-        taps[tap * 2 * h + i] = row >= 0 ? rounded<T>(f.depthwise[row * 9 + tap]) : 0.0f;
-      }
-    }
-    pack<E>(
-        [&](int64_t n, int64_t k) {
-          const int64_t row = source(n);
-          return row >= 0 && k < f.channels ? rounded<T>(f.in_weight[row * f.channels + k]) : 0.0f;
-        },
-        2 * h, c, in);
-    pack<E>(
-        [&](int64_t n, int64_t k) {
-          return n < f.channels && k < f.hidden ? rounded<T>(f.out_weight[n * f.hidden + k]) : 0.0f;
-        },
-        c, h, out);
-  }
-};
 
 // Depthwise convolution and gate of `count` pixels; `rows` as for convolve_pixels, pixels of 2 hidden channels.
 template <class T, class E>
 inline void gate_row(const FeedForwardWeights<T>& weights, const float* const rows[3], int64_t count, E* gated,
                      T* convolved, int64_t hidden) {
-  const int64_t padded = weights.hidden, stride = 2 * padded;
+  const int64_t padded = weights.hidden.half, stride = 2 * padded;
   in_groups(count, [&](auto group, int64_t x) {
     constexpr int n = decltype(group)::value;
     for (int64_t c = 0; c < padded; c += kWidth) {
@@ -94,7 +39,7 @@ inline void gate_row(const FeedForwardWeights<T>& weights, const float* const ro
 template <class T>
 void feed_forward_block(const FeedForward<T>& f, const FeedForwardWeights<T>& weights, const Block& block) {
   typedef typename OperandOf<T>::type E;
-  const int64_t c = weights.channels, h = weights.hidden, columns = block.right - block.left, wide = columns + 2;
+  const int64_t c = weights.channels, h = weights.hidden.half, columns = block.right - block.left, wide = columns + 2;
   Scratch scratch(Scratch::bytes<float>(c) + Scratch::bytes<E>(wide * c) + Scratch::bytes<float>(3 * wide * 2 * h) +
                   Scratch::bytes<E>(columns * h) + Scratch::bytes<float>(columns * c));
   float* pixel = scratch.take<float>(c);
@@ -148,8 +93,8 @@ void feed_forward_kernel(const FeedForward<T>& f, const Parallel& parallel) {
   Scratch memory(FeedForwardWeights<T>::bytes(f));
   const FeedForwardWeights<T> weights(f, memory);
   // Rows above and below a block, and columns beside it, are computed twice: as few blocks as keep the threads busy,
-  // and three rows of hidden channels in a part of the second-level cache.
-  const int64_t columns = even_part(f.width, std::max<int64_t>(30, kRingFloats / (3 * 2 * weights.hidden)));
+  // and no more columns than the ring has room for.
+  const int64_t columns = even_part(f.width, std::max<int64_t>(30, kRingFloats / (3 * weights.hidden.padded())));
   const int64_t wanted = divide_up(4 * parallel.threads, f.images * divide_up(f.width, columns));
   const int64_t rows = even_part(f.height, std::max<int64_t>(16, divide_up(f.height, wanted)));
   const Grid grid{f.images, f.height, f.width, rows, columns};

@@ -130,6 +130,7 @@ _backward = registration.define(
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     reference=reference.feed_forward_backward,
     fake=_fake_backward,
+    native=native.BACKWARD,
 )
 registration.define_gradient("feed_forward", setup_context=_setup_context, backward=_differentiate)
 registration.refuse_gradient("feed_forward_backward")

@@ -1,7 +1,8 @@
-"""The feed-forward branch's native kernel (csrc/feed_forward)."""
+"""The feed-forward branch's native kernels (csrc/feed_forward)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -47,8 +48,63 @@ def _forward(
     return images(result, layout), x.new_empty(0) if convolved is None else images(convolved, layout)
 
 
-def _refusal(x: Tensor, *_: Any) -> str | None:
+def _backward(
+    gradient: Tensor,
+    x: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor | None,
+    in_weight: Tensor,
+    in_bias: Tensor | None,
+    depthwise_weight: Tensor,
+    depthwise_bias: Tensor | None,
+    out_weight: Tensor,
+    out_bias: Tensor | None,
+    eps: float,
+    residual: bool,
+    convolved: Tensor | None,
+    needs: Sequence[bool],
+) -> tuple[Tensor, ...]:
+    norm, into, depthwise, out = (
+        (norm_weight, norm_bias),
+        (in_weight, in_bias),
+        (depthwise_weight, depthwise_bias),
+        (out_weight, out_bias),
+    )
+    parameters = (*norm, *into, *depthwise, *out)
+    if convolved is None:
+        convolved = _forward(x, *parameters, eps, residual, True)[1]
+    to_x = empty_pixels(x, x.shape[1]) if needs[0] else None
+    found = [
+        torch.empty(value.shape, dtype=torch.float32) if value is not None and need else None
+        for value, need in zip(parameters, needs[1:], strict=True)
+    ]
+    torch.ops.adair_native.feed_forward_backward(
+        pixels(gradient.to(x.dtype)),
+        pixels(x),
+        *map(parameter, norm),
+        eps,
+        *map(parameter, (*into, *depthwise, *out)),
+        residual,
+        pixels(convolved),
+        to_x,
+        *found,
+    )
+    return (
+        x.new_empty(0) if to_x is None else images(to_x, memory_format(x)),
+        *(
+            x.new_empty(0) if value is None or like is None else value.to(like.dtype)
+            for value, like in zip(found, parameters, strict=True)
+        ),
+    )
+
+
+def _refuse(x: Tensor, *_: Any) -> str | None:
     return unsuitable(x)
 
 
-FORWARD = NativeKernel(_forward, _refusal)
+def _refuse_backward(gradient: Tensor, x: Tensor, *_: Any) -> str | None:  # noqa: ARG001
+    return unsuitable(x)
+
+
+FORWARD = NativeKernel(_forward, _refuse)
+BACKWARD = NativeKernel(_backward, _refuse_backward)
