@@ -67,58 +67,6 @@ struct FeedForwardSums {
   }
 };
 
-// Gradient of the convolution's output, of `count` pixels, from that of the gate's output; `gated` is the gate's output
-// again, where it is not null.
-template <class T>
-inline void gate_gradient_row(const T* convolved, int64_t hidden, int64_t half, const float* to_gated, int64_t count,
-                              float* to_convolved, float* gated) {
-  for (int64_t i = 0; i < count; ++i) {
-    for (int64_t c = 0; c < half; c += kWidth) {
-      const T* pixel = convolved + i * 2 * hidden + c;
-      const vec a = read(pixel, hidden - c), b = read(pixel + hidden, hidden - c), g = load(to_gated + i * half + c);
-      vec value, derivative;
-      gelu_with_derivative(a, value, derivative);
-      store(to_convolved + i * 2 * half + c, g * b * derivative);
-      store(to_convolved + i * 2 * half + half + c, g * value);
-      if (gated != nullptr) store(gated + i * half + c, value * b);
-    }
-  }
-}
-
-// Convolution of `count` pixels, all channels; `rows` as for convolve_pixels.
-template <class E>
-inline void convolve_row(const float* const rows[3], int64_t channels, const float* taps, int64_t count, E* to,
-                         float* wide_to) {
-  in_groups(count, [&](auto group, int64_t x) {
-    constexpr int n = decltype(group)::value;
-    for (int64_t c = 0; c < channels; c += kWidth) {
-      vec sums[n];
-      const float* const from[3] = {rows[0] + x * channels + c, rows[1] + x * channels + c,
-                                    rows[2] + x * channels + c};
-      convolve_pixels<n>(from, channels, taps + c, channels, vec{}, sums);
-      for (int p = 0; p < n; ++p) {
-        store(to + (x + p) * channels + c, sums[p]);
-        if (wide_to != nullptr) store(wide_to + (x + p) * channels + c, sums[p]);
-      }
-    }
-  });
-}
-
-// Adds the gradients of the taps from `count` pixels: the gradient of the output at each, times the nine inputs that
-// it was made of; `rows` as for convolve_pixels.
-inline void add_tap_gradients(const float* const rows[3], int64_t channels, const float* gradient, int64_t count,
-                              float* taps) {
-  for (int64_t c = 0; c < channels; c += kWidth) {
-    vec sums[9];
-    for (int tap = 0; tap < 9; ++tap) sums[tap] = load(taps + tap * channels + c);
-    for (int64_t x = 0; x < count; ++x) {
-      const vec g = load(gradient + x * channels + c);
-      for (int tap = 0; tap < 9; ++tap) sums[tap] += g * load(rows[tap / 3] + (x + tap % 3) * channels + c);
-    }
-    for (int tap = 0; tap < 9; ++tap) store(taps + tap * channels + c, sums[tap]);
-  }
-}
-
 template <class T>
 void feed_forward_backward_block(const FeedForwardBackward<T>& b, const FeedForwardTransposedWeights<T>& weights,
                                  const Block& block, const FeedForwardSums& sums) {

@@ -54,9 +54,5 @@ def _refusal(x: Tensor, *_: Any) -> str | None:
     return unsuitable(x)
 
 
-def _backward_refusal(gradient: Tensor, x: Tensor, *_: Any) -> str | None:  # noqa: ARG001
-    return unsuitable(x)
-
-
 FORWARD = NativeKernel(_forward, _refusal)
-BACKWARD = NativeKernel(_backward, _backward_refusal)
+BACKWARD = NativeKernel(_backward, _refusal)
