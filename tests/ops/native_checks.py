@@ -31,7 +31,8 @@ def sized(case: Case, size: tuple[int, ...], *, wide: bool = False) -> Case:
 def widen(shape: tuple[int, ...] | None, *, image: bool) -> tuple[int, ...] | None:
     if shape is None:
         return None
-    places = (1,) if image else range(min(2, len(shape)))
+    # The last two dimensions of images and weights are spatial.
+    places = (1,) if image else range(len(shape) - 2 if len(shape) > 3 else len(shape))
     return tuple(WIDE.get(n, n) if place in places else n for place, n in enumerate(shape))
 
 
@@ -50,7 +51,8 @@ def disagreement(case: Case, dtype: torch.dtype, layout: torch.memory_format) ->
     truth, found = results(case, exact), results(case, tensors)
     with references_only():
         usual = results(case, tensors)
-    floor = 2e-6 if dtype == torch.float32 else 2**-9
+    # Of few values, the reference's error may be small by chance.
+    floor = 1e-5 if dtype == torch.float32 else 2**-7
     worst = 0.0
     for value, reference, expected in zip(found, usual, truth, strict=True):
         size = expected.norm() + 1e-30
