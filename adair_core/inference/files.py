@@ -74,7 +74,7 @@ def restore_files(
     """Restore image files with the model's active adapters.
 
     Gray images stay gray, 16 bit images 16 bit (where the output's format can hold it); alpha, colour profile and
-    EXIF data are kept. A file that cannot be read, restored or written is reported and the others go on.
+    EXIF data (not in TIFF) are kept. A file that cannot be read, restored or written is reported and the others go on.
 
     Args:
         model: the network.
@@ -152,9 +152,10 @@ def _restore(model: RestorationModel, job: Job, way: _Way) -> tuple[str, ...]:
     if way.strength == 0 and way.scale == 1 and keeps_format and way.quality is None:
         # Decoding and encoding again would change the bits of lossy formats.
         write_atomically(job.output, job.source.read_bytes())
-    else:
-        write_image(job.output, _restored(model, image, way), overwrite=way.overwrite, quality=way.quality)
-    return image.notes
+        return ()
+    write_image(job.output, _restored(model, image, way), overwrite=way.overwrite, quality=way.quality)
+    loses_exif = SUFFIXES[job.output.suffix.lower()] == "tiff" and "exif-data" in image.metadata
+    return (*image.notes, "without EXIF data: adair's TIFF cannot hold them") if loses_exif else image.notes
 
 
 def _restored(model: RestorationModel, image: ImageFile, way: _Way) -> ImageFile:

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters: Any) -> None:
     """Restore image files, folders or patterns.
 
-    No ground truth is needed. Size, gray or colour, 8 or 16 bits, alpha, colour profile and EXIF data are kept. Exits
-    with 1 if a file failed.
+    No ground truth is needed. Size, gray or colour, 8 or 16 bits, alpha, colour profile and EXIF data (not in
+    TIFF) are kept. Exits with 1 if a file failed.
     """
     from adair_core.inference import plan, restore_files
 
