@@ -13,7 +13,7 @@ from torch import Tensor
 from adair_core.data.pixels import Array, from_batch, to_batch
 from adair_core.errors import AdairError, UsageError, expected
 from adair_core.model.memory import affordable_pixels
-from adair_core.model.tiling import SMALLEST_TILE, Tile, automatic_tile, padded_pixels, resolve_overlap, tiled
+from adair_core.model.tiling import SMALLEST_TILE, OnShare, Tile, automatic_tile, padded_pixels, resolve_overlap, tiled
 
 ImageT = TypeVar("ImageT", Tensor, Array)
 
@@ -27,6 +27,7 @@ def restore_image(
     overlap: int | None,
     device: torch.device,
     dtype: torch.dtype,
+    on_share: OnShare | None = None,
 ) -> ImageT:
     """Restore an image, and give back the same kind of image.
 
@@ -40,6 +41,7 @@ def restore_image(
         overlap: see `adair_core.model.tiling.resolve_overlap`.
         device: where the network is.
         dtype: that the network takes.
+        on_share: told after each tile, if it takes several.
 
     Raises:
         DataError: the image is of a kind or shape that cannot be restored.
@@ -64,7 +66,9 @@ def restore_image(
         side = automatic_tile(affordable, height, width)
         at_once = max(1, affordable // padded_pixels(height, width))
     parts = torch.split(batch, at_once)
-    restored = torch.cat([run(part) if side is None else tiled(run, part, side, shared) for part in parts])
+    restored = torch.cat(
+        [run(part) if side is None else tiled(run, part, side, shared, on_share=on_share) for part in parts]
+    )
     if not bool(torch.isfinite(restored).all()):
         # Integers cannot hold NaN: the image would come out black in silence.
         hint = "the weights are broken, or the precision overflows: try float32"

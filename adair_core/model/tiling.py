@@ -23,6 +23,9 @@ from adair_core.errors import UsageError, expected
 
 Tile = int | Literal["auto"] | None
 
+OnShare = Callable[[float], None]
+"""Called after each tile with the share of the image that is done, to 1."""
+
 ALIGNMENT = 16
 """Tiles start at multiples of this, so that a network that halves the size four times sees each pixel in the phase
 that it would have in the whole image."""
@@ -93,7 +96,9 @@ def resolve_overlap(overlap: int | None, tile: Tile) -> int:
     return overlap
 
 
-def tiled(fn: Callable[[Tensor], Tensor], x: Tensor, tile: int, overlap: int = OVERLAP) -> Tensor:
+def tiled(
+    fn: Callable[[Tensor], Tensor], x: Tensor, tile: int, overlap: int = OVERLAP, *, on_share: OnShare | None = None
+) -> Tensor:
     """Apply a function to overlapping tiles and blend the results.
 
     Args:
@@ -101,6 +106,7 @@ def tiled(fn: Callable[[Tensor], Tensor], x: Tensor, tile: int, overlap: int = O
         x: ``(B, C, H, W)``.
         tile: largest side of a tile, in pixels; as many tiles as that takes are made, as small as they can be.
         overlap: pixels that neighbours share at least, at most half a tile.
+        on_share: told after each tile.
 
     Returns:
         ``(B, D, H, W)``.
@@ -115,9 +121,9 @@ def tiled(fn: Callable[[Tensor], Tensor], x: Tensor, tile: int, overlap: int = O
     if height <= tile and width <= tile:
         return fn(x)
     output: Tensor | None = None
-    across = _windows(width, tile, overlap)
-    for top, rows in _windows(height, tile, overlap):
-        for left, columns in across:
+    down, across = _windows(height, tile, overlap), _windows(width, tile, overlap)
+    for row, (top, rows) in enumerate(down):
+        for column, (left, columns) in enumerate(across):
             part = x[..., top : top + len(rows), left : left + len(columns)]
             result = fn(part)
             if result.shape[-2:] != part.shape[-2:]:
@@ -127,6 +133,8 @@ def tiled(fn: Callable[[Tensor], Tensor], x: Tensor, tile: int, overlap: int = O
                 output = result.new_zeros(*result.shape[:-2], height, width)
             weight = (rows[:, None] * columns).to(result)
             output[..., top : top + len(rows), left : left + len(columns)] += weight * result
+            if on_share is not None:
+                on_share((row * len(across) + column + 1) / (len(down) * len(across)))
     assert output is not None
     return output
 

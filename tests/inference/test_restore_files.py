@@ -350,3 +350,11 @@ def test_only_what_was_lost_is_told(tmp_path: Path, model: RestorationModel) -> 
     copied = only(restore_files(model, [tmp_path / "cmyk.jpg"], tmp_path / "copy.jpg", strength=0))
     assert copied.message == ""
     assert copied.output.read_bytes() == (tmp_path / "cmyk.jpg").read_bytes()
+
+
+def test_a_large_image_tells_how_far_it_is(tmp_path: Path, model: RestorationModel) -> None:
+    source, shares = save(tmp_path / "a.png", pixels(150, 40)), []
+    only(restore_files(model, [source], tmp_path / "b.png", tile=64, on_share=shares.append))
+    assert len(shares) > 2
+    assert shares == sorted(shares)
+    assert shares[-1] == 1

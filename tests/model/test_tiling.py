@@ -113,6 +113,14 @@ def test_the_windows_of_a_long_line_are_no_longer_than_its_tiles():
     assert windows[-1][0] + len(windows[-1][1]) == 1_000_000
 
 
+def test_the_share_that_is_done_is_told_after_each_tile():
+    shares, parts = [], []
+    tiled(lambda part: parts.append(len(shares)) or part, image(100, 70), 40, 10, on_share=shares.append)
+    assert len(shares) == len(parts) > 4
+    assert parts == list(range(len(parts)))
+    assert shares == [(index + 1) / len(parts) for index in range(len(parts))]
+
+
 def test_gradients_pass():
     x = image(20, 30).requires_grad_()
     tiled(lambda part: part**2, x, 16, 4).sum().backward()

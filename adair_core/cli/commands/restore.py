@@ -49,12 +49,15 @@ def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters
     tile = tile_of(parameters["tile"])
     if task is not None:
         plugins().task(task)
-    plan(inputs, parameters["out"], suffix=parameters["suffix"])  # wrong names are told before weights are read
+    count = len(plan(inputs, parameters["out"], suffix=parameters["suffix"]))  # wrong names are told before the weights
     loaded = load_model(parameters, task=task)
     say(f"restoring with {loaded.title}")
+    finished = 0
     with steps_shown("restoring") as shown:
 
         def tell(result: FileResult, done: int, total: int) -> None:
+            nonlocal finished
+            finished = done
             shown.advance(done, total)
             if result.status == "failed":
                 shown.say(f"error: {result.message}")
@@ -73,6 +76,7 @@ def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters
             overwrite=parameters["overwrite"],
             skip_existing=parameters["skip_existing"],
             on_result=tell,
+            on_share=lambda share: shown.advance(finished + share, count),
         )
     failed = [result for result in results if result.status == "failed"]
     if as_json:
