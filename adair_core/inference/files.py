@@ -155,7 +155,7 @@ def _attempt(model: RestorationModel, job: Job, way: _Way) -> FileResult:
 
 def _restore(model: RestorationModel, job: Job, way: _Way) -> tuple[str, ...]:
     if job.output.exists() and not way.overwrite:
-        hint = "choose another output, or ask for overwriting"
+        hint = "choose another output, or overwrite it (--overwrite)"
         raise DataError(f"{job.output}: exists already and is not overwritten; {hint}")
     image = read_image(job.source)
     job.output.parent.mkdir(parents=True, exist_ok=True)

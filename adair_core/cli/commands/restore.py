@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     "restore",
     cls=Command,
     examples=[
-        "restore photo.jpg --task denoise",
-        "restore scans/ -o restored/ --adapter runs/denoise-lora/denoise --strength 0.8",
-        "restore small.png --task super-resolve --scale 2 -o large.png",
+        "restore photo.jpg --adapter runs/denoise-lora/denoise",
+        "restore scans/ 'shots/*.tif' -o restored/ --adapter runs/denoise-lora/denoise --strength 0.8",
+        "restore small.png --adapter runs/super-resolve-lora/super-resolve --scale 2 -o large.png",
     ],
 )
 @rich_click.argument("inputs", metavar="IN...", nargs=-1, required=True)
