@@ -187,6 +187,12 @@ def test_evaluate(adapter, photos):
     assert "┃" not in table
 
 
+def test_evaluate_says_when_images_went_through_in_tiles(adapter):
+    run = ["evaluate", "--task", "denoise", "--task.sigma", "25", "--adapter", adapter, "--metric", "psnr"]
+    assert "in tiles" not in run_program(*run).stderr
+    assert "1 of 1 restorations were made in tiles; --tile none" in run_program(*run, "--tile", 256).stderr
+
+
 def test_evaluate_pairs_and_samples(adapter, photos):
     outcome = run_program("evaluate", "--pairs", photos, photos, "--adapter", adapter, "--metric", "psnr", "--json")
     assert outcome.exit_code == 0, outcome.stderr
