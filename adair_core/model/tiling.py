@@ -49,7 +49,7 @@ def resolve_tile(tile: Tile, height: int, width: int) -> int | None:
     if tile == "auto":
         return None if padded_pixels(height, width) <= AUTO_PIXELS else AUTO_TILE
     if tile is not None and (isinstance(tile, bool) or not isinstance(tile, int) or tile < 1):
-        raise UsageError(expected("tile", expected="'auto', None or a number of pixels", got=repr(tile)))
+        raise UsageError(expected("tile", expected="'auto', None or a positive number of pixels", got=repr(tile)))
     return tile
 
 
