@@ -21,6 +21,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from adair_core.atomic_file import replacing
 from adair_core.data.decoding import MAX_PIXELS, ImageHeader, read_image
 from adair_core.data.pixels import Array
 from adair_core.data.survey import Rejected, reason_for
@@ -120,14 +121,10 @@ class DecodeCache:
         assert self.folder is not None
         if not (self.folder / OPEN).exists():
             return
-        temporary = self.folder / f"{index}.{os.getpid()}.tmp"
         try:
-            with temporary.open("wb") as stream:
-                stream.write(pixels.data)
-            temporary.replace(self.folder / f"{index}.raw")
+            with replacing(self.folder / f"{index}.raw", durable=False) as temporary:
+                temporary.write_bytes(pixels.data)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
             # Of all the processes that run into the full disk, one succeeds in renaming, and tells.
             with contextlib.suppress(OSError):
                 (self.folder / OPEN).rename(self.folder / CLOSED)

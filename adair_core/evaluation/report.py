@@ -12,9 +12,9 @@ from typing import Literal
 from pydantic import ConfigDict
 from rich.table import Table
 
+from adair_core.atomic_file import write_atomically
 from adair_core.errors import UnknownNameError
 from adair_core.evaluation.statistics import Statistic, bootstrap
-from adair_core.model.atomic_file import write_atomically
 from adair_core.specs import Config, Protocol
 
 Side = Literal["input", "restored", "gain"]

@@ -11,12 +11,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from adair_core.atomic_file import write_atomically
 from adair_core.data.images import SUFFIXES, ImageFile, from_tensor, read_image, to_tensor, write_image
 from adair_core.data.pixels import from_batch, to_batch
 from adair_core.errors import AdairError, DataError, UsageError, expected
 from adair_core.inference.enlarging import enlarged
 from adair_core.inference.outputs import Job, plan
-from adair_core.model.atomic_file import write_atomically
 from adair_core.model.restoration_model import RestorationModel
 from adair_core.model.tiling import Tile, resolve_overlap
 
