@@ -121,7 +121,7 @@ def task_group(name: str, spec: TaskSpec) -> Group:
 
 
 def task_parameters(group: Group, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The task's options that were given, ``--scale`` among them.
+    """The task's options that were given, ``--scale`` among them; ``--pairs`` sets an option of that name.
 
     Raises:
         UsageError: ``--scale`` for a task that has none.
@@ -134,4 +134,6 @@ def task_parameters(group: Group, parameters: Mapping[str, Any]) -> dict[str, An
                 f"--scale: {group.title[0].lower()}{group.title[1:]} has no scale; it is for --task super-resolve"
             )
         given["scale"] = scale
+    if parameters.get("pairs") and "pairs" in group.model.model_fields:
+        given.setdefault("pairs", True)
     return given

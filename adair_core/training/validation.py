@@ -11,6 +11,7 @@ from torch import Tensor
 
 from adair_core.evaluation import EvaluationImages, evaluate
 from adair_core.evaluation.images import unpack
+from adair_core.evaluation.run import check_images
 from adair_core.model.restoring import restore_image
 from adair_core.plugins import plugins
 from adair_core.specs import Protocol
@@ -44,10 +45,16 @@ class Validation:
     Attributes:
         protocol: how to measure.
         images: on what.
+
+    Raises:
+        AdairError: the images do not fit the protocol, which is better known before training than after.
     """
 
     protocol: Protocol
     images: EvaluationImages
+
+    def __post_init__(self) -> None:
+        check_images(self.protocol, self.images)
 
     @property
     def metric(self) -> str:
