@@ -105,7 +105,7 @@ def test_a_bad_file_does_not_stop_the_others(adapter, photos, workplace):
         (["--adapter", "ADAPTER", "--tile", "big"], "--tile: expected auto, none or a positive number of pixels, got"),
         (["--adapter", "ADAPTER", "--tile", "0"], "tile: expected 'auto', None or a positive number of pixels, got 0"),
         (["--adapter", "ADAPTER", "--strength", "-1"], "strength: expected a number from 0"),
-        (["--adapter", "ADAPTER", "--device", "tpu"], "device: expected one that this machine has, got 'tpu'"),
+        (["--adapter", "ADAPTER", "--device", "tpu"], "device: expected auto, cpu, cuda, cuda:N or mps, got 'tpu'"),
         (["--base", "ADAPTER"], "--base: expected a base: "),
         (["--adapter", "ADAPTER", "--scale", "2", "--task", "denoise"], "--scale: expected a task that enlarges"),
     ],
