@@ -31,7 +31,7 @@ class MetricInfo(Config):
 class ImageResult(Config):
     """One image under one condition: metric name -> value, for the degraded input and for the restored image."""
 
-    model_config = ConfigDict(ser_json_inf_nan="strings")
+    model_config = ConfigDict(ser_json_inf_nan="strings", allow_inf_nan=True)
 
     condition: str
     image: str
