@@ -224,11 +224,11 @@ class Loop:
 
         def restored(degraded: Tensor) -> Tensor:
             with self.precision.autocast():
-                output: Tensor = network(self._on_device(degraded))
+                output: Tensor = network(degraded)
             return output
 
         with self.average.applied():
-            scores = self.job.validation.run(restored)
+            scores = self.job.validation.run(restored, device=self.device, dtype=self.precision.weights)
             best = self.state.best is None or self.job.validation.better(scores.value, self.state.best.value)
             record = ValidationRecord(
                 self.state.step, scores.metric, scores.value, scores.conditions, scores.inputs, best
