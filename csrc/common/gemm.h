@@ -4,9 +4,9 @@
 // Activations are rows of `float` or `bfloat16`, sums are float32. All rows and weights are padded with zeros to whole
 // vectors, so that no loop has a remainder in its innermost dimension.
 
-// Rows of activations and vectors of results that a product keeps in registers.
+// Rows of activations and vectors of results that a product keeps in registers. Tiles come in pairs.
 constexpr int kRows = ADAIR_REGISTERS == 32 ? 8 : 6;
-constexpr int kPanel = ADAIR_REGISTERS == 32 ? 3 : 2;
+constexpr int kPanel = ADAIR_REGISTERS == 32 && !ADAIR_HAS_TILES ? 3 : 2;
 // Depth of a panel: kBlock x kPanel vectors stay in the first-level cache beside the rows.
 constexpr int64_t kBlock = 128;
 

@@ -1,4 +1,4 @@
-"""The matrix product for AMX, on any machine: the tile instructions are emulated, and the result compared with numpy."""
+"""The matrix product for AMX, on any machine: with emulated tile instructions, compared with numpy."""
 
 from __future__ import annotations
 
