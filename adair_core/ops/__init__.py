@@ -12,7 +12,6 @@ from adair_core.ops.bottleneck import bottleneck
 from adair_core.ops.channel_attention import channel_attention
 from adair_core.ops.depthwise_gate import depthwise_gate
 from adair_core.ops.feed_forward import feed_forward
-from adair_core.ops.keeping import recomputation
 from adair_core.ops.layer_norm2d import layer_norm2d
 from adair_core.ops.low_rank_weight import low_rank_weight
 
@@ -29,6 +28,5 @@ __all__ = [
     "low_rank_weight",
 <<<<<<< HEAD
 =======
-    "recomputation",
 >>>>>>> e7b37170729b3021607e4b582c9c59d71e236e25
 ]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from adair_core.data.seeds import seed_of
 from adair_core.errors import Interrupted, TrainingError
-from adair_core.ops import recomputation
+from adair_core.ops.keeping import recomputation
 from adair_core.training.callbacks import Callback, Run, RunResult, StepRecord, ValidationRecord
 from adair_core.training.checkpoint import Checkpoint, optimizer_tensors, prefixed, restore, restore_optimizer
 from adair_core.training.ema import MovingAverage
