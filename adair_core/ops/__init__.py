@@ -17,18 +17,12 @@ from adair_core.ops.layer_norm2d import layer_norm2d
 from adair_core.ops.low_rank_weight import low_rank_weight
 
 __all__ = [
-<<<<<<< HEAD
     "attention_branch",
-=======
->>>>>>> e7b37170729b3021607e4b582c9c59d71e236e25
     "bottleneck",
     "channel_attention",
     "depthwise_gate",
     "feed_forward",
     "layer_norm2d",
     "low_rank_weight",
-<<<<<<< HEAD
-=======
     "recomputation",
->>>>>>> e7b37170729b3021607e4b582c9c59d71e236e25
 ]

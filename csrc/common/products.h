@@ -73,6 +73,7 @@ inline void add_squares(const float* a, int64_t a_stride, int64_t n, int64_t pix
     }
     store(sums + c, total);
   }
+}
 
 // Pixels that wait to be added to a sum of products. The sum passes through the caches once for all that wait: of wide
 // layers it is larger than they are, and pixels come in rows that may be short.
