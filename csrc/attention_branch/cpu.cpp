@@ -69,6 +69,38 @@ void attention_branch(const Tensor& x, const Tensor& norm_weight, const std::opt
   });
 }
 
+void attention_branch_backward(
+    const Tensor& gradient, const Tensor& x, const Tensor& norm_weight, const std::optional<Tensor>& norm_bias,
+    double eps, const Tensor& qkv_weight, const std::optional<Tensor>& qkv_bias, const Tensor& depthwise,
+    const std::optional<Tensor>& depthwise_bias, const Tensor& temperature, const Tensor& out_weight,
+    const std::optional<Tensor>& out_bias, bool residual, const Tensor& qkv, const Tensor& cosines,
+    const Tensor& lengths, const std::optional<Tensor>& to_x, const std::optional<Tensor>& to_norm_weight,
+    const std::optional<Tensor>& to_norm_bias, const std::optional<Tensor>& to_qkv_weight,
+    const std::optional<Tensor>& to_qkv_bias, const std::optional<Tensor>& to_depthwise,
+    const std::optional<Tensor>& to_depthwise_bias, const std::optional<Tensor>& to_temperature,
+    const std::optional<Tensor>& to_out_weight, const std::optional<Tensor>& to_out_bias) {
+  const Parameters parameters{norm_weight, norm_bias,   eps,        qkv_weight, qkv_bias, depthwise, depthwise_bias,
+                              temperature, out_weight, out_bias, residual};
+  with_type(x, [&](auto type) {
+    using T = decltype(type);
+    AttentionBranchBackward<T> b{};
+    b.forward = arguments<T>(x, parameters, qkv, true, cosines, lengths);
+    const Expansion<T>& e = b.forward.expansion;
+    b.gradient = data<T>(gradient, "gradient", {e.images, e.height, e.width, e.channels});
+    b.to.x = data<T>(to_x, "to_x", {e.images, e.height, e.width, e.channels});
+    b.to.norm_weight = data<float>(to_norm_weight, "to_norm_weight", {e.channels});
+    b.to.norm_bias = data<float>(to_norm_bias, "to_norm_bias", {e.channels});
+    b.to.weight = data<float>(to_qkv_weight, "to_qkv_weight", {3 * e.channels, e.channels});
+    b.to.bias = data<float>(to_qkv_bias, "to_qkv_bias", {3 * e.channels});
+    b.to.depthwise = data<float>(to_depthwise, "to_depthwise", {3 * e.channels, 9});
+    b.to.depthwise_bias = data<float>(to_depthwise_bias, "to_depthwise_bias", {3 * e.channels});
+    b.to_temperature = data<float>(to_temperature, "to_temperature", {b.forward.heads()});
+    b.to_out_weight = data<float>(to_out_weight, "to_out_weight", {e.channels, e.channels});
+    b.to_out_bias = data<float>(to_out_bias, "to_out_bias", {e.channels});
+    ADAIR_DISPATCH(attention_branch_backward_kernel<T>)(b, torch_threads());
+  });
+}
+
 }  // namespace
 
 STABLE_TORCH_LIBRARY_FRAGMENT(adair_native, m) {
@@ -77,8 +109,18 @@ STABLE_TORCH_LIBRARY_FRAGMENT(adair_native, m) {
       " Tensor? qkv_bias, Tensor depthwise, Tensor? depthwise_bias, Tensor temperature, Tensor out_weight,"
       " Tensor? out_bias, bool residual, Tensor(a!) y, Tensor(b!) kept, bool keep, Tensor(c!) cosines,"
       " Tensor(d!) lengths) -> ()");
+  m.def(
+      "attention_branch_backward(Tensor gradient, Tensor x, Tensor norm_weight, Tensor? norm_bias, float eps,"
+      " Tensor qkv_weight, Tensor? qkv_bias, Tensor depthwise, Tensor? depthwise_bias, Tensor temperature,"
+      " Tensor out_weight, Tensor? out_bias, bool residual, Tensor qkv, Tensor cosines, Tensor lengths,"
+      " Tensor(a!)? to_x, Tensor(b!)? to_norm_weight, Tensor(c!)? to_norm_bias, Tensor(d!)? to_qkv_weight,"
+      " Tensor(e!)? to_qkv_bias, Tensor(f!)? to_depthwise, Tensor(g!)? to_depthwise_bias,"
+      " Tensor(h!)? to_temperature, Tensor(i!)? to_out_weight, Tensor(j!)? to_out_bias) -> ()");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(adair_native, CPU, m) { m.impl("attention_branch", TORCH_BOX(&attention_branch)); }
+STABLE_TORCH_LIBRARY_IMPL(adair_native, CPU, m) {
+  m.impl("attention_branch", TORCH_BOX(&attention_branch));
+  m.impl("attention_branch_backward", TORCH_BOX(&attention_branch_backward));
+}
 
 }  // namespace adair

@@ -8,5 +8,7 @@
 #include "common/depthwise.h"
 #include "common/products.h"
 #include "common/expand.h"
+#include "common/expand_backward.h"
 #include "attention_branch/matrices.h"
 #include "attention_branch/cpu_kernel.h"
+#include "attention_branch/cpu_backward_kernel.h"

@@ -37,11 +37,13 @@ inline void padded_out_weight(const AttentionBranch<T>& a, const Parts& heads, f
   }
 }
 
-// Packs the transpose of one head's matrix: `multiply` then computes a matrix. Its inverse packs the matrix as it is.
-inline void pack_transposed(const float* matrix, int64_t size, float* packed) {
-  pack<float>([&](int64_t n, int64_t k) { return matrix[k * size + n]; }, size, size, packed);
+// Packs one head's matrix for products with it; `multiply` is by the transpose of what it is given.
+template <class E>
+inline void pack_transposed(const float* matrix, int64_t size, E* packed) {
+  pack<E>([&](int64_t n, int64_t k) { return matrix[k * size + n]; }, size, size, packed);
 }
 
+// Packs one head's matrix for products with its transpose.
 template <class E>
 inline void pack_matrix(const float* matrix, int64_t size, E* packed) {
   pack<E>([&](int64_t n, int64_t k) { return matrix[n * size + k]; }, size, size, packed);

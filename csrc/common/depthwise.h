@@ -54,3 +54,18 @@ inline void convolve_row(const float* const rows[3], int64_t channels, const flo
     }
   });
 }
+
+// Adds the gradients of the taps from `count` pixels: the gradient of the output at each, times the nine inputs that
+// it was made of; `rows` as for convolve_pixels.
+inline void add_tap_gradients(const float* const rows[3], int64_t channels, const float* gradient, int64_t count,
+                              float* taps) {
+  for (int64_t c = 0; c < channels; c += kWidth) {
+    vec sums[9];
+    for (int tap = 0; tap < 9; ++tap) sums[tap] = load(taps + tap * channels + c);
+    for (int64_t x = 0; x < count; ++x) {
+      const vec g = load(gradient + x * channels + c);
+      for (int tap = 0; tap < 9; ++tap) sums[tap] += g * load(rows[tap / 3] + (x + tap % 3) * channels + c);
+    }
+    for (int tap = 0; tap < 9; ++tap) store(taps + tap * channels + c, sums[tap]);
+  }
+}

@@ -35,7 +35,7 @@ struct ExpansionWeights {
     pack<E>(
         [&](int64_t place, int64_t k) {
           const int64_t row = parts.at(place);
-          return row >= 0 && k < e.channels ? rounded<T>(e.weight[row * e.channels + k]) : 0.0f;
+          return row >= 0 && k < e.channels ? as_operand<T>(e.weight[row * e.channels + k]) : 0.0f;
         },
         places, channels, matrix);
   }

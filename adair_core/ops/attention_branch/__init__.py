@@ -12,6 +12,7 @@ from adair_core.errors import UsageError, expected
 from adair_core.ops import registration
 from adair_core.ops.attention_branch import native, reference
 from adair_core.ops.checks import require_images, require_shape
+from adair_core.ops.keeping import keeps
 from adair_core.ops.layout import accumulation_dtype, autocast, memory_format
 
 
@@ -83,8 +84,7 @@ def attention_branch(
         *(norm_weight, norm_bias, qkv_weight, qkv_bias),
         *(depthwise_weight, depthwise_bias, temperature, out_weight, out_bias),
     )
-    keep = torch.is_grad_enabled() and any(value is not None and value.requires_grad for value in (x, *parameters))
-    result: Tensor = _forward(autocast(x), *parameters, eps, residual, keep)[0]
+    result: Tensor = _forward(autocast(x), *parameters, eps, residual, keeps(x, *parameters))[0]
     return result
 
 
@@ -145,6 +145,7 @@ _backward = registration.define(
     " bool[] needs) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     reference=reference.attention_branch_backward,
     fake=_fake_backward,
+    native=native.BACKWARD,
 )
 registration.define_gradient("attention_branch", setup_context=_setup_context, backward=_differentiate)
 registration.refuse_gradient("attention_branch_backward")
