@@ -121,12 +121,14 @@ def task_group(name: str, spec: TaskSpec) -> Group:
 
 
 def task_parameters(group: Group, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The task's options that were given, ``--scale`` among them.
+    """The task's options that were given, ``--scale`` among them; ``--pairs`` switches on a task's own `pairs`.
 
     Raises:
         UsageError: ``--scale`` for a task that has none.
     """
     given = group.given(parameters)
+    if parameters.get("pairs") and "pairs" in group.model.model_fields:
+        given["pairs"] = True
     scale = parameters.get("scale")
     if scale is not None:
         if "scale" not in group.model.model_fields:

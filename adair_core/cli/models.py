@@ -114,8 +114,8 @@ def _adapter_for(task: str | None) -> str:
         )
     fitting = [spec for spec in plugins().weights.values() if spec.kind == "adapter" and spec.task == task]
     if not fitting:
-        own = sorted(str(file.parent) for file in Path("runs").glob(f"{task}-*/**/adapter_config.json"))
-        hint = f"use --adapter {own[-1]}" if own else f"'adair train --task {task}' makes one"
+        own = sorted(Path("runs").glob(f"*/{task}/adapter_config.json"), key=lambda file: file.stat().st_mtime)
+        hint = f"use --adapter {own[-1].parent}" if own else f"'adair train --task {task}' makes one"
         raise UsageError(f"the zoo has no adapter for task {task!r}; {hint}, or give --base NAME to use a base alone")
     return max(fitting, key=lambda spec: spec.version).versioned_name
 
@@ -128,7 +128,8 @@ def _blend(text: str | None, names: Sequence[str]) -> list[float] | None:
     except ValueError:
         weights = []
     if len(weights) != len(names):
-        wanted = f"{len(names)} numbers, one for each --adapter, such as {','.join(['0.5'] * max(1, len(names)))}"
+        numbers = "a number" if len(names) == 1 else f"{len(names)} numbers"
+        wanted = f"{numbers}, one for each --adapter, such as {','.join(['0.5'] * max(1, len(names)))}"
         raise UsageError(expected("--blend", expected=wanted, got=repr(text)))
     return weights
 

@@ -69,7 +69,8 @@ program = Program(
     name="adair",
     help="Image restoration with one frozen network and a small adapter for every task."
     "\n\n'adair COMMAND --help' tells all about a command, with examples."
-    "\n\nExample:\n    adair train --adapter lora --task denoise\n    adair restore photo.jpg --task denoise",
+    "\n\nExample:\n    adair train --adapter lora --task denoise"
+    "\n    adair restore photo.jpg --adapter runs/denoise-lora/denoise",
     params=[debug_option()],
     context_settings={"rich_help_config": _HELP_STYLE, "help_option_names": ["--help", "-h"]},
 )

@@ -67,7 +67,9 @@ def write_image(path: Path | str, image: ImageFile, *, overwrite: bool = False, 
 
 
 def _exists(path: Path) -> DataError:
-    return DataError(f"{path}: exists already and is not overwritten; choose another name or ask for overwriting")
+    return DataError(
+        f"{path}: exists already and is not overwritten; choose another name, or overwrite it (--overwrite)"
+    )
 
 
 def _publish(temporary: Path, path: Path, *, overwrite: bool) -> None:

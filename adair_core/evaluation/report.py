@@ -181,10 +181,11 @@ def _finite_mean(values: Sequence[float]) -> float:
 
 def _cell(statistic: Statistic, *, signed: bool) -> str:
     sign = "+" if signed else ""
-    mean = f"{statistic.mean:{sign}.4g}" if abs(statistic.mean) < 1 else f"{statistic.mean:{sign}.2f}"
+    decimals = 4 if abs(statistic.mean) < 1 else 2
+    mean = f"{statistic.mean:{sign}.{decimals}f}"
     if not math.isfinite(statistic.low):
         return mean
-    return f"{mean} ± {(statistic.high - statistic.low) / 2:.2g}"
+    return f"{mean} ± {(statistic.high - statistic.low) / 2:.{decimals}f}"
 
 
 def _written(text: str, path: Path | None) -> str:

@@ -66,8 +66,8 @@ def evaluate(
             elif given is not None:
                 raise UsageError(
                     f"protocol {protocol.name!r}, {condition.label}: makes its inputs from clean images, but {name} "
-                    f"comes with an input of its own; judge real pairs by the task 'pairs', or by this task's option "
-                    f"'pairs' if it has one"
+                    f"comes with an input of its own; judge real pairs by the task 'pairs' (what --pairs means without "
+                    f"--task), or by a task that has the option pairs, such as derain"
                 )
             else:
                 degraded = degrade(target, index)

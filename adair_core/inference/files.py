@@ -18,7 +18,7 @@ from adair_core.inference.enlarging import enlarged
 from adair_core.inference.outputs import Job, plan
 from adair_core.model.atomic_file import write_atomically
 from adair_core.model.restoration_model import RestorationModel
-from adair_core.model.tiling import Tile, resolve_overlap
+from adair_core.model.tiling import OnShare, Tile, resolve_overlap
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class _Way:
     scale: int
     quality: int | None
     overwrite: bool
+    on_share: OnShare | None
 
 
 def restore_files(
@@ -70,11 +71,12 @@ def restore_files(
     overwrite: bool = False,
     skip_existing: bool = False,
     on_result: OnResult | None = None,
+    on_share: OnShare | None = None,
 ) -> list[FileResult]:
     """Restore image files with the model's active adapters.
 
     Gray images stay gray, 16 bit images 16 bit (where the output's format can hold it); alpha, colour profile and
-    EXIF data are kept. A file that cannot be read, restored or written is reported and the others go on.
+    EXIF data (not in TIFF) are kept. A file that cannot be read, restored or written is reported and the others go on.
 
     Args:
         model: the network.
@@ -90,6 +92,7 @@ def restore_files(
         overwrite: replace results that are there already (never an input).
         skip_existing: leave files alone whose result is there already.
         on_result: told about each file.
+        on_share: told after each tile of a large image how much of it is done.
 
     Returns:
         A result for each file, in the order of `plan`.
@@ -109,7 +112,15 @@ def restore_files(
         raise UsageError("expected overwrite or skip_existing for results that are there already, got both")
     # Checked now: a small image would be restored and written before a large one needs tiles.
     overlap = resolve_overlap(overlap, tile)
-    way = _Way(strength=strength, tile=tile, overlap=overlap, scale=scale, quality=quality, overwrite=overwrite)
+    way = _Way(
+        strength=strength,
+        tile=tile,
+        overlap=overlap,
+        scale=scale,
+        quality=quality,
+        overwrite=overwrite,
+        on_share=on_share,
+    )
     jobs = plan(inputs, output, suffix=suffix)
     results = []
     for job in jobs:
@@ -144,7 +155,7 @@ def _attempt(model: RestorationModel, job: Job, way: _Way) -> FileResult:
 
 def _restore(model: RestorationModel, job: Job, way: _Way) -> tuple[str, ...]:
     if job.output.exists() and not way.overwrite:
-        hint = "choose another output, or ask for overwriting"
+        hint = "choose another output, or overwrite it (--overwrite)"
         raise DataError(f"{job.output}: exists already and is not overwritten; {hint}")
     image = read_image(job.source)
     job.output.parent.mkdir(parents=True, exist_ok=True)
@@ -152,14 +163,20 @@ def _restore(model: RestorationModel, job: Job, way: _Way) -> tuple[str, ...]:
     if way.strength == 0 and way.scale == 1 and keeps_format and way.quality is None:
         # Decoding and encoding again would change the bits of lossy formats.
         write_atomically(job.output, job.source.read_bytes())
-    else:
-        write_image(job.output, _restored(model, image, way), overwrite=way.overwrite, quality=way.quality)
-    return image.notes
+        return ()
+    write_image(job.output, _restored(model, image, way), overwrite=way.overwrite, quality=way.quality)
+    loses_exif = SUFFIXES[job.output.suffix.lower()] == "tiff" and "exif-data" in image.metadata
+    return (*image.notes, "without EXIF data: adair's TIFF cannot hold them") if loses_exif else image.notes
 
 
 def _restored(model: RestorationModel, image: ImageFile, way: _Way) -> ImageFile:
     """Restore an image in memory; alpha and metadata are those of the image."""
-    dial: dict[str, Any] = {"strength": way.strength, "tile": way.tile, "overlap": way.overlap}
+    dial: dict[str, Any] = {
+        "strength": way.strength,
+        "tile": way.tile,
+        "overlap": way.overlap,
+        "on_share": way.on_share,
+    }
     if way.scale == 1:
         return replace(image, pixels=model.restore(image.pixels, **dial))
     # The network gets the enlarged image unrounded, as in training.

@@ -117,6 +117,11 @@ def _open(data: Data, smallest: int, degradation: Degradation | None) -> tuple[S
     if data.pairs_input is not None and data.pairs_target is not None:
         if data.images:
             raise UsageError("data: expected folders of clean images or folders of pairs, got both")
+        if degradation is not None:
+            raise UsageError(
+                "pairs: this task makes its inputs from clean images; for real pairs leave the task out (it is then "
+                "'pairs'), or take one that has the option pairs, such as derain"
+            )
         pairs = PairedImages(data.pairs_input, data.pairs_target, smallest=smallest, strict=data.strict)
         return pairs, [target.path.name for _, target in pairs.pairs]
     if degradation is None:

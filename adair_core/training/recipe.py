@@ -41,6 +41,9 @@ class Settings(_Frozen):
     clip: float | None = Field(1.0, gt=0, description="largest gradient norm; none = no clipping")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the weights' moving average; 0 = off")
     precision: Literal["float64", "float32", "bfloat16", "float16"] = Field("float32", description="compute precision")
+    recompute: bool = Field(
+        False, description="compute activations again in the backward pass: less memory, more time, the same result"
+    )
     compile: bool = Field(False, description="torch.compile the network")
     seed: int = Field(0, ge=0, description="seed of every random draw")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")

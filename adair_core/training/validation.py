@@ -10,7 +10,8 @@ from torch import Tensor
 
 from adair_core.evaluation import EvaluationImages, evaluate
 from adair_core.evaluation.images import unpack
-from adair_core.model.tiling import resolve_tile, tiled
+from adair_core.model.memory import affordable_pixels
+from adair_core.model.tiling import SMALLEST_TILE, automatic_tile, padded_pixels, tiled
 from adair_core.plugins import plugins
 from adair_core.specs import Protocol
 
@@ -73,7 +74,9 @@ class Validation:
         first: list[tuple[Tensor, Tensor]] = []
 
         def observed(degraded: Tensor) -> Tensor:
-            tile = resolve_tile("auto", *degraded.shape[-2:])
+            size = degraded.shape[-2:]
+            is_small = padded_pixels(*size) <= SMALLEST_TILE**2
+            tile = None if is_small else automatic_tile(affordable_pixels(restore, degraded), *size)
             restored = restore(degraded) if tile is None else tiled(restore, degraded, tile)
             if not first:
                 first.append((degraded.detach().cpu(), restored.detach().cpu()))

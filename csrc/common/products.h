@@ -62,3 +62,57 @@ inline void add_rows(const float* a, int64_t a_stride, int64_t n, int64_t pixels
     store(sums + c, total);
   }
 }
+
+// Pixels that wait to be added to a sum of products. The sum passes through the caches once for all that wait: of wide
+// layers it is larger than they are, and pixels come in rows that may be short.
+class WaitingProducts {
+ public:
+  // Pixels that are worth a pass through the sum.
+  static constexpr int64_t kEnough = 128;
+
+  static int64_t room(int64_t columns) { return divide_up(kEnough, columns) * columns; }
+  static size_t bytes(int64_t m, int64_t n, int64_t columns) {
+    return Scratch::bytes<float>(room(columns) * m) + Scratch::bytes<float>(room(columns) * n);
+  }
+
+  // Rows of `columns` pixels; sums (m x n), or null: then nothing is kept.
+  WaitingProducts(int64_t m, int64_t n, int64_t columns, float* sums, Scratch& scratch)
+      : m_(m), n_(n), columns_(columns), sums_(sums) {
+    if (sums == nullptr) return;
+    a_ = scratch.take<float>(room(columns) * m);
+    b_ = scratch.take<float>(room(columns) * n);
+  }
+  WaitingProducts(const WaitingProducts&) = delete;
+  WaitingProducts& operator=(const WaitingProducts&) = delete;
+  ~WaitingProducts() { finish(); }
+
+  // Where the next row is to be written: (columns x m) and (columns x n). Then `add_row`.
+  float* next_a() const { return a_ + waiting_ * m_; }
+  float* next_b() const { return b_ + waiting_ * n_; }
+
+  void add_row() {
+    waiting_ += columns_;
+    if (waiting_ == room(columns_)) finish();
+  }
+
+ private:
+  void finish() {
+    if (waiting_ > 0) add_products(a_, m_, m_, b_, n_, n_, waiting_, sums_, n_);
+    waiting_ = 0;
+  }
+
+  int64_t m_, n_, columns_, waiting_ = 0;
+  float *sums_, *a_ = nullptr, *b_ = nullptr;
+};
+
+// Adds `groups` partial sums of `size` values each into the first, in the order of the groups.
+inline void add_groups(float* partial, int64_t groups, int64_t size, const Parallel& parallel) {
+  constexpr int64_t kPart = 4096;
+  if (groups < 2) return;
+  parallel.run(divide_up(size, kPart), [&](int64_t part) {
+    const int64_t end = std::min(size, (part + 1) * kPart);
+    for (int64_t group = 1; group < groups; ++group) {
+      for (int64_t i = part * kPart; i < end; ++i) partial[i] += partial[group * size + i];
+    }
+  });
+}

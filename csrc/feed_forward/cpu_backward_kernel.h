@@ -125,14 +125,15 @@ void feed_forward_backward_block(const FeedForwardBackward<T>& b, const FeedForw
   typedef typename OperandOf<T>::type E;
   const FeedForward<T>& f = b.forward;
   const int64_t c = weights.channels, h = weights.hidden.half, columns = block.right - block.left, wide = columns + 2;
-  const bool hidden_again = sums.taps != nullptr, products = sums.in != nullptr || sums.in_bias != nullptr;
+  const bool hidden_again = sums.taps != nullptr;
   const int64_t ring_size = 3 * wide * 2 * h;
-  Scratch scratch(Scratch::bytes<float>(wide * c) * 2 + Scratch::bytes<E>(wide * c) * 2 +
+  Scratch scratch(Scratch::bytes<float>(wide * c) + Scratch::bytes<E>(wide * c) * 2 +
                   Scratch::bytes<float>(ring_size) * (hidden_again ? 2 : 1) + Scratch::bytes<float>(wide * h) * 2 +
                   Scratch::bytes<E>(columns * 2 * h) + Scratch::bytes<float>(columns * 2 * h) +
-                  Scratch::bytes<float>(columns * c) * 2 + Scratch::bytes<float>(c) * 2);
+                  Scratch::bytes<float>(columns * c) + Scratch::bytes<float>(c) * 2 +
+                  (sums.in == nullptr ? 0 : WaitingProducts::bytes(c, 2 * h, columns)) +
+                  (sums.out == nullptr ? 0 : WaitingProducts::bytes(c, h, columns)));
   float* wide_gradient = scratch.take<float>(wide * c);
-  float* wide_normalised = scratch.take<float>(wide * c);
   E* gradient = scratch.take<E>(wide * c);
   E* normalised = scratch.take<E>(wide * c);
   float* ring = scratch.take<float>(ring_size);
@@ -144,6 +145,7 @@ void feed_forward_backward_block(const FeedForwardBackward<T>& b, const FeedForw
   float* to_normalised = scratch.take<float>(columns * c);
   float* pixel = scratch.take<float>(c);
   float* to_pixel = scratch.take<float>(c);
+  WaitingProducts in_products(c, 2 * h, columns, sums.in, scratch), out_products(c, h, columns, sums.out, scratch);
   const vec last = last_vector(f.channels);
   const bool biased = f.norm_bias != nullptr;
   const int64_t from = block.left > 0 ? block.left - 1 : 0, to = block.right < f.width ? block.right + 1 : f.width;
@@ -168,7 +170,9 @@ void feed_forward_backward_block(const FeedForwardBackward<T>& b, const FeedForw
       if (y >= block.top && y < block.bottom) {
         const int64_t skip = block.left - from;
         if (sums.out != nullptr) {
-          add_products(wide_gradient + skip * c, c, c, gated + skip * h, h, h, columns, sums.out, h);
+          std::memcpy(out_products.next_a(), wide_gradient + skip * c, columns * c * sizeof(float));
+          std::memcpy(out_products.next_b(), gated + skip * h, columns * h * sizeof(float));
+          out_products.add_row();
         }
         if (sums.out_bias != nullptr) add_rows(wide_gradient + skip * c, c, c, columns, sums.out_bias);
         if (sums.taps_bias != nullptr) add_rows(row_of(ring, y) + 2 * h, 2 * h, 2 * h, columns, sums.taps_bias);
@@ -189,7 +193,8 @@ void feed_forward_backward_block(const FeedForwardBackward<T>& b, const FeedForw
       const float* const inputs[3] = {row_of(hidden_ring, y - 2), row_of(hidden_ring, y - 1), row_of(hidden_ring, y)};
       add_tap_gradients(inputs, 2 * h, rows[1] + 2 * h, columns, sums.taps);
     }
-    convolve_row(rows, 2 * h, weights.taps, columns, to_hidden, products ? wide_to_hidden : nullptr);
+    float* wide_row = sums.in != nullptr ? in_products.next_b() : sums.in_bias != nullptr ? wide_to_hidden : nullptr;
+    convolve_row(rows, 2 * h, weights.taps, columns, to_hidden, wide_row);
     multiply(to_hidden, 2 * h, columns, weights.in_transposed, c, 2 * h, nullptr, to_normalised, c);
     const int64_t start = (block.image * f.height + y - 1) * f.width + block.left;
     for (int64_t i = 0; i < columns; ++i) {
@@ -197,7 +202,7 @@ void feed_forward_backward_block(const FeedForwardBackward<T>& b, const FeedForw
       const Statistics found = statistics(pixel, f.channels, last, f.eps);
       if (sums.in != nullptr) {
         normalise_pixel(pixel, found, weights.norm_weight, biased ? weights.norm_bias : nullptr, c,
-                        wide_normalised + i * c);
+                        in_products.next_a() + i * c);
       }
       if (sums.norm_weight != nullptr) {
         add_norm_parameter_gradients(pixel, found, biased, c, to_normalised + i * c, sums.norm_weight, sums.norm_bias);
@@ -211,10 +216,8 @@ void feed_forward_backward_block(const FeedForwardBackward<T>& b, const FeedForw
         write(dx + k, f.residual ? branch + read(dy + k, f.channels - k) : branch, f.channels - k);
       }
     }
-    if (sums.in != nullptr) {
-      add_products(wide_normalised, c, c, wide_to_hidden, 2 * h, 2 * h, columns, sums.in, 2 * h);
-    }
-    if (sums.in_bias != nullptr) add_rows(wide_to_hidden, 2 * h, 2 * h, columns, sums.in_bias);
+    if (sums.in_bias != nullptr) add_rows(wide_row, 2 * h, 2 * h, columns, sums.in_bias);
+    if (sums.in != nullptr) in_products.add_row();
   }
 }
 
@@ -237,8 +240,6 @@ void feed_forward_backward_kernel(const FeedForwardBackward<T>& b, const Paralle
     }
   });
   if (size == 0) return;
-  for (int64_t group = 1; group < groups; ++group) {
-    for (int64_t i = 0; i < size; ++i) partial[i] += partial[group * size + i];
-  }
+  add_groups(partial, groups, size, parallel);
   FeedForwardSums(b, partial).write_to(b);
 }

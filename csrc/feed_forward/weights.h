@@ -51,7 +51,7 @@ inline void pack_in(const FeedForward<T>& f, const HiddenChannels& channels, E* 
   pack<E>(
       [&](int64_t n, int64_t k) {
         const int64_t row = channels.at(n);
-        return row >= 0 && k < f.channels ? rounded<T>(f.in_weight[row * f.channels + k]) : 0.0f;
+        return row >= 0 && k < f.channels ? as_operand<T>(f.in_weight[row * f.channels + k]) : 0.0f;
       },
       channels.padded(), round_up(f.channels, kWidth), packed);
 }
@@ -61,7 +61,7 @@ template <class T, class E>
 inline void pack_out(const FeedForward<T>& f, E* packed) {
   pack<E>(
       [&](int64_t n, int64_t k) {
-        return n < f.channels && k < f.hidden ? rounded<T>(f.out_weight[n * f.hidden + k]) : 0.0f;
+        return n < f.channels && k < f.hidden ? as_operand<T>(f.out_weight[n * f.hidden + k]) : 0.0f;
       },
       round_up(f.channels, kWidth), round_up(f.hidden, kWidth), packed);
 }
@@ -138,12 +138,12 @@ struct FeedForwardTransposedWeights {
     pack<E>(
         [&](int64_t n, int64_t k) {
           const int64_t row = hidden.at(k);
-          return row >= 0 && n < f.channels ? rounded<T>(f.in_weight[row * f.channels + n]) : 0.0f;
+          return row >= 0 && n < f.channels ? as_operand<T>(f.in_weight[row * f.channels + n]) : 0.0f;
         },
         c, 2 * h, in_transposed);
     pack<E>(
         [&](int64_t n, int64_t k) {
-          return n < f.hidden && k < f.channels ? rounded<T>(f.out_weight[k * f.hidden + n]) : 0.0f;
+          return n < f.hidden && k < f.channels ? as_operand<T>(f.out_weight[k * f.hidden + n]) : 0.0f;
         },
         h, c, out_transposed);
   }

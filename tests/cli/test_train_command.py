@@ -92,7 +92,9 @@ def test_pairs_are_a_task_of_their_own(asked, base):
     recipe, out, _ = asked("train", "--pairs", "in", "target", "--base", base)
     assert (recipe.task.name, out) == ("pairs", Path("runs/pairs-lora"))
     assert (recipe.data.pairs_input, recipe.data.pairs_target) == (Path("in"), Path("target"))
-    assert asked("train", "--task", "derain", "--pairs", "in", "target", "--base", base)[0].task.name == "derain"
+    named = asked("train", "--task", "derain", "--pairs", "in", "target", "--base", base)[0]
+    assert (named.task.name, named.task.options["pairs"]) == ("derain", True)
+    assert asked("train", "--task", "derain", "--base", base)[0].task.options["pairs"] is False
     outcome = run_program("train", "--pairs", "in", "target", "--data", "x", "--base", base)
     assert outcome.exit_code == 2
     assert "expected --data (clean images) or --pairs, not both" in outcome.stderr

@@ -20,6 +20,8 @@ from adair_core.errors import UsageError, expected
 from adair_core.plugins import plugins
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from adair_core.evaluation import EvaluationImages
 
 
@@ -71,13 +73,27 @@ def command(task: str | None, as_json: bool, out: Path | None, **parameters: Any
     tune(parameters["threads"])
     loaded = load_model(parameters, task=name)
     say(f"evaluating {loaded.title} on {len(images)} image{'' if len(images) == 1 else 's'}")
+    in_tiles = 0
+
+    def restored(image: Tensor) -> Tensor:
+        nonlocal in_tiles
+        shares: list[float] = []
+        result = loaded.model.restore(image, tile=tile, on_share=shares.append)
+        in_tiles += bool(shares)
+        return result
+
     with steps_shown("evaluating") as shown:
         report = evaluate(
-            lambda image: loaded.model.restore(image, tile=tile),
+            restored,
             spec.protocol(config),
             images,
             metrics=metrics,
             progress=shown.advance,
+        )
+    if in_tiles:
+        say(
+            f"{in_tiles} of {len(report.rows)} restorations were made in tiles; --tile none makes them whole, as "
+            f"published numbers are, and needs more memory"
         )
     if out is not None:
         report.to_json(out / "report.json")

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     "restore",
     cls=Command,
     examples=[
-        "restore photo.jpg --task denoise",
-        "restore scans/ -o restored/ --adapter runs/denoise-lora/denoise --strength 0.8",
-        "restore small.png --task super-resolve --scale 2 -o large.png",
+        "restore photo.jpg --adapter runs/denoise-lora/denoise",
+        "restore scans/ 'shots/*.tif' -o restored/ --adapter runs/denoise-lora/denoise --strength 0.8",
+        "restore small.png --adapter runs/super-resolve-lora/super-resolve --scale 2 -o large.png",
     ],
 )
 @rich_click.argument("inputs", metavar="IN...", nargs=-1, required=True)
@@ -43,21 +43,24 @@ if TYPE_CHECKING:
 def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters: Any) -> None:
     """Restore image files, folders or patterns.
 
-    No ground truth is needed. Size, gray or colour, 8 or 16 bits, alpha, colour profile and EXIF data are kept. Exits
-    with 1 if a file failed.
+    No ground truth is needed. Size, gray or colour, 8 or 16 bits, alpha, colour profile and EXIF data (not in
+    TIFF) are kept. Exits with 1 if a file failed.
     """
     from adair_core.inference import plan, restore_files
 
     tile = tile_of(parameters["tile"])
     if task is not None:
         plugins().task(task)
-    plan(inputs, parameters["out"], suffix=parameters["suffix"])  # wrong names are told before weights are read
+    count = len(plan(inputs, parameters["out"], suffix=parameters["suffix"]))  # wrong names are told before the weights
     tune(parameters["threads"])
     loaded = load_model(parameters, task=task)
     say(f"restoring with {loaded.title}")
+    finished = 0
     with steps_shown("restoring") as shown:
 
         def tell(result: FileResult, done: int, total: int) -> None:
+            nonlocal finished
+            finished = done
             shown.advance(done, total)
             if result.status == "failed":
                 shown.say(f"error: {result.message}")
@@ -76,6 +79,7 @@ def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters
             overwrite=parameters["overwrite"],
             skip_existing=parameters["skip_existing"],
             on_result=tell,
+            on_share=lambda share: shown.advance(finished + share, count),
         )
     failed = [result for result in results if result.status == "failed"]
     if as_json:

@@ -48,18 +48,15 @@ def shapes(model: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("size", [(24, 32), (13, 30)])
+@pytest.mark.parametrize("size", [(24, 32), (13, 30), (1, 1), (2, 17), (9, 1)])
 def test_outputs_equal_an_independent_implementation(size: tuple[int, int], layout: torch.memory_format) -> None:
     model = small().to(memory_format=layout)
     other = spandrel(model.config)
     other.load_state_dict(model.state_dict())
     for dtype, tolerance in ((torch.float32, 5e-5), (torch.float64, 1e-9)):
         images = photo(2, 3, *size, dtype=dtype)
-        # The peer pads with zeros: give it our padding, and compare what both keep.
-        padded = nn.functional.pad(images, (0, -size[1] % 4, 0, -size[0] % 4), mode="reflect")
         with torch.no_grad():
-            found = model.to(dtype)(images)
-            truth = other.to(dtype)(padded)[..., : size[0], : size[1]]
+            found, truth = model.to(dtype)(images), other.to(dtype)(images)
         assert (found - truth).norm() / (truth - images).norm() < tolerance
 
 
