@@ -37,7 +37,7 @@ class Cores:
     @property
     def free(self) -> int:
         """The number of threads that can run without waiting for each other's cores; at least 1."""
-        return max(1, min(self.physical - self.busy, math.floor(self.quota)))
+        return max(1, math.floor(min(self.physical - self.busy, self.quota)))
 
     def __str__(self) -> str:
         """Such as ``4 cores, 1 of them busy``."""
