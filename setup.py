@@ -7,7 +7,8 @@ The environment variable ADAIR_BUILD says what is built:
     cuda   the CPU and the CUDA kernels, likewise
     none   nothing: every operator runs as its PyTorch reference
 
-ADAIR_WERROR=1 makes warnings in our own code errors. CXX is the compiler, MAX_JOBS how many run at once.
+ADAIR_WERROR=1 makes warnings in our own code errors. CXX is the compiler, CFLAGS and LDFLAGS are added to our flags,
+MAX_JOBS is how many compilers run at once.
 
 PyTorch is deliberately no build requirement: pip would fetch a second one, of gigabytes, into a throw-away environment,
 and the kernels that come out serve every later PyTorch anyway. What is needed are its headers, so the one of the
@@ -32,7 +33,9 @@ KINDS = ("auto", "cpu", "cuda", "none")
 # The oldest PyTorch whose stable interface the kernels use: one build serves that and every later version.
 TORCH_FLOOR = "0x020b000000000000"
 CUDA_ARCHITECTURES = "8.0;8.6;8.9;9.0+PTX"
-FLAGS = ["-std=c++20", "-O3", "-g0", "-fno-math-errno", "-fvisibility=hidden", "-Wno-psabi"]
+FLAGS = ["-std=c++20", "-fno-math-errno", "-fvisibility=hidden", "-Wno-psabi"]
+# Before those of the environment, which may want others.
+DEFAULT_CFLAGS = "-O3 -g0"
 STRICT_FLAGS = ["-Wall", "-Wextra", "-Werror"]
 
 
@@ -121,7 +124,11 @@ def native_modules(kind: str, strict: bool) -> dict:
         extra_compile_args=[*flags, *paths],
         py_limited_api=True,
     )
-    build = {"COMPILER": first_line(os.environ["CXX"], "--version"), "FLAGS": " ".join(flags), "KIND": kind}
+    build = {
+        "COMPILER": first_line(os.environ["CXX"], "--version"),
+        "FLAGS": " ".join([os.environ["CFLAGS"], *flags]),
+        "KIND": kind,
+    }
     runtime = Extension(
         "adair_core._runtime",
         sorted(map(str, [*CSRC.glob("runtime/*.cpp"), CSRC / "common/capability.cpp"])),
@@ -171,6 +178,7 @@ def native_modules(kind: str, strict: bool) -> dict:
 
 # Where ninja is, if the environment is used without having been activated.
 os.environ["PATH"] += os.pathsep + sysconfig.get_path("scripts")
+os.environ["CFLAGS"] = f"{DEFAULT_CFLAGS} {os.environ.get('CFLAGS', '')}".strip()
 asked = os.environ.get("ADAIR_BUILD") or "auto"
 kind = resolve(asked)
 say(f"ADAIR_BUILD={asked}: native kernels: {kind}")
