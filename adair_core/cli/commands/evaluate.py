@@ -15,6 +15,7 @@ from adair_core.cli.command import Command, group_named
 from adair_core.cli.models import load_model, model_options, tile_of
 from adair_core.cli.options import Group
 from adair_core.cli.output import say, show, steps_shown
+from adair_core.cli.process import threads_option, tune
 from adair_core.errors import UsageError, expected
 from adair_core.plugins import plugins
 
@@ -53,6 +54,7 @@ def _groups(typed: Mapping[str, Any]) -> list[Group]:
 @rich_click.option("--metric", "metrics", multiple=True, metavar="NAME", help="metric [default: the protocol's]")
 @rich_click.option("--limit", type=click.IntRange(min=1), metavar="N", help="only the first N images")
 @rich_click.option("--out", "-o", type=click.Path(path_type=Path), help="folder for report.json and images.csv")
+@threads_option
 @rich_click.option("--json", "as_json", is_flag=True, help="print the report as JSON")
 def command(task: str | None, as_json: bool, out: Path | None, **parameters: Any) -> None:
     """Measure restored images with the protocol of a task.
@@ -68,6 +70,7 @@ def command(task: str | None, as_json: bool, out: Path | None, **parameters: Any
     config = group.parse(spec.config, task_parameters(group, parameters))
     metrics = [plugins().metrics[metric].name for metric in parameters["metrics"]] or None
     images = _images(parameters)
+    tune(parameters["threads"])
     loaded = load_model(parameters, task=name)
     say(f"evaluating {loaded.title} on {len(images)} image{'' if len(images) == 1 else 's'}")
     in_tiles = 0

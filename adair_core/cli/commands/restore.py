@@ -11,6 +11,7 @@ import rich_click
 from adair_core.cli.command import Command
 from adair_core.cli.models import Loaded, load_model, model_options, tile_of
 from adair_core.cli.output import print_json, say, steps_shown
+from adair_core.cli.process import threads_option, tune
 from adair_core.errors import UsageError, expected
 from adair_core.plugins import plugins
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 @rich_click.option("--quality", type=int, metavar="N", help="1 to 100, for JPEG and WebP")
 @rich_click.option("--overwrite", is_flag=True, help="replace results that exist already; never an input")
 @rich_click.option("--skip-existing", is_flag=True, help="leave images alone whose result exists already")
+@threads_option
 @rich_click.option("--json", "as_json", is_flag=True, help="print what became of each file as JSON")
 def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters: Any) -> None:
     """Restore image files, folders or patterns.
@@ -50,6 +52,7 @@ def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters
     if task is not None:
         plugins().task(task)
     count = len(plan(inputs, parameters["out"], suffix=parameters["suffix"]))  # wrong names are told before the weights
+    tune(parameters["threads"])
     loaded = load_model(parameters, task=task)
     say(f"restoring with {loaded.title}")
     finished = 0
