@@ -96,15 +96,17 @@ def tile_of(text: str) -> Tile:
     Raises:
         UsageError: it is neither a size nor one of the words.
     """
-    from adair_core.model.tiling import OVERLAP
+    from adair_core.model.tiling import check_tile
 
-    if text == "auto":
-        return "auto"
-    if text == "none":
-        return None
-    if not text.isdecimal() or int(text) < 2 * OVERLAP:
-        raise UsageError(expected("--tile", expected=f"auto, none or a number from {2 * OVERLAP}", got=repr(text)))
-    return int(text)
+    words: dict[str, Tile] = {"auto": "auto", "none": None}
+    try:
+        tile = words[text] if text in words else int(text)
+    except ValueError:
+        raise UsageError(
+            expected("--tile", expected="auto, none or a positive number of pixels", got=repr(text))
+        ) from None
+    check_tile(tile)
+    return tile
 
 
 def _adapter_for(task: str | None) -> str:

@@ -112,6 +112,11 @@ def earlier_recipe(typed: Mapping[str, Any], model: type[RecipeT], *, name: str 
         folder = Path(typed["out"]) if typed.get("out") else last_run(str(name))
         if (folder / "recipe.json").exists():
             return read_recipe(folder / "recipe.json", model)
+        if name is None:
+            hint = "start one without --resume"
+            raise UsageError(
+                expected("--resume", expected="a run to continue", got=f"no recipe.json in {folder}", hint=hint)
+            )
     return None
 
 

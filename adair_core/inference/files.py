@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
+from adair_core.atomic_file import write_atomically
 from adair_core.data.images import SUFFIXES, ImageFile, from_tensor, read_image, to_tensor, write_image
 from adair_core.data.pixels import from_batch, to_batch
-from adair_core.errors import AdairError, DataError, UsageError, expected
+from adair_core.errors import AdairError, DataError, UsageError, expected, is_out_of_memory
 from adair_core.inference.enlarging import enlarged
 from adair_core.inference.outputs import Job, plan
-from adair_core.model.atomic_file import write_atomically
 from adair_core.model.restoration_model import RestorationModel
 from adair_core.model.tiling import OnShare, Tile, resolve_overlap
 
@@ -145,7 +144,7 @@ def _attempt(model: RestorationModel, job: Job, way: _Way) -> FileResult:
     except OSError as error:
         message = f"{error.filename or job.output}: {error.strerror or error}"
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         message = f"{job.source}: not enough memory to restore it in one piece this large; try smaller tiles"
     else:
@@ -186,8 +185,3 @@ def _restored(model: RestorationModel, image: ImageFile, way: _Way) -> ImageFile
         batch, layout = to_batch(alpha)
         alpha = np.asarray(from_batch(enlarged(batch, way.scale).clamp(0, 1), layout))
     return replace(from_tensor(large, replace(image, alpha=None)), alpha=alpha)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    # On a CPU, torch raises a bare RuntimeError.
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)

@@ -72,7 +72,7 @@ def check_tile(tile: Tile) -> None:
     """
     is_number = isinstance(tile, int) and not isinstance(tile, bool)
     if not (tile is None or tile == "auto" or (is_number and int(tile) >= 1)):
-        raise UsageError(expected("tile", expected="'auto', None or a number of pixels", got=repr(tile)))
+        raise UsageError(expected("tile", expected="'auto', None or a positive number of pixels", got=repr(tile)))
 
 
 def resolve_overlap(overlap: int | None, tile: Tile) -> int:

@@ -114,6 +114,8 @@ def with_absolute_paths(data: Data) -> Data:
 def _open(data: Data, smallest: int, degradation: Degradation | None) -> tuple[Source, list[str]]:
     if (data.pairs_input is None) != (data.pairs_target is None):
         raise UsageError("pairs: expected a folder of inputs and a folder of targets, got only one of them")
+    if data.validation_input is not None and data.validation is None:
+        raise UsageError("validation input: expected a folder of clean validation images with it, got none")
     if data.pairs_input is not None and data.pairs_target is not None:
         if data.images:
             raise UsageError("data: expected folders of clean images or folders of pairs, got both")

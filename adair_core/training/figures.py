@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from adair_core.training.callbacks import Callback, Run, ValidationRecord
 from adair_core.training.metrics_log import read_metrics
-from adair_core.training.run_folder import RunFolder, replacing
+from adair_core.training.run_folder import RunFolder, writing
 
 PREVIEW_SIDE = 320
 _SMOOTHING = 0.98
@@ -140,5 +140,5 @@ def _smoothed(values: list[float]) -> list[float]:
 
 
 def _save(figure: Any, path: Any) -> None:
-    with replacing(path) as temporary:
+    with writing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=100)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from adair_core.data.seeds import seed_of
 from adair_core.errors import Interrupted, TrainingError
-from adair_core.ops import recomputation
+from adair_core.ops.keeping import recomputation
 from adair_core.training.callbacks import Callback, Run, RunResult, StepRecord, ValidationRecord
 from adair_core.training.checkpoint import Checkpoint, optimizer_tensors, prefixed, restore, restore_optimizer
 from adair_core.training.ema import MovingAverage
@@ -224,11 +224,11 @@ class Loop:
 
         def restored(degraded: Tensor) -> Tensor:
             with self.precision.autocast():
-                output: Tensor = network(self._on_device(degraded))
+                output: Tensor = network(degraded)
             return output
 
         with self.average.applied():
-            scores = self.job.validation.run(restored)
+            scores = self.job.validation.run(restored, device=self.device, dtype=self.precision.weights)
             best = self.state.best is None or self.job.validation.better(scores.value, self.state.best.value)
             record = ValidationRecord(
                 self.state.step, scores.metric, scores.value, scores.conditions, scores.inputs, best

@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from adair_core.errors import listing
 from adair_core.specs import Choice
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class Stage(_Frozen):
@@ -63,6 +64,14 @@ class Settings(_Frozen):
             if len(fields) != 3:
                 raise ValueError(f"expected start:patch:batch, such as 0:64:16,0.6:96:8, got {part!r}")
             stages.append({"start": fields[0], "patch_size": fields[1], "batch_size": fields[2]})
+        return stages
+
+    @field_validator("stages")
+    @classmethod
+    def _start_apart(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        starts = [stage.start for stage in stages]
+        if len(set(starts)) < len(starts):
+            raise ValueError(f"expected stages that start apart, got starts {listing(starts)}")
         return stages
 
     def stage_at(self, step: int) -> Stage:

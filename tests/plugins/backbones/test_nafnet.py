@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from comparing import photo, randomised, shapes
 from torch import nn
 
 from adair_core.errors import UsageError
@@ -21,16 +22,7 @@ SMALL: dict[str, Any] = {"width": 6, "encoder": (1, 2), "middle": 1, "decoder": 
 
 
 def small(**changed: Any) -> NAFNet:
-    model = NAFNet(NAFNetConfig(**(SMALL | changed)))
-    generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        for parameter in model.parameters():  # beta and gamma start as zeros, which would hide the blocks
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    return model
-
-
-def photo(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(8), dtype=dtype)
+    return randomised(NAFNet(NAFNetConfig(**(SMALL | changed))))
 
 
 def spandrel(config: NAFNetConfig) -> nn.Module:
@@ -41,10 +33,6 @@ def spandrel(config: NAFNetConfig) -> nn.Module:
         enc_blk_nums=list(config.encoder),
         dec_blk_nums=list(config.decoder),
     )
-
-
-def shapes(model: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
-    return [(name, tuple(value.shape)) for name, value in model.state_dict().items()]
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
