@@ -103,6 +103,15 @@ inline float rounded(float value) {
   return to_float(result);
 }
 
+// Values as they are after being stored in type T.
+template <class T>
+inline vec rounded(vec value) {
+  if (sizeof(T) == sizeof(float)) return value;
+  T values[kWidth];
+  store(values, value);
+  return load(values);
+}
+
 // Adds in pairs, always in the same order.
 inline float sum(vec value) {
   float values[kWidth];
