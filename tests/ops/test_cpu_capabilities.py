@@ -44,7 +44,7 @@ print(worst)
 
 
 @pytest.mark.skipif(not library().loaded, reason="the native library is not built")
-@pytest.mark.parametrize("capability", ["baseline", "avx2", "avx512", "avx512_bf16"])
+@pytest.mark.parametrize("capability", ["baseline", "avx2", "avx512", "avx512_bf16", "amx_bf16"])
 def test_each_instruction_set_is_exact(capability: str) -> None:
     # A level that this machine lacks is capped to the highest it has.
     environment = {**os.environ, "ADAIR_CPU_CAPABILITY": capability}
