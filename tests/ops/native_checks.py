@@ -54,8 +54,8 @@ def disagreement(case: Case, dtype: torch.dtype, layout: torch.memory_format) ->
     # Of few values, the reference's error may be small by chance.
     floor = 1e-5 if dtype == torch.float32 else 2**-7
     if case.name == "attention_branch" and tensors[0].shape[-2:] == (1, 1):
-        # A row of one pixel has the direction 1 or -1 whatever its length: exact gradients of queries and keys are zero,
-        # computed ones the difference of equal numbers. Worst measured: 3.4e-5, at the baseline.
+        # A row of one pixel has the direction 1 or -1 whatever its length: the exact gradients of queries and keys are
+        # zero, computed ones the difference of equal numbers. Worst measured: 3.4e-5, at the baseline.
         floor *= 10
     worst = 0.0
     for value, reference, expected in zip(found, usual, truth, strict=True):
