@@ -7,6 +7,7 @@ every device; a native library overrides it for its own device, and no caller ch
 
 from __future__ import annotations
 
+from adair_core.ops.attention_branch import attention_branch
 from adair_core.ops.bottleneck import bottleneck
 from adair_core.ops.bottleneck_batch import bottleneck_batch
 from adair_core.ops.channel_attention import channel_attention
@@ -17,6 +18,7 @@ from adair_core.ops.low_rank_convolution import low_rank_convolution
 from adair_core.ops.low_rank_weight import low_rank_weight
 
 __all__ = [
+    "attention_branch",
     "bottleneck",
     "bottleneck_batch",
     "channel_attention",

@@ -126,7 +126,10 @@ void bottleneck_backward_block(const BottleneckBackward<T>& b, const BottleneckW
     const int64_t y = next - 2;
     if (y < block.top) continue;
     const float* const gradients[3] = {convolved_row(y - 1), convolved_row(y), convolved_row(y + 1)};
-    convolve_row(gradients, r, weights.flipped, columns, to_reduced, wide_to_reduced);
+    convolve_row(gradients, r, weights.flipped, nullptr, columns, [&](int64_t x, int64_t channel, vec value) {
+      store(to_reduced + x * r + channel, value);
+      if (wide_to_reduced != nullptr) store(wide_to_reduced + x * r + channel, value);
+    });
     read_row(at(f.x, y, block.left));
     add_products(wide_to_reduced, r, r, pixels, c, c, columns, sums.down, c);
     add_rows(wide_to_reduced, r, r, columns, sums.down_bias);

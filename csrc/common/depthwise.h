@@ -38,21 +38,19 @@ inline void in_groups(int64_t count, const Work& work) {
   if (x < count) work(Constant<1>(), x);
 }
 
-// Convolution of `count` pixels, all channels; `rows` as for convolve_pixels.
-template <class E>
-inline void convolve_row(const float* const rows[3], int64_t channels, const float* taps, int64_t count, E* to,
-                         float* wide_to) {
+// Calls use(pixel, channel, value) with the convolution at `count` pixels of one row, a vector of channels at a time;
+// `rows` as for convolve_pixels, `start` a value for each channel, or null.
+template <class Use>
+inline void convolve_row(const float* const rows[3], int64_t channels, const float* taps, const float* start,
+                         int64_t count, const Use& use) {
   in_groups(count, [&](auto group, int64_t x) {
     constexpr int n = decltype(group)::value;
     for (int64_t c = 0; c < channels; c += kWidth) {
       vec sums[n];
       const float* const from[3] = {rows[0] + x * channels + c, rows[1] + x * channels + c,
                                     rows[2] + x * channels + c};
-      convolve_pixels<n>(from, channels, taps + c, channels, vec{}, sums);
-      for (int p = 0; p < n; ++p) {
-        store(to + (x + p) * channels + c, sums[p]);
-        if (wide_to != nullptr) store(wide_to + (x + p) * channels + c, sums[p]);
-      }
+      convolve_pixels<n>(from, channels, taps + c, channels, start == nullptr ? vec{} : load(start + c), sums);
+      for (int p = 0; p < n; ++p) use(x + p, c, sums[p]);
     }
   });
 }

@@ -108,6 +108,15 @@ inline float rounded(float value) {
   return to_float(result);
 }
 
+// Values as they are after being stored in type T.
+template <class T>
+inline vec rounded(vec value) {
+  if (sizeof(T) == sizeof(float)) return value;
+  T values[kWidth];
+  store(values, value);
+  return load(values);
+}
+
 // Ones in the first `count` lanes, zeros in the others.
 inline vec first_lanes(int64_t count) {
   float ones[kWidth];

@@ -125,7 +125,9 @@ void gate_gradient_block(const DepthwiseGateBackward<T>& f, const HiddenChannels
     }
     if (f.to_x == nullptr) continue;
     T* to = f.to_x + ((block.image * f.height + y - 1) * f.width + block.left) * 2 * f.hidden;
-    convolve_row(rows, c, taps, columns, whole ? to : to_x, nullptr);
+    T* row = whole ? to : to_x;
+    convolve_row(rows, c, taps, nullptr, columns,
+                 [&](int64_t x, int64_t channel, vec value) { store(row + x * c + channel, value); });
     if (whole) continue;
     write_pixels(to_x, c, f.hidden, columns, to, 2 * f.hidden);
     write_pixels(to_x + channels.half, c, f.hidden, columns, to + f.hidden, 2 * f.hidden);

@@ -142,7 +142,10 @@ void feed_forward_backward_block(const FeedForwardBackward<T>& b, const FeedForw
       add_tap_gradients(inputs, 2 * h, rows[1] + 2 * h, columns, sums.taps);
     }
     float* wide_row = sums.in != nullptr ? in_products.next_b() : sums.in_bias != nullptr ? wide_to_hidden : nullptr;
-    convolve_row(rows, 2 * h, weights.taps, columns, to_hidden, wide_row);
+    convolve_row(rows, 2 * h, weights.taps, nullptr, columns, [&](int64_t x, int64_t channel, vec value) {
+      store(to_hidden + x * 2 * h + channel, value);
+      if (wide_row != nullptr) store(wide_row + x * 2 * h + channel, value);
+    });
     multiply(to_hidden, 2 * h, columns, weights.in_transposed, c, 2 * h, nullptr, to_normalised, c);
     const int64_t start = (block.image * f.height + y - 1) * f.width + block.left;
     for (int64_t i = 0; i < columns; ++i) {

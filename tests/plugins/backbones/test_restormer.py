@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from comparing import photo, randomised, shapes
 from torch import nn
 from torch.nn import functional
 
@@ -23,23 +24,8 @@ with warnings.catch_warnings():  # they import deprecated parts of torch and tor
 SMALL: dict[str, Any] = {"dim": 8, "blocks": (1, 1, 2, 1), "refinement": 1}
 
 
-def randomised(model: nn.Module) -> nn.Module:
-    """Parameters away from the zeros and ones that norms start with."""
-    generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    return model
-
-
 def small(**changed: Any) -> Restormer:
-    model = randomised(Restormer(RestormerConfig(**(SMALL | changed))))
-    assert isinstance(model, Restormer)
-    return model
-
-
-def photo(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(8), dtype=dtype)
+    return randomised(Restormer(RestormerConfig(**(SMALL | changed))))
 
 
 def spandrel(config: RestormerConfig) -> nn.Module:
@@ -66,10 +52,6 @@ def deepinv(config: RestormerConfig) -> nn.Module:
         LayerNorm_type={"biased": "WithBias", "bias-free": "BiasFree"}[config.norm],
         pretrained=None,
     )
-
-
-def shapes(model: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
-    return [(name, tuple(value.shape)) for name, value in model.state_dict().items()]
 
 
 @pytest.mark.parametrize("peer", [spandrel, deepinv])
@@ -245,17 +227,28 @@ def test_sites_say_what_their_modules_return() -> None:
         assert returned[site.path][1:] == (site.channels, 32 >> site.level - 1, 64 >> site.level - 1)
 
 
-def test_a_replaced_or_hooked_convolution_is_called() -> None:
+@pytest.mark.parametrize(("branch", "name"), [("ffn", "dwconv"), ("attn", "qkv"), ("attn", "project_out")])
+def test_a_replaced_or_hooked_convolution_is_called(branch: str, name: str) -> None:
     model, images = small(), photo(1, 3, 8, 8)
     plain = model(images)
-    feed_forward = model.latent[0].ffn
-    handle = feed_forward.dwconv.register_forward_hook(lambda _, __, output: 2 * output)
+    part = model.get_submodule(f"latent.0.{branch}")
+    handle = getattr(part, name).register_forward_hook(lambda _, __, output: output.square())
     hooked = model(images)
     handle.remove()
     torch.testing.assert_close(model(images), plain, rtol=0, atol=0)
-    feed_forward.dwconv = nn.Sequential(feed_forward.dwconv)
+    setattr(part, name, nn.Sequential(getattr(part, name)))
     torch.testing.assert_close(model(images), plain)
     assert not torch.allclose(hooked, plain)
+
+
+@pytest.mark.parametrize("branch", ["ffn", "attn"])
+def test_a_hook_on_a_branch_sees_it_without_the_residual(branch: str) -> None:
+    block = small().latent[0]
+    x = torch.randn(1, block.norm1.body.weight.numel(), 4, 4, generator=torch.Generator().manual_seed(0))
+    getattr(block, branch).register_forward_hook(lambda _, __, output: 0 * output)
+    other = "attn" if branch == "ffn" else "ffn"
+    getattr(block, other).register_forward_hook(lambda _, __, output: 0 * output)
+    torch.testing.assert_close(block(x), x, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
