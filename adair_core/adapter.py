@@ -118,6 +118,17 @@ class FeatureAdapter(_SiteModule, ABC):
             The residual alone, ``(B, C, H, W)``, not its sum with the features.
         """
 
+    def add_to(self, output: Tensor, features: Tensor, strength: float) -> Tensor:
+        """Compute ``output + strength * residual``. Override it where the sum costs less than the residual and the sum.
+
+        Args:
+            output: ``(B, C, H, W)``, the features, or those after other adapters.
+            features: ``(B, C, H, W)``, the module's own output.
+            strength: how much of the adapter is used.
+        """
+        residual: Tensor = self(features)
+        return output + (residual if strength == 1 else strength * residual)
+
 
 Adapter = WeightAdapter | FeatureAdapter
 

@@ -277,8 +277,7 @@ class AdaptedBackbone(nn.Module):
     def _add_residuals(self, path: str, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
         features = output
         for name, strength in self._running:
-            for residual in self.adapter(name).residuals(path, features):
-                output = output + (residual if strength == 1 else strength * residual)
+            output = self.adapter(name).add_residuals(path, features, output, strength)
         return output
 
     def _refuse_merged(self, what: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -53,24 +54,24 @@ class InstalledAdapter(nn.Module):
         """The sites whose output changes."""
         return [(site, module) for site, module in self.parts if isinstance(module, FeatureAdapter)]
 
-    def residuals(self, path: str, features: Tensor) -> Iterator[Tensor]:
-        """Compute what to add to a module's output.
+    def add_residuals(self, path: str, features: Tensor, output: Tensor, strength: float) -> Tensor:
+        """Add to a module's output what this adapter makes of it, once for each kind of site that the module is.
 
         Args:
             path: of the module.
-            features: ``(B, C, H, W)``, its output.
+            features: ``(B, C, H, W)``, its own output.
+            output: ``(B, C, H, W)``, the same after other adapters; what is added to.
+            strength: how much of the adapter is used.
 
-        Yields:
-            A residual ``(B, C, H, W)`` in the dtype of `features`, one for each kind of site that the module is.
+        Returns:
+            ``(B, C, H, W)`` in the dtype of `output`.
         """
         for key in self._features.get(path, ()):
             module = self.site_modules[key]
-            parameter = next(module.parameters(), None)
-            # Autocast chooses for itself; else an adapter kept in float32 works in float32 on a bfloat16 base.
-            if parameter is None or torch.is_autocast_enabled(features.device.type):
-                yield module(features)
-            else:
-                yield module(features.to(parameter.dtype)).to(features.dtype)
+            assert isinstance(module, FeatureAdapter)
+            with _precision(module, features):
+                output = module.add_to(output, features, strength).to(output.dtype)
+        return output
 
     def tensors(self) -> dict[str, Tensor]:
         """All state by the names that files use: the site's path, then the name inside its module."""
@@ -151,6 +152,16 @@ def preset_options(spec: AdapterSpec, options: Mapping[str, Any], preset: str | 
         known = ", ".join(sorted(spec.presets)) or "none"
         raise UsageError(f"adapter type {spec.name!r} has no preset {preset!r}; known: {known}")
     return {**(spec.presets[preset] if preset is not None else {}), **options}
+
+
+def _precision(module: FeatureAdapter, features: Tensor) -> contextlib.AbstractContextManager[Any]:
+    """How an adapter that is kept in float32 works on half precision features: as autocast would have it."""
+    device = features.device.type
+    parameter = next(module.parameters(), None)
+    half = features.dtype in (torch.bfloat16, torch.float16)
+    if not half or parameter is None or parameter.dtype == features.dtype or torch.is_autocast_enabled(device):
+        return contextlib.nullcontext()
+    return torch.autocast(device, features.dtype)
 
 
 def _key(site: Site) -> str:

@@ -15,7 +15,7 @@ template <class T>
 Bottleneck<T> arguments(const Tensor& x, OptionalTensor index, const Tensor& down, OptionalTensor down_bias,
                         const Tensor& depthwise, OptionalTensor depthwise_bias, const Tensor& up,
                         OptionalTensor up_bias) {
-  Bottleneck<T> f;
+  Bottleneck<T> f{};
   f.images = x.size(0), f.height = x.size(1), f.width = x.size(2), f.channels = x.size(3);
   f.adapters = down.size(0), f.rank = down.size(1);
   f.x = data<T>(x, "x", {f.images, f.height, f.width, f.channels});
@@ -41,10 +41,11 @@ Bottleneck<T> arguments(const Tensor& x, OptionalTensor index, const Tensor& dow
 
 void bottleneck(const Tensor& x, OptionalTensor index, const Tensor& down, OptionalTensor down_bias,
                 const Tensor& depthwise, OptionalTensor depthwise_bias, const Tensor& up, OptionalTensor up_bias,
-                Tensor y) {
+                OptionalTensor base, Tensor y) {
   with_type(x, [&](auto type) {
     using T = decltype(type);
     Bottleneck<T> f = arguments<T>(x, index, down, down_bias, depthwise, depthwise_bias, up, up_bias);
+    f.base = data<T>(base, "base", {f.images, f.height, f.width, f.channels});
     f.y = data<T>(y, "y", {f.images, f.height, f.width, f.channels});
     ADAIR_DISPATCH(bottleneck_kernel<T>)(f, torch_threads());
   });
@@ -77,7 +78,7 @@ void bottleneck_backward(const Tensor& gradient, const Tensor& x, OptionalTensor
 STABLE_TORCH_LIBRARY_FRAGMENT(adair_native, m) {
   m.def(
       "bottleneck(Tensor x, Tensor? index, Tensor down, Tensor? down_bias, Tensor depthwise, Tensor? depthwise_bias,"
-      " Tensor up, Tensor? up_bias, Tensor(a!) y) -> ()");
+      " Tensor up, Tensor? up_bias, Tensor? base, Tensor(a!) y) -> ()");
   m.def(
       "bottleneck_backward(Tensor gradient, Tensor x, Tensor? index, Tensor down, Tensor? down_bias, Tensor depthwise,"
       " Tensor? depthwise_bias, Tensor up, Tensor? up_bias, Tensor(a!)? to_x, Tensor(b!) to_down,"

@@ -49,10 +49,12 @@ void bottleneck_block(const Bottleneck<T>& f, const BottleneckWeights<T>& weight
     const float* const rows[3] = {ring_row(y - 2), ring_row(y - 1), ring_row(y)};
     activate_row(rows, r, weights.taps, weights.taps_bias, columns, hidden);
     multiply(hidden, r, columns, weights.up, c, r, weights.up_bias, result, c);
-    T* row = f.y + ((block.image * f.height + y - 1) * f.width + block.left) * f.channels;
+    const int64_t start = ((block.image * f.height + y - 1) * f.width + block.left) * f.channels;
     for (int64_t i = 0; i < columns; ++i) {
       for (int64_t k = 0; k < f.channels; k += kWidth) {
-        write(row + i * f.channels + k, load(result + i * c + k), f.channels - k);
+        const int64_t at = start + i * f.channels + k;
+        const vec residual = load(result + i * c + k);
+        write(f.y + at, f.base == nullptr ? residual : residual + read(f.base + at, f.channels - k), f.channels - k);
       }
     }
   }
@@ -69,7 +71,12 @@ void bottleneck_kernel(const Bottleneck<T>& f, const Parallel& parallel) {
     if (f.adapter(block.image) >= 0) return bottleneck_block(f, stack.of(block.image), block);
     const size_t row = (block.right - block.left) * f.channels * sizeof(T);
     for (int64_t y = block.top; y < block.bottom; ++y) {
-      std::memset(f.y + ((block.image * f.height + y) * f.width + block.left) * f.channels, 0, row);
+      const int64_t start = ((block.image * f.height + y) * f.width + block.left) * f.channels;
+      if (f.base == nullptr) {
+        std::memset(f.y + start, 0, row);
+      } else {
+        std::memcpy(f.y + start, f.base + start, row);
+      }
     }
   });
 }

@@ -42,9 +42,17 @@ class Bottleneck(FeatureAdapter):
 
     def forward(self, features: Tensor) -> Tensor:
         """Compute the residual of features ``(B, C, H, W)``."""
+        return self._run(features, self.scale, None)
+
+    def add_to(self, output: Tensor, features: Tensor, strength: float) -> Tensor:
+        """Compute the sum in one operator."""
+        return self._run(features, self.scale if strength == 1 else strength * self.scale, output)
+
+    def _run(self, features: Tensor, scale: Tensor, base: Tensor | None) -> Tensor:
         down, depthwise, up = self.down, self.depthwise, self.up
         return bottleneck(
-            features, down.weight, down.bias, depthwise.weight, depthwise.bias, up.weight, up.bias, self.scale
+            *(features, down.weight, down.bias, depthwise.weight, depthwise.bias, up.weight, up.bias),
+            *(scale, base),
         )
 
 

@@ -70,10 +70,18 @@ def plain_attention(qkv: Tensor, temperature: Tensor, heads: int) -> Tensor:
 
 
 def plain_bottleneck(
-    x: Tensor, down: Tensor, down_b: Any, depthwise: Tensor, depthwise_b: Any, up: Tensor, up_b: Any, scale: Tensor
+    x: Tensor,
+    down: Tensor,
+    down_b: Any,
+    depthwise: Tensor,
+    depthwise_b: Any,
+    up: Tensor,
+    up_b: Any,
+    scale: Tensor,
+    base: Any = 0,
 ) -> Tensor:
     hidden = functional.conv2d(functional.conv2d(x, down, down_b), depthwise, depthwise_b, padding=1, groups=len(down))
-    return scale * functional.conv2d(functional.gelu(hidden), up, up_b)
+    return base + scale * functional.conv2d(functional.gelu(hidden), up, up_b)
 
 
 def alternating(x: Tensor) -> Tensor:
@@ -183,13 +191,14 @@ CASES = [
         "bottleneck",
         ops.bottleneck,
         plain_bottleneck,
-        (IMAGE, (3, 12, 1, 1), (3,), (3, 1, 3, 3), (3,), (12, 3, 1, 1), (12,), (1,)),
+        (IMAGE, (3, 12, 1, 1), (3,), (3, 1, 3, 3), (3,), (12, 3, 1, 1), (12,), (1,), IMAGE),
     ),
     Case(
         "bottleneck",
         ops.bottleneck,
         plain_bottleneck,
         (IMAGE, (3, 12, 1, 1), None, (3, 1, 3, 3), None, (12, 3, 1, 1), None, ()),
+        extra=(None,),
     ),
     Case(
         "bottleneck_batch",

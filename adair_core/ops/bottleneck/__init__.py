@@ -23,8 +23,9 @@ def bottleneck(
     up_w: Tensor,
     up_b: Tensor | None,
     scale: Tensor,
+    base: Tensor | None = None,
 ) -> Tensor:
-    """Reduce the channels, look at the neighbours, and expand again: y = scale * up(GELU(dw(down(x)))).
+    """Reduce the channels, look at the neighbours, and expand again: y = scale * up(GELU(dw(down(x)))) (+ base).
 
     down and up are 1x1 convolutions, dw is a depthwise 3x3 convolution with zero padding. Under autocast the input
     is cast like a convolution's.
@@ -38,9 +39,11 @@ def bottleneck(
         up_w: ``(C, r, 1, 1)``.
         up_b: ``(C,)`` or ``None``.
         scale: one element; multiplied into `up_w` and `up_b` before these are rounded.
+        base: ``(B, C, H, W)``, what the residual is added to, rounded to the dtype of `x`.
 
     Returns:
-        The residual alone, ``(B, C, H, W)`` in the dtype of `x`; channels last if `x` is, else contiguous.
+        The residual, or its sum with `base`, ``(B, C, H, W)`` in the dtype of `x`; channels last if `x` is, else
+        contiguous.
 
     Raises:
         UsageError: the shapes do not fit together.
@@ -57,7 +60,11 @@ def bottleneck(
             require_shape("bottleneck", name, bias, (size,))
     if scale.numel() != 1:
         raise UsageError(expected("bottleneck: scale", expected="one element", got=f"shape {tuple(scale.shape)}"))
-    result: Tensor = _forward(autocast(x), down_w, down_b, depthwise_w, depthwise_b, up_w, up_b, scale)
+    if base is not None:
+        require_shape("bottleneck", "base", base, tuple(x.shape))
+    x = autocast(x)
+    base = None if base is None else base.to(x.dtype)
+    result: Tensor = _forward(x, down_w, down_b, depthwise_w, depthwise_b, up_w, up_b, scale, base)
     return result
 
 
@@ -79,7 +86,7 @@ def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     inputs, needs = ctx.saved_tensors, ctx.needs_input_grad
     if torch.is_grad_enabled():
         return registration.reference_gradients(reference.bottleneck, inputs, gradient, needs)
-    gradients = _backward(gradient, *inputs, needs[0])
+    gradients = (*_backward(gradient, *inputs[:-1], needs[0]), gradient)
     return tuple(value if need else None for value, need in zip(gradients, needs, strict=True))
 
 
@@ -88,7 +95,7 @@ _PARAMETERS = (
     " Tensor? up_bias, Tensor scale"
 )
 _forward = registration.define(
-    f"bottleneck(Tensor x, {_PARAMETERS}) -> Tensor",
+    f"bottleneck(Tensor x, {_PARAMETERS}, Tensor? base) -> Tensor",
     reference=reference.bottleneck,
     fake=_fake,
     native=native.FORWARD,

@@ -11,7 +11,9 @@ from adair_core.ops.layout import memory_format
 from adair_core.ops.native import NativeKernel, empty_pixels, images, parameter, pixels, unsuitable
 
 
-def run_stack(x: Tensor, index: Tensor | None, stack: tuple[Tensor | None, ...], scale: Tensor) -> Tensor:
+def run_stack(
+    x: Tensor, index: Tensor | None, stack: tuple[Tensor | None, ...], scale: Tensor, base: Tensor | None = None
+) -> Tensor:
     """Compute the residuals.
 
     Args:
@@ -19,9 +21,12 @@ def run_stack(x: Tensor, index: Tensor | None, stack: tuple[Tensor | None, ...],
         index: ``(B,)`` int64, the adapter of each image; ``None``: all use the first.
         stack: weights and biases in the order of `bottleneck`, each with a first dimension of K adapters.
         scale: ``(K,)``.
+        base: ``(B, C, H, W)``, what the residuals are added to.
     """
     result = empty_pixels(x, x.shape[1])
-    torch.ops.adair_native.bottleneck(pixels(x), _index(index), *_scaled(stack, scale), result)
+    torch.ops.adair_native.bottleneck(
+        pixels(x), _index(index), *_scaled(stack, scale), None if base is None else pixels(base), result
+    )
     return images(result, memory_format(x))
 
 
@@ -72,9 +77,9 @@ def _stack(parameters: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
 
 
 def _forward(x: Tensor, *arguments: Tensor | None) -> Tensor:
-    *parameters, scale = arguments
+    *parameters, scale, base = arguments
     assert scale is not None
-    return run_stack(x, None, _stack(tuple(parameters)), scale.reshape(1))
+    return run_stack(x, None, _stack(tuple(parameters)), scale.reshape(1), base)
 
 
 def _backward(gradient: Tensor, x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:

@@ -1,6 +1,6 @@
 """A bottleneck of convolutions, in plain PyTorch.
 
-    y = s up(GELU(dw(down(x))))
+    y = s up(GELU(dw(down(x)))) (+ base)
 
 with down and up 1x1 convolutions and dw a depthwise 3x3 convolution with zero padding. Source: the bottleneck
 adapter of Houlsby et al., "Parameter-Efficient Transfer Learning for NLP", arXiv 1902.00751, figure 2, with a
@@ -30,8 +30,9 @@ def bottleneck(
     up_weight: Tensor,
     up_bias: Tensor | None,
     scale: Tensor,
+    base: Tensor | None = None,
 ) -> Tensor:
-    """Compute the residual.
+    """Compute the residual, and add it to `base` where there is one.
 
     Args:
         x: ``(B, C, H, W)``.
@@ -42,6 +43,7 @@ def bottleneck(
         up_weight: ``(C, r, 1, 1)``.
         up_bias: ``(C,)`` or ``None``.
         scale: one element.
+        base: ``(B, C, H, W)`` or ``None``.
 
     Returns:
         ``(B, C, H, W)``.
@@ -50,6 +52,7 @@ def bottleneck(
     hidden = functional.gelu(_depthwise(reduced, depthwise_weight, depthwise_bias))
     weight, bias = _scaled(up_weight, up_bias, scale, accumulation_dtype(x))
     result = functional.conv2d(hidden, weight.to(x.dtype), _cast(bias, x.dtype))
+    result = result if base is None else base + result
     return result.contiguous(memory_format=memory_format(x))
 
 
