@@ -1,47 +1,185 @@
 """The native modules; all other metadata is in pyproject.toml.
 
-ADAIR_BUILD says what is built: ``none``, ``cpu`` (fails without a compiler) or ``auto`` (the default: ``cpu`` if there
-is a compiler, else ``none``).
+The environment variable ADAIR_BUILD says what is built:
+
+    auto   (default) what can be built here; where a build fails, says so and installs without
+    cpu    the CPU kernels; without them the installation fails
+    cuda   the CPU and the CUDA kernels, likewise
+    none   nothing: every operator runs as its PyTorch reference
+
+ADAIR_WERROR=1 makes warnings in our own code errors. CXX is the compiler, CFLAGS and LDFLAGS are added to our flags,
+MAX_JOBS is how many compilers run at once.
+
+PyTorch is deliberately no build requirement: pip would fetch a second one, of gigabytes, into a throw-away environment,
+and the kernels that come out serve every later PyTorch anyway. What is needed are its headers, so the one of the
+environment that is installed into is used, also under build isolation; where there is none yet, nothing is built.
 """
 
+from __future__ import annotations
+
+import importlib.util
 import os
+import platform
 import shutil
+import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
 
 CSRC = Path("csrc")
+KINDS = ("auto", "cpu", "cuda", "none")
 # The oldest PyTorch whose stable interface the kernels use: one build serves that and every later version.
 TORCH_FLOOR = "0x020b000000000000"
-KINDS = ("auto", "cpu", "none")
+CUDA_ARCHITECTURES = "8.0;8.6;8.9;9.0+PTX"
+FLAGS = ["-std=c++20", "-fno-math-errno", "-fvisibility=hidden", "-Wno-psabi"]
+# Before those of the environment, which may want others.
+DEFAULT_CFLAGS = "-O3 -g0"
+STRICT_FLAGS = ["-Wall", "-Wextra", "-Werror"]
 
 
-def resolve_build() -> str:
-    """Read ADAIR_BUILD and look for a compiler."""
-    asked = os.environ.get("ADAIR_BUILD", "auto")
+def say(text: str) -> None:
+    print(f"adair: {text}", flush=True)
+
+
+def find_compiler() -> str | None:
+    """The C++ compiler; as torch's and setuptools' own search has no second choice, CXX is set to it."""
+    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["c++", "g++", "clang++"]
+    for name in names:
+        if shutil.which(name.split()[0]):
+            os.environ["CXX"] = name
+            return name
+    return None
+
+
+def first_line(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.partition("\n")[0]
+
+
+def obstacle_to_cpu() -> str | None:
+    """Why the CPU kernels cannot be built here; ``None`` if they can."""
+    if os.name == "nt":
+        return "the kernels need GCC or Clang; there is no build for Windows"
+    if find_compiler() is None:
+        return f"no C++ compiler ({os.environ.get('CXX') or 'c++, g++ or clang++'}) on PATH; install one or set CXX"
+    sys.path += [path for path in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")} - {*sys.path} if path]
+    if importlib.util.find_spec("torch") is None:
+        return "PyTorch is not installed in this environment; install it first: pip install 'torch>=2.11'"
+    if importlib.util.find_spec("pybind11") is None:
+        return "pybind11 is not installed; pip install pybind11 ninja"
+    return None
+
+
+def obstacle_to_cuda() -> str | None:
+    """Why the CUDA kernels cannot be built where the CPU kernels can; ``None`` if they can."""
+    import torch
+    from torch.utils.cpp_extension import CUDA_HOME
+
+    if not [*CSRC.glob("*/cuda.cu")]:
+        return "this version of adair has no CUDA kernels (csrc/*/cuda.cu)"
+    if torch.version.cuda is None:
+        return f"PyTorch {torch.__version__} is built without CUDA"
+    if CUDA_HOME is None or not Path(CUDA_HOME, "bin", "nvcc").exists():
+        return "nvcc is missing; install the CUDA toolkit or set CUDA_HOME"
+    return None
+
+
+def resolve(asked: str) -> str:
+    """What is built, of none, cpu and cuda; ends the installation if it cannot be what was asked for."""
     if asked not in KINDS:
-        sys.exit(f"ADAIR_BUILD: expected one of {', '.join(KINDS)}, got {asked!r}")
-    if asked != "auto":
-        return asked
-    return "cpu" if shutil.which(os.environ.get("CXX", "c++")) else "none"
+        sys.exit(f"adair: ADAIR_BUILD: expected one of {', '.join(KINDS)}, got {asked!r}")
+    # These commands collect metadata and files: they need neither PyTorch nor a compiler.
+    if asked == "none" or {"egg_info", "dist_info", "sdist"} & set(sys.argv):
+        return "none"
+    obstacles = {"cpu": obstacle_to_cpu()}
+    if asked != "cpu" and obstacles["cpu"] is None:
+        obstacles["cuda"] = obstacle_to_cuda()
+    for kind, obstacle in obstacles.items():
+        if obstacle is not None:
+            if asked in (kind, "cuda"):
+                sys.exit(f"adair: ADAIR_BUILD={asked}: {obstacle}")
+            say(f"no {kind} kernels: {obstacle}")
+    return next((kind for kind in ("cuda", "cpu") if obstacles.get(kind, "unknown") is None), "none")
 
 
-def native_modules() -> dict:
-    """Declare the CPU kernels, as one library that PyTorch loads."""
-    from torch.utils.cpp_extension import BuildExtension, CppExtension
+def native_modules(kind: str, strict: bool) -> dict:
+    """Declare the libraries that PyTorch loads and the module that Python imports."""
+    import pybind11
+    import torch
+    from torch.utils import cpp_extension
 
-    kernels = CppExtension(
+    flags = [*FLAGS, *(STRICT_FLAGS if os.environ.get("ADAIR_WERROR", "0") != "0" else [])]
+    headers = [*cpp_extension.include_paths(), pybind11.get_include()]
+    # As system headers, which warnings do not concern. No path of this machine ends up in the files: the same sources
+    # give the same bytes.
+    paths = [part for path in headers for part in ("-isystem", path)]
+    paths += [f"-ffile-prefix-map={path}=." for path in (Path.cwd(), *headers)]
+    macros = [("TORCH_TARGET_VERSION", TORCH_FLOOR)]
+
+    kernels = cpp_extension.CppExtension(
         "adair_core._ops_cpu",
         sorted(map(str, [*CSRC.glob("common/*.cpp"), *CSRC.glob("*/cpu.cpp")])),
-        include_dirs=[str(CSRC.absolute())],
-        define_macros=[("TORCH_TARGET_VERSION", TORCH_FLOOR)],
-        extra_compile_args=["-std=c++20", "-O3", "-fno-math-errno", "-fvisibility=hidden", "-Wno-psabi"],
+        define_macros=macros,
+        extra_compile_args=[*flags, *paths],
         py_limited_api=True,
     )
-    return {"ext_modules": [kernels], "cmdclass": {"build_ext": BuildExtension}}
+    build = {
+        "COMPILER": first_line(os.environ["CXX"], "--version"),
+        "FLAGS": " ".join([os.environ["CFLAGS"], *flags]),
+        "KIND": kind,
+    }
+    runtime = Extension(
+        "adair_core._runtime",
+        sorted(map(str, [*CSRC.glob("runtime/*.cpp"), CSRC / "common/capability.cpp"])),
+        define_macros=[(f"ADAIR_{name}", f'"{value}"') for name, value in build.items()]
+        + [("ADAIR_TORCH", f'"{torch.__version__}"'), ("ADAIR_TORCH_FLOOR", TORCH_FLOOR)],
+        extra_compile_args=[*flags, *paths],
+        language="c++",
+    )
+    modules = [kernels, runtime]
+    if kind == "cuda":
+        os.environ.setdefault("TORCH_CUDA_ARCH_LIST", CUDA_ARCHITECTURES)
+        gpu_kernels = cpp_extension.CUDAExtension(
+            "adair_core._ops_cuda",
+            sorted(map(str, CSRC.glob("*/cuda.cu"))),
+            define_macros=macros,
+            extra_compile_args={"cxx": [*flags, *paths], "nvcc": ["-std=c++20", "-O3", *paths[: 2 * len(headers)]]},
+            py_limited_api=True,
+        )
+        modules.append(gpu_kernels)
+    for module in modules:
+        module.include_dirs = [str(CSRC.absolute())]
+
+    class Build(cpp_extension.BuildExtension):
+        def build_extensions(self) -> None:
+            """Build each module by itself, in a folder of its own; without `strict`, go on without what fails."""
+            base, declared, built = self.build_temp, self.extensions, []
+            for module in declared:
+                self.extensions, self.build_temp = [module], str(Path(base, module.name))
+                try:
+                    super().build_extensions()
+                    built.append(module)
+                except Exception as error:
+                    how = "'pip install -v' shows the compiler's messages, ADAIR_BUILD=none builds nothing"
+                    if strict:
+                        sys.exit(f"adair: {module.name} could not be built ({error}); {how}")
+                    say(f"{module.name} could not be built and is left out ({error}); {how}")
+                    # One from an earlier build would not fit the Python code of this one.
+                    Path(self.get_ext_fullpath(module.name)).unlink(missing_ok=True)
+            self.extensions = built
+
+    levels = "baseline avx2 avx512 avx512_bf16" if platform.machine() in ("x86_64", "AMD64") else "baseline"
+    say(f"compiler {os.environ['CXX']}: {build['COMPILER']}")
+    say(f"torch {torch.__version__} in {Path(torch.__file__).parent}; what is built serves every torch >= 2.11")
+    say(f"flags {build['FLAGS']}; instruction sets, chosen at run time: {levels}")
+    return {"ext_modules": modules, "cmdclass": {"build_ext": Build}}
 
 
-build = resolve_build()
-print(f"adair: ADAIR_BUILD={os.environ.get('ADAIR_BUILD', 'auto')}: native kernels: {build}")
-setup(**(native_modules() if build == "cpu" else {}))
+# Where ninja is, if the environment is used without having been activated.
+os.environ["PATH"] += os.pathsep + sysconfig.get_path("scripts")
+os.environ["CFLAGS"] = f"{DEFAULT_CFLAGS} {os.environ.get('CFLAGS', '')}".strip()
+asked = os.environ.get("ADAIR_BUILD") or "auto"
+kind = resolve(asked)
+say(f"ADAIR_BUILD={asked}: native kernels: {kind}")
+setup(**(native_modules(kind, strict=asked != "auto") if kind != "none" else {}))

@@ -27,6 +27,7 @@ from adair_core.specs import (
     TaskSpec,
     WeightsSpec,
 )
+from adair_core.tuning import Tuning, tune_process
 
 if TYPE_CHECKING:
     from adair_core.training import (
@@ -72,6 +73,7 @@ __all__ = [
     "Site",
     "Stage",
     "TaskSpec",
+    "Tuning",
     "WeightAdapter",
     "WeightsSpec",
     "__version__",
@@ -81,6 +83,7 @@ __all__ = [
     "plugins",
     "pretrain",
     "train",
+    "tune_process",
 ]
 
 _OF_TRAINING = frozenset(

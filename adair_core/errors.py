@@ -92,6 +92,18 @@ class Interrupted(AdairError):  # noqa: N818 - it is a request that was obeyed, 
     exit_code = 130
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory ran out, of this machine or of a device.
+
+    >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"))
+    True
+    """
+    # torch has an exception for GPUs; on a CPU it raises a bare RuntimeError.
+    return (
+        isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
+    )
+
+
 def expected(what: str, *, expected: str, got: object, hint: str = "") -> str:
     """Phrase an error message in the project's one form.
 

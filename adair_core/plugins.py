@@ -7,13 +7,14 @@ unless strict mode (``ADAIR_STRICT_PLUGINS=1``) asks for that.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import pkgutil
 import sys
 import traceback
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -165,9 +166,11 @@ class Plugins:
     def _load(self, entry_point: metadata.EntryPoint, *, strict: bool) -> None:
         source = _provenance(entry_point)
         try:
-            plugin = entry_point.load()
-            source = _provenance(entry_point, plugin)
-            batches = self._ask(plugin, source)
+            # What a plugin prints is a message, not a part of the program's output, which may be JSON.
+            with contextlib.redirect_stdout(sys.stderr):
+                plugin = entry_point.load()
+                source = _provenance(entry_point, plugin)
+                batches = self._ask(plugin, source)
             self._check(batches, source)
         except KeyboardInterrupt:
             raise
@@ -204,10 +207,7 @@ class Plugins:
             for hook in self.registries:
                 if hook not in implemented:
                     continue
-                batches = self._hooks.subset_hook_caller(hook, remove_plugins=others)()
-                if not batches:  # pluggy drops None
-                    raise PluginError(f"{hook} returned None; expected an iterable of records; is a return missing?")
-                answers[hook] = [record for batch in batches for record in batch]
+                answers[hook] = _answer(hook, self._hooks.subset_hook_caller(hook, remove_plugins=others))
                 for record in answers[hook]:
                     validate_record(hook, record)
         except BaseException:
@@ -232,6 +232,19 @@ class Plugins:
             owner = owners.get(record.name, source)
             if owner.package != source.package:
                 raise DuplicateNameError("weights", record.name, first=str(owner), second=str(source))
+
+
+def _answer(hook: str, ask: Callable[[], list[Any]]) -> list[Any]:
+    """Call one plugin's hook and collect its records; what it raises is told with the hook's name."""
+    try:
+        batches = ask()
+        if not batches:  # pluggy drops None
+            raise PluginError(f"{hook} returned None; expected an iterable of records; is a return missing?")
+        return [record for batch in batches for record in batch]
+    except (AdairError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise PluginError(f"{hook} raised {type(error).__name__}: {error}") from error
 
 
 def task_of(degradation: DegradationSpec) -> TaskSpec:

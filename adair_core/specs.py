@@ -26,13 +26,13 @@ SITE_KINDS: tuple[str, ...] = get_args(SiteKind)
 
 
 class Config(BaseModel):
-    """Base of every plugin's configuration: immutable, and strict about unknown fields.
+    """Base of every plugin's configuration: immutable, strict about unknown fields, its numbers finite.
 
     Each field becomes a command-line option (``--adapter.rank``, ``--task.sigma``); its ``description`` is the
     option's help text.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class Choice(Config):

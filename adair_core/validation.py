@@ -63,7 +63,8 @@ def parse_config(
                 problems.append(f"{where}: required")
             else:
                 message = problem["msg"].removeprefix("Value error, ")
-                problems.append(f"{where}: {message}, got {problem['input']!r}")
+                got = "" if ", got " in message else f", got {problem['input']!r}"
+                problems.append(f"{where}: {message}{got}")
         raise UsageError(f"{what}: {'; '.join(problems)}") from error
 
 

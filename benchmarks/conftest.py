@@ -8,12 +8,13 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from adair_core.bench import allocator, machine, roofline
+from adair_core.bench import machine, roofline
 from adair_core.bench.case import Case, compute_dtype
 from adair_core.bench.cases import cases
 from adair_core.bench.replay import replayed
 from adair_core.bench.report import CaseResult
 from adair_core.bench.run import Plan, Rates, measure_case
+from adair_core.tuning import tune_process
 
 ROUNDS = {"smoke": (2, 2, 0.0), "quick": (3, 10, 1.0), "full": (5, 40, 5.0)}
 
@@ -38,10 +39,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def rates(pytestconfig: pytest.Config) -> Rates:
     """The rates of this very run, and the settings under which everything runs."""
-    allocator.tune()
-    threads = pytestconfig.getoption("--bench-threads")
-    if threads:
-        torch.set_num_threads(threads)
+    tune_process(threads=pytestconfig.getoption("--bench-threads") or torch.get_num_threads())
     small = pytestconfig.getoption("--bench-size") == "smoke"
     options = {"side": 64, "copied": 2**16, "repeats": 1} if small else {}
     return {dtype: roofline.measure(dtype, **options) for dtype in (torch.float32, torch.bfloat16)}

@@ -1,4 +1,4 @@
-"""The C allocator: asking it to keep large blocks, and seeing whether it does.
+"""The C allocator: seeing whether it keeps large blocks, and doing without what makes it so.
 
 glibc returns every large block to the system when it is freed; the next large tensor then costs a page fault for each
 4 KiB of it. That can take most of the time of a memory-bound operation, and says nothing about the operation.
@@ -6,32 +6,12 @@ glibc returns every large block to the system when it is freed; the next large t
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 from collections.abc import Mapping
 
 import torch
 
-# mallopt takes an int: 2**32 would become 0.
-_SETTINGS = {"M_MMAP_THRESHOLD": (-3, 2**30), "M_TRIM_THRESHOLD": (-1, 2**30), "M_TOP_PAD": (-2, 2**28)}
 _PROBE = 2**26
-
-
-def tune() -> bool:
-    """Ask glibc to keep freed blocks for the rest of this process.
-
-    Returns:
-        Whether it agreed; other systems' allocators are left alone.
-    """
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # another C library
-        return False
-    agreed = [mallopt(code, value) == 1 for code, value in _SETTINGS.values()]
-    return all(agreed)
 
 
 def stock_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -13,12 +13,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adair_core.bench import allocator, machine, roofline
+from adair_core.bench import machine, roofline
 from adair_core.bench.case import OPTIONAL, STOCK, Case, Size, Subject, compute_dtype, relative_error
 from adair_core.bench.report import CaseResult, Report, RowResult
 from adair_core.bench.rounds import Competitor, Local, interleave
 from adair_core.bench.stock_process import StockProcess
 from adair_core.errors import AdairError
+from adair_core.tuning import tune_process
 
 Say = Callable[[str], None]
 Rates = dict[torch.dtype, roofline.Roofline]
@@ -62,10 +63,9 @@ def measure(cases: Sequence[Case], plan: Plan, *, say: Say, progress: Callable[[
         say: is told what happens.
         progress: is told how many cases are done, and of how many.
     """
-    allocator.tune()
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     load = machine.load()
-    with _threads(plan.threads):
+    with _tuned(plan.threads):
         dtypes = dict.fromkeys(compute_dtype(case.precision) for case in cases)
         small = plan.size == "smoke"
         rates = {
@@ -195,9 +195,10 @@ def _first_line(failure: Exception) -> str:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def _tuned(threads: int) -> Iterator[None]:
+    """The allocator stays tuned, the number of threads does not stay changed."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    tune_process(threads=threads)
     try:
         yield
     finally:

@@ -121,12 +121,14 @@ def task_group(name: str, spec: TaskSpec) -> Group:
 
 
 def task_parameters(group: Group, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The task's options that were given, ``--scale`` among them.
+    """The task's options that were given, ``--scale`` among them; ``--pairs`` switches on a task's own `pairs`.
 
     Raises:
         UsageError: ``--scale`` for a task that has none.
     """
     given = group.given(parameters)
+    if parameters.get("pairs") and "pairs" in group.model.model_fields:
+        given["pairs"] = True
     scale = parameters.get("scale")
     if scale is not None:
         if "scale" not in group.model.model_fields:
@@ -134,4 +136,6 @@ def task_parameters(group: Group, parameters: Mapping[str, Any]) -> dict[str, An
                 f"--scale: {group.title[0].lower()}{group.title[1:]} has no scale; it is for --task super-resolve"
             )
         given["scale"] = scale
+    if parameters.get("pairs") and "pairs" in group.model.model_fields:
+        given.setdefault("pairs", True)
     return given

@@ -96,15 +96,17 @@ def tile_of(text: str) -> Tile:
     Raises:
         UsageError: it is neither a size nor one of the words.
     """
-    from adair_core.model.tiling import OVERLAP
+    from adair_core.model.tiling import check_tile
 
-    if text == "auto":
-        return "auto"
-    if text == "none":
-        return None
-    if not text.isdecimal() or int(text) < 2 * OVERLAP:
-        raise UsageError(expected("--tile", expected=f"auto, none or a number from {2 * OVERLAP}", got=repr(text)))
-    return int(text)
+    words: dict[str, Tile] = {"auto": "auto", "none": None}
+    try:
+        tile = words[text] if text in words else int(text)
+    except ValueError:
+        raise UsageError(
+            expected("--tile", expected="auto, none or a positive number of pixels", got=repr(text))
+        ) from None
+    check_tile(tile)
+    return tile
 
 
 def _adapter_for(task: str | None) -> str:
@@ -114,8 +116,8 @@ def _adapter_for(task: str | None) -> str:
         )
     fitting = [spec for spec in plugins().weights.values() if spec.kind == "adapter" and spec.task == task]
     if not fitting:
-        own = sorted(str(file.parent) for file in Path("runs").glob(f"{task}-*/**/adapter_config.json"))
-        hint = f"use --adapter {own[-1]}" if own else f"'adair train --task {task}' makes one"
+        own = sorted(Path("runs").glob(f"*/{task}/adapter_config.json"), key=lambda file: file.stat().st_mtime)
+        hint = f"use --adapter {own[-1].parent}" if own else f"'adair train --task {task}' makes one"
         raise UsageError(f"the zoo has no adapter for task {task!r}; {hint}, or give --base NAME to use a base alone")
     return max(fitting, key=lambda spec: spec.version).versioned_name
 
@@ -128,7 +130,8 @@ def _blend(text: str | None, names: Sequence[str]) -> list[float] | None:
     except ValueError:
         weights = []
     if len(weights) != len(names):
-        wanted = f"{len(names)} numbers, one for each --adapter, such as {','.join(['0.5'] * max(1, len(names)))}"
+        numbers = "a number" if len(names) == 1 else f"{len(names)} numbers"
+        wanted = f"{numbers}, one for each --adapter, such as {','.join(['0.5'] * max(1, len(names)))}"
         raise UsageError(expected("--blend", expected=wanted, got=repr(text)))
     return weights
 

@@ -73,8 +73,8 @@ class Steps:
             self._progress.add_task(title, total=None)
             self._progress.start()
 
-    def advance(self, done: int, total: int) -> None:
-        """So many of so many are done."""
+    def advance(self, done: float, total: int) -> None:
+        """So many of so many are done, the last one perhaps in part."""
         if self._progress is not None:
             self._progress.update(self._progress.task_ids[0], completed=done, total=total)
 

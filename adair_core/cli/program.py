@@ -17,7 +17,7 @@ import adair_core
 from adair_core.cli.command import debug_option
 from adair_core.cli.commands import COMMANDS
 from adair_core.cli.output import color_system
-from adair_core.errors import AdairError, UnknownNameError
+from adair_core.errors import AdairError, UnknownNameError, is_out_of_memory
 from adair_core.plugins import PluginWarning, plugins
 
 INTERRUPTED = 130
@@ -69,7 +69,8 @@ program = Program(
     name="adair",
     help="Image restoration with one frozen network and a small adapter for every task."
     "\n\n'adair COMMAND --help' tells all about a command, with examples."
-    "\n\nExample:\n    adair train --adapter lora --task denoise\n    adair restore photo.jpg --task denoise",
+    "\n\nExample:\n    adair train --adapter lora --task denoise"
+    "\n    adair restore photo.jpg --adapter runs/denoise-lora/denoise",
     params=[debug_option()],
     context_settings={"rich_help_config": _HELP_STYLE, "help_option_names": ["--help", "-h"]},
 )
@@ -121,12 +122,11 @@ def _report(error: BaseException, *, debug: bool) -> int:
         return _say("interrupted", code=INTERRUPTED)
     if isinstance(error, OSError) and error.strerror:
         return _say(f"{error.strerror}: {error.filename}" if error.filename else error.strerror, code=1)
-    name = type(error).__name__
-    if isinstance(error, MemoryError) or name == "OutOfMemoryError":
+    if is_out_of_memory(error):
         return _say(
-            "out of memory; try a smaller --batch-size or --patch-size, or restore with a smaller --tile", code=1
+            "out of memory; try a smaller --batch-size, --patch-size or model, or restore with a smaller --tile", code=1
         )
-    summary = " ".join(str(error).split())
+    name, summary = type(error).__name__, " ".join(str(error).split())
     report = "please report it with the output of 'adair doctor'"
     more = report if debug else f"--debug shows where; {report} and of this command with --debug"
     return _say(f"unexpected {name}: {summary}; this is a defect of adair or of a plugin; {more}", code=1)

@@ -15,6 +15,7 @@ from pydantic_core import to_jsonable_python
 
 from adair_core.cli.options import Group
 from adair_core.cli.output import print_json, say
+from adair_core.cli.process import threads_option, tune
 from adair_core.errors import Interrupted, UsageError, expected
 from adair_core.training.recipe import Data, Recipe, Settings
 
@@ -31,7 +32,7 @@ def run_options(function: Any) -> Any:
         rich_click.option("--resume", is_flag=True, help="continue the run in --out, or the last one of this name"),
         rich_click.option("--json", "as_json", is_flag=True, help="print the result as JSON"),
     ]
-    for option in reversed(options):
+    for option in reversed([*options, threads_option]):
         function = option(function)
     return function
 
@@ -111,6 +112,11 @@ def earlier_recipe(typed: Mapping[str, Any], model: type[RecipeT], *, name: str 
         folder = Path(typed["out"]) if typed.get("out") else last_run(str(name))
         if (folder / "recipe.json").exists():
             return read_recipe(folder / "recipe.json", model)
+        if name is None:
+            hint = "start one without --resume"
+            raise UsageError(
+                expected("--resume", expected="a run to continue", got=f"no recipe.json in {folder}", hint=hint)
+            )
     return None
 
 
@@ -190,6 +196,9 @@ def run(training: Callable[..., Any], recipe: Recipe, parameters: Mapping[str, A
             raise UsageError(expected("--out", expected="the run folder", got="none", hint=hint))
         out = last_run(name) if parameters["resume"] else new_run(name)
     say(f"run folder: {out}")
+    tuning = tune(parameters["threads"], recorded=recipe.environment.get("threads"))
+    if tuning is not None:
+        say(f"threads: {tuning.threads} ({tuning.threads_reason})")
     phase = str(type(recipe).model_fields["phase"].default)
     command = f"adair {phase} --resume --out {shlex.quote(str(out))}"
     try:

@@ -21,6 +21,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from adair_core.atomic_file import replacing
 from adair_core.data.decoding import MAX_PIXELS, ImageHeader, read_image
 from adair_core.data.pixels import Array
 from adair_core.data.survey import Rejected, reason_for
@@ -36,6 +37,9 @@ PREFIX = "adair-decoded-"
 LOCK = "lock"
 OPEN = "open"
 CLOSED = "closed"
+FLOAT_MARGIN = 1.0
+"""How far floating-point values may lie outside [0, 1], as sharpened and high-dynamic-range images do; images of 0 to
+255 do more, and a single one would drown all others in the loss."""
 DTYPE_OF_SIZE = {1: np.uint8, 2: np.uint16, 4: np.float32}
 
 
@@ -104,7 +108,7 @@ class DecodeCache:
         if index in self._unusable or (marker is not None and marker.exists()):
             raise DataError(f"{path}: damaged, as an earlier attempt found")
         try:
-            return _finite(path, read_image(path, max_pixels=self.max_pixels).pixels)
+            return _in_range(path, read_image(path, max_pixels=self.max_pixels).pixels)
         except DataError as error:
             reason = self._unusable[index] = reason_for(path, error)
             try:
@@ -113,21 +117,18 @@ class DecodeCache:
                         stream.write(reason)
             except OSError:
                 raise error from None  # another process was first, or the disk is full
-            logger.warning("skipped %s (%s); other images take its place", path, reason)
+            count = len(self.unusable())
+            logger.warning("skipped %s (%s), damaged image number %d; other images take its place", path, reason, count)
             raise
 
     def _keep(self, index: int, pixels: Array) -> None:
         assert self.folder is not None
         if not (self.folder / OPEN).exists():
             return
-        temporary = self.folder / f"{index}.{os.getpid()}.tmp"
         try:
-            with temporary.open("wb") as stream:
-                stream.write(pixels.data)
-            temporary.replace(self.folder / f"{index}.raw")
+            with replacing(self.folder / f"{index}.raw", durable=False) as temporary:
+                temporary.write_bytes(pixels.data)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
             # Of all the processes that run into the full disk, one succeeds in renaming, and tells.
             with contextlib.suppress(OSError):
                 (self.folder / OPEN).rename(self.folder / CLOSED)
@@ -153,9 +154,13 @@ def _map(path: Path, header: ImageHeader) -> Array:
     return np.frombuffer(mapped, DTYPE_OF_SIZE[header.itemsize]).reshape(header.shape)
 
 
-def _finite(path: Path, pixels: Array) -> Array:
-    if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
-        raise DataError(f"{path}: holds NaN or infinite values")
+def _in_range(path: Path, pixels: Array) -> Array:
+    if pixels.dtype == np.float32:
+        low, high = pixels.min(), pixels.max()
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise DataError(f"{path}: holds NaN or infinite values")
+        if low < -FLOAT_MARGIN or high > 1 + FLOAT_MARGIN:
+            raise DataError(f"{path}: expected floating-point values of 0 to 1, got {low:.4g} to {high:.4g}")
     return pixels
 
 

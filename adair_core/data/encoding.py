@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +9,7 @@ import numpy as np
 import pyvips
 import torch
 
+from adair_core.atomic_file import replacing
 from adair_core.data.decoding import reason_of
 from adair_core.data.image_file import SUFFIXES, Format, ImageFile
 from adair_core.data.pixels import Array, from_unit, to_unit
@@ -52,39 +50,22 @@ def write_image(path: Path | str, image: ImageFile, *, overwrite: bool = False, 
     if path.exists() and not overwrite:
         raise _exists(path)
     before_computing()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
-        _save(temporary, _to_vips(image, kind), kind, quality)
-        _publish(temporary, path, overwrite=overwrite)
+        with replacing(path, overwrite=overwrite) as temporary:
+            _save(temporary, _to_vips(image, kind), kind, quality)
     except pyvips.Error as error:
         reason = reason_of(error).replace(str(temporary), path.name)
         raise DataError(f"{path}: cannot be written: {reason}") from error
+    except FileExistsError as error:  # since we looked
+        raise _exists(path) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def _exists(path: Path) -> DataError:
-    return DataError(f"{path}: exists already and is not overwritten; choose another name or ask for overwriting")
-
-
-def _publish(temporary: Path, path: Path, *, overwrite: bool) -> None:
-    """Give a finished file its name in one step; without `overwrite`, only if nothing has that name."""
-    with temporary.open("rb") as stream:
-        os.fsync(stream.fileno())
-    if overwrite:
-        temporary.replace(path)
-        return
-    try:
-        os.link(temporary, path)  # unlike a rename, it fails if the name is taken
-    except FileExistsError as error:
-        raise _exists(path) from error
-    except OSError:  # a file system without hard links
-        if path.exists():
-            raise _exists(path) from None
-        temporary.replace(path)
+    return DataError(
+        f"{path}: exists already and is not overwritten; choose another name, or overwrite it (--overwrite)"
+    )
 
 
 def _save(path: Path, image: Any, kind: Format, quality: int | None) -> None:

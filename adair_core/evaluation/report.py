@@ -12,9 +12,9 @@ from typing import Literal
 from pydantic import ConfigDict
 from rich.table import Table
 
+from adair_core.atomic_file import write_atomically
 from adair_core.errors import UnknownNameError
 from adair_core.evaluation.statistics import Statistic, bootstrap
-from adair_core.model.atomic_file import write_atomically
 from adair_core.specs import Config, Protocol
 
 Side = Literal["input", "restored", "gain"]
@@ -31,7 +31,7 @@ class MetricInfo(Config):
 class ImageResult(Config):
     """One image under one condition: metric name -> value, for the degraded input and for the restored image."""
 
-    model_config = ConfigDict(ser_json_inf_nan="strings")
+    model_config = ConfigDict(ser_json_inf_nan="strings", allow_inf_nan=True)
 
     condition: str
     image: str
@@ -181,10 +181,11 @@ def _finite_mean(values: Sequence[float]) -> float:
 
 def _cell(statistic: Statistic, *, signed: bool) -> str:
     sign = "+" if signed else ""
-    mean = f"{statistic.mean:{sign}.4g}" if abs(statistic.mean) < 1 else f"{statistic.mean:{sign}.2f}"
+    decimals = 4 if abs(statistic.mean) < 1 else 2
+    mean = f"{statistic.mean:{sign}.{decimals}f}"
     if not math.isfinite(statistic.low):
         return mean
-    return f"{mean} ± {(statistic.high - statistic.low) / 2:.2g}"
+    return f"{mean} ± {(statistic.high - statistic.low) / 2:.{decimals}f}"
 
 
 def _written(text: str, path: Path | None) -> str:

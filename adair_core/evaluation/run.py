@@ -50,7 +50,7 @@ def evaluate(
         DataError: there are no images, or one is too small or not readable.
         AdairError: the restored image has another shape, or values that are not finite.
     """
-    _check(protocol, images)
+    check_images(protocol, images)
     measures = _built(metrics if metrics is not None else protocol.metrics)
     total = len(protocol.conditions) * len(images)
     rows = []
@@ -59,18 +59,8 @@ def evaluate(
         for index in range(len(images)):
             name, given, target = unpack(images[index])
             target = cropped_to_multiple(target, protocol.multiple_of)
-            if condition.degradation is None:
-                if given is None:
-                    raise UsageError(_pairs_needed(protocol, condition))
-                degraded = cropped_to_multiple(given, protocol.multiple_of)
-            elif given is not None:
-                raise UsageError(
-                    f"protocol {protocol.name!r}, {condition.label}: makes its inputs from clean images, but {name} "
-                    f"comes with an input of its own; judge real pairs by the task 'pairs', or by this task's option "
-                    f"'pairs' if it has one"
-                )
-            else:
-                degraded = degrade(target, index)
+            _check_input(protocol, condition, name, given)
+            degraded = degrade(target, index) if given is None else cropped_to_multiple(given, protocol.multiple_of)
             restored = _restored(restore, degraded, name)
             reference = measured(target, protocol)
             rows.append(
@@ -86,19 +76,35 @@ def evaluate(
     return Report(protocol=protocol, metrics=_described(measures), rows=tuple(rows))
 
 
-def _check(protocol: Protocol, images: EvaluationImages) -> None:
+def check_images(protocol: Protocol, images: EvaluationImages) -> None:
+    """Refuse images that a protocol cannot judge, as far as the first one shows.
+
+    Raises:
+        UsageError: they do not fit the protocol (real pairs or not), or its conditions are not distinct.
+        DataError: there are no images, or the first is not readable.
+    """
     if not len(images):
         raise DataError(f"protocol {protocol.name!r}: expected at least one image to evaluate, got none")
     labels = [condition.label for condition in protocol.conditions]
     if len(set(labels)) < len(labels):
         raise UsageError(expected(f"protocol {protocol.name!r}", expected="distinct condition labels", got=labels))
+    name, given, _ = unpack(images[0])
+    for condition in protocol.conditions:
+        _check_input(protocol, condition, name, given)
 
 
-def _pairs_needed(protocol: Protocol, condition: Condition) -> str:
-    return (
-        f"protocol {protocol.name!r}, {condition.label}: needs real pairs, but the images come without inputs; "
-        f"give a folder of inputs and a folder of targets"
-    )
+def _check_input(protocol: Protocol, condition: Condition, name: str, given: Tensor | None) -> None:
+    if condition.degradation is None and given is None:
+        raise UsageError(
+            f"protocol {protocol.name!r}, {condition.label}: needs real pairs, but the images come without inputs; "
+            f"give a folder of inputs and a folder of targets"
+        )
+    if condition.degradation is not None and given is not None:
+        raise UsageError(
+            f"protocol {protocol.name!r}, {condition.label}: makes its inputs from clean images, but {name} comes "
+            f"with an input of its own; judge real pairs by the task 'pairs', or by this task's option 'pairs' if it "
+            f"has one"
+        )
 
 
 def _degrader(protocol: Protocol, condition: Condition) -> Callable[[Tensor, int], Tensor]:

@@ -28,7 +28,7 @@ class Statistic(Config):
         undefined: number of images on which the metric has no meaning; not in the mean.
     """
 
-    model_config = ConfigDict(ser_json_inf_nan="strings")
+    model_config = ConfigDict(ser_json_inf_nan="strings", allow_inf_nan=True)
 
     mean: float
     low: float

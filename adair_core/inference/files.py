@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
+from adair_core.atomic_file import write_atomically
 from adair_core.data.images import SUFFIXES, ImageFile, from_tensor, read_image, to_tensor, write_image
 from adair_core.data.pixels import from_batch, to_batch
-from adair_core.errors import AdairError, DataError, UsageError, expected
+from adair_core.errors import AdairError, DataError, UsageError, expected, is_out_of_memory
 from adair_core.inference.enlarging import enlarged
 from adair_core.inference.outputs import Job, plan
-from adair_core.model.atomic_file import write_atomically
 from adair_core.model.restoration_model import RestorationModel
-from adair_core.model.tiling import Tile, resolve_overlap
+from adair_core.model.tiling import OnShare, Tile, resolve_overlap
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,7 @@ class _Way:
     scale: int
     quality: int | None
     overwrite: bool
+    on_share: OnShare | None
 
 
 def restore_files(
@@ -70,11 +70,12 @@ def restore_files(
     overwrite: bool = False,
     skip_existing: bool = False,
     on_result: OnResult | None = None,
+    on_share: OnShare | None = None,
 ) -> list[FileResult]:
     """Restore image files with the model's active adapters.
 
     Gray images stay gray, 16 bit images 16 bit (where the output's format can hold it); alpha, colour profile and
-    EXIF data are kept. A file that cannot be read, restored or written is reported and the others go on.
+    EXIF data (not in TIFF) are kept. A file that cannot be read, restored or written is reported and the others go on.
 
     Args:
         model: the network.
@@ -90,6 +91,7 @@ def restore_files(
         overwrite: replace results that are there already (never an input).
         skip_existing: leave files alone whose result is there already.
         on_result: told about each file.
+        on_share: told after each tile of a large image how much of it is done.
 
     Returns:
         A result for each file, in the order of `plan`.
@@ -109,7 +111,15 @@ def restore_files(
         raise UsageError("expected overwrite or skip_existing for results that are there already, got both")
     # Checked now: a small image would be restored and written before a large one needs tiles.
     overlap = resolve_overlap(overlap, tile)
-    way = _Way(strength=strength, tile=tile, overlap=overlap, scale=scale, quality=quality, overwrite=overwrite)
+    way = _Way(
+        strength=strength,
+        tile=tile,
+        overlap=overlap,
+        scale=scale,
+        quality=quality,
+        overwrite=overwrite,
+        on_share=on_share,
+    )
     jobs = plan(inputs, output, suffix=suffix)
     results = []
     for job in jobs:
@@ -134,7 +144,7 @@ def _attempt(model: RestorationModel, job: Job, way: _Way) -> FileResult:
     except OSError as error:
         message = f"{error.filename or job.output}: {error.strerror or error}"
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         message = f"{job.source}: not enough memory to restore it in one piece this large; try smaller tiles"
     else:
@@ -144,7 +154,7 @@ def _attempt(model: RestorationModel, job: Job, way: _Way) -> FileResult:
 
 def _restore(model: RestorationModel, job: Job, way: _Way) -> tuple[str, ...]:
     if job.output.exists() and not way.overwrite:
-        hint = "choose another output, or ask for overwriting"
+        hint = "choose another output, or overwrite it (--overwrite)"
         raise DataError(f"{job.output}: exists already and is not overwritten; {hint}")
     image = read_image(job.source)
     job.output.parent.mkdir(parents=True, exist_ok=True)
@@ -152,14 +162,20 @@ def _restore(model: RestorationModel, job: Job, way: _Way) -> tuple[str, ...]:
     if way.strength == 0 and way.scale == 1 and keeps_format and way.quality is None:
         # Decoding and encoding again would change the bits of lossy formats.
         write_atomically(job.output, job.source.read_bytes())
-    else:
-        write_image(job.output, _restored(model, image, way), overwrite=way.overwrite, quality=way.quality)
-    return image.notes
+        return ()
+    write_image(job.output, _restored(model, image, way), overwrite=way.overwrite, quality=way.quality)
+    loses_exif = SUFFIXES[job.output.suffix.lower()] == "tiff" and "exif-data" in image.metadata
+    return (*image.notes, "without EXIF data: adair's TIFF cannot hold them") if loses_exif else image.notes
 
 
 def _restored(model: RestorationModel, image: ImageFile, way: _Way) -> ImageFile:
     """Restore an image in memory; alpha and metadata are those of the image."""
-    dial: dict[str, Any] = {"strength": way.strength, "tile": way.tile, "overlap": way.overlap}
+    dial: dict[str, Any] = {
+        "strength": way.strength,
+        "tile": way.tile,
+        "overlap": way.overlap,
+        "on_share": way.on_share,
+    }
     if way.scale == 1:
         return replace(image, pixels=model.restore(image.pixels, **dial))
     # The network gets the enlarged image unrounded, as in training.
@@ -169,8 +185,3 @@ def _restored(model: RestorationModel, image: ImageFile, way: _Way) -> ImageFile
         batch, layout = to_batch(alpha)
         alpha = np.asarray(from_batch(enlarged(batch, way.scale).clamp(0, 1), layout))
     return replace(from_tensor(large, replace(image, alpha=None)), alpha=alpha)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    # On a CPU, torch raises a bare RuntimeError.
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)

@@ -72,7 +72,7 @@ def card_text(adapter: InstalledAdapter, *, info: BaseInfo, card: AdapterCard, s
     title = card.task or adapter.choice.name
     parts = [
         f"# {title}: an adapter for image restoration",
-        "This folder is for [adair](https://pypi.org/project/adair/); it works on the base named here and no other.",
+        "This folder is for adair (`import adair_core`); it works on the base named here and no other.",
         _table(["", ""], [[name, value] for name, value in rows]),
         "```python\nimport adair_core as adair\n\n"
         f'model = adair.load("{info.name}")\nmodel.load_adapter("path/of/this/folder")\n'
@@ -96,4 +96,4 @@ def _table(columns: list[str], rows: list[list[str]]) -> str:
 
 
 def _cell(value: str | int | float | None) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+    return f"{value:#.4g}".rstrip(".") if isinstance(value, float) else "" if value is None else str(value)

@@ -15,9 +15,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
+from adair_core.atomic_file import write_atomically
 from adair_core.errors import BaseMismatchError, WeightsError, expected
 from adair_core.model.adapter_card import AdapterCard, card_text
-from adair_core.model.atomic_file import write_atomically
 from adair_core.model.backbone import BaseInfo
 from adair_core.model.installed_adapter import InstalledAdapter, install
 from adair_core.model.peft_form import PREFIX, peft_config, peft_problem, read_peft

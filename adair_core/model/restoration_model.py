@@ -14,7 +14,7 @@ from adair_core.model.adapter_files import install_read, read_adapter, write_ada
 from adair_core.model.backbone import BaseInfo
 from adair_core.model.peft_form import refuse_outside_peft
 from adair_core.model.restoring import ImageT, restore_image
-from adair_core.model.tiling import Tile
+from adair_core.model.tiling import OnShare, Tile
 from adair_core.model.weights_file import StorageType
 from adair_core.model.zoo import find_weights
 from adair_core.specs import Site
@@ -100,7 +100,13 @@ class RestorationModel(AdaptedBackbone):
         self.save_adapter(name, folder, card=card)
 
     def restore(
-        self, image: ImageT, *, strength: float = 1.0, tile: Tile = "auto", overlap: int | None = None
+        self,
+        image: ImageT,
+        *,
+        strength: float = 1.0,
+        tile: Tile = "auto",
+        overlap: int | None = None,
+        on_share: OnShare | None = None,
     ) -> ImageT:
         """Restore an image of any usual kind with the active adapters.
 
@@ -108,9 +114,11 @@ class RestorationModel(AdaptedBackbone):
             image: array ``(H, W)`` or ``(H, W, C)`` or tensor ``(B, C, H, W)``, with 1 to 4 channels (gray or RGB, with
                 or without alpha): uint8, uint16 or float in [0, 1]; floats outside (unclipped noise) too.
             strength: out = in + strength * (restored - in); 0 returns the input's bits without running the network.
-            tile: largest side of the tiles in which the image is restored; ``None`` = whole; ``"auto"`` = whole up to
-                a megapixel.
-            overlap: pixels that neighbouring tiles share, at most half a tile; ``None`` = 64, or half a smaller tile.
+            tile: largest side of the tiles in which the image is restored; ``None`` = whole; ``"auto"`` = whole if that
+                takes no more than about 2 GiB (`adair_core.model.memory`), or tiles that do.
+            overlap: pixels that neighbouring tiles share, at most half a tile (128 with ``"auto"``); ``None`` = 64, or
+                half a smaller tile.
+            on_share: told after each tile, if it takes several, how much of the image is done.
 
         Returns:
             The same kind of image; floats are not clipped.
@@ -127,7 +135,14 @@ class RestorationModel(AdaptedBackbone):
         try:
             with torch.no_grad():
                 return restore_image(
-                    self, image, strength=strength, tile=tile, overlap=overlap, device=own.device, dtype=own.dtype
+                    self,
+                    image,
+                    strength=strength,
+                    tile=tile,
+                    overlap=overlap,
+                    device=own.device,
+                    dtype=own.dtype,
+                    on_share=on_share,
                 )
         finally:
             if was_training:

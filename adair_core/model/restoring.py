@@ -12,7 +12,8 @@ from torch import Tensor
 
 from adair_core.data.pixels import Array, from_batch, to_batch
 from adair_core.errors import AdairError, UsageError, expected
-from adair_core.model.tiling import AUTO_PIXELS, Tile, padded_pixels, resolve_overlap, resolve_tile, tiled
+from adair_core.model.memory import affordable_pixels
+from adair_core.model.tiling import SMALLEST_TILE, OnShare, Tile, automatic_tile, padded_pixels, resolve_overlap, tiled
 
 ImageT = TypeVar("ImageT", Tensor, Array)
 
@@ -26,6 +27,7 @@ def restore_image(
     overlap: int | None,
     device: torch.device,
     dtype: torch.dtype,
+    on_share: OnShare | None = None,
 ) -> ImageT:
     """Restore an image, and give back the same kind of image.
 
@@ -35,10 +37,11 @@ def restore_image(
         network: ``(B, 3, h, w)`` to ``(B, 3, h, w)``.
         image: see `adair_core.data.pixels.to_batch`.
         strength: 0 returns a copy of the image without running the network.
-        tile: see `adair_core.model.tiling.resolve_tile`.
+        tile: largest side of the tiles, ``None`` = whole, ``"auto"`` = what `adair_core.model.memory.BUDGET` allows.
         overlap: see `adair_core.model.tiling.resolve_overlap`.
         device: where the network is.
         dtype: that the network takes.
+        on_share: told after each tile, if it takes several.
 
     Raises:
         DataError: the image is of a kind or shape that cannot be restored.
@@ -49,7 +52,6 @@ def restore_image(
         raise UsageError(expected("strength", expected="0 (the input) to 1 (restored), or more", got=strength))
     batch, layout = to_batch(image)
     height, width = batch.shape[-2:]
-    side = resolve_tile(tile, height, width)
     shared = resolve_overlap(overlap, tile)
     if strength == 0:
         return image.copy() if isinstance(image, np.ndarray) else image.clone()
@@ -58,9 +60,15 @@ def restore_image(
         # The network's device holds one tile at a time, and tiles of a half precision network are blended in float32.
         return network(part.to(device, dtype)).to(part)
 
-    at_once = max(1, AUTO_PIXELS // padded_pixels(height, width)) if tile == "auto" else len(batch)
+    side, at_once = None if tile == "auto" else tile, len(batch)
+    if tile == "auto" and len(batch) * padded_pixels(height, width) > SMALLEST_TILE**2:
+        affordable = affordable_pixels(run, batch)
+        side = automatic_tile(affordable, height, width)
+        at_once = max(1, affordable // padded_pixels(height, width))
     parts = torch.split(batch, at_once)
-    restored = torch.cat([run(part) if side is None else tiled(run, part, side, shared) for part in parts])
+    restored = torch.cat(
+        [run(part) if side is None else tiled(run, part, side, shared, on_share=on_share) for part in parts]
+    )
     if not bool(torch.isfinite(restored).all()):
         # Integers cannot hold NaN: the image would come out black in silence.
         hint = "the weights are broken, or the precision overflows: try float32"

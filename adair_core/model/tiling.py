@@ -12,6 +12,7 @@ all that it sees): large tiles are better.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -22,13 +23,16 @@ from adair_core.errors import UsageError, expected
 
 Tile = int | Literal["auto"] | None
 
+OnShare = Callable[[float], None]
+"""Called after each tile with the share of the image that is done, to 1."""
+
 ALIGNMENT = 16
 """Tiles start at multiples of this, so that a network that halves the size four times sees each pixel in the phase
 that it would have in the whole image."""
 
-AUTO_PIXELS = 1024 * 1024
-AUTO_TILE = 768
 OVERLAP = 64
+SMALLEST_TILE = 256
+"""Automatic tiles are never smaller, and an image of so many pixels is always restored whole."""
 
 
 def padded_pixels(height: int, width: int) -> int:
@@ -40,17 +44,35 @@ def padded_pixels(height: int, width: int) -> int:
     return max(height, ALIGNMENT) * max(width, ALIGNMENT)
 
 
-def resolve_tile(tile: Tile, height: int, width: int) -> int | None:
-    """Choose the size of tiles: images of up to a megapixel are restored whole.
+def automatic_tile(affordable: int, height: int, width: int) -> int | None:
+    """Choose the side of tiles.
+
+    Args:
+        affordable: pixels that the network can work on at once (`adair_core.model.memory.affordable_pixels`).
+        height: of the image.
+        width: of the image.
+
+    Returns:
+        The largest side that is affordable, a multiple of `ALIGNMENT`; ``None``: the image can be restored whole.
+
+    >>> automatic_tile(600_000, 700, 800), automatic_tile(600_000, 3000, 4000)
+    (None, 768)
+    """
+    if padded_pixels(height, width) <= max(affordable, SMALLEST_TILE**2):
+        return None
+    side = math.isqrt(affordable)
+    return max(side - side % ALIGNMENT, SMALLEST_TILE)
+
+
+def check_tile(tile: Tile) -> None:
+    """Check what was asked for.
 
     Raises:
         UsageError: `tile` is neither ``"auto"``, ``None`` nor a positive number.
     """
-    if tile == "auto":
-        return None if padded_pixels(height, width) <= AUTO_PIXELS else AUTO_TILE
-    if tile is not None and (isinstance(tile, bool) or not isinstance(tile, int) or tile < 1):
-        raise UsageError(expected("tile", expected="'auto', None or a number of pixels", got=repr(tile)))
-    return tile
+    is_number = isinstance(tile, int) and not isinstance(tile, bool)
+    if not (tile is None or tile == "auto" or (is_number and int(tile) >= 1)):
+        raise UsageError(expected("tile", expected="'auto', None or a positive number of pixels", got=repr(tile)))
 
 
 def resolve_overlap(overlap: int | None, tile: Tile) -> int:
@@ -58,28 +80,33 @@ def resolve_overlap(overlap: int | None, tile: Tile) -> int:
 
     Args:
         overlap: what was asked for; None = the default.
-        tile: as for `resolve_tile`.
+        tile: largest side of the tiles, ``"auto"`` (as small as `SMALLEST_TILE`) or ``None``.
 
     Raises:
         UsageError: tile and overlap do not fit together, whether or not the image needs tiles.
     """
-    side = AUTO_TILE if tile == "auto" else resolve_tile(tile, 1, 1)
+    check_tile(tile)
+    side = SMALLEST_TILE if tile == "auto" else tile
     if overlap is None:
         return OVERLAP if side is None else min(OVERLAP, side // 2)
     if overlap < 0 or (side is not None and overlap > side // 2):
-        got = f"an overlap of {overlap} with tiles of {'any size' if side is None else side}"
+        of = "any size" if side is None else f"{side} or more" if tile == "auto" else side
+        got = f"an overlap of {overlap} with tiles of {of}"
         raise UsageError(expected("tiles", expected="an overlap of 0 to half a tile", got=got))
     return overlap
 
 
-def tiled(fn: Callable[[Tensor], Tensor], x: Tensor, tile: int, overlap: int = OVERLAP) -> Tensor:
+def tiled(
+    fn: Callable[[Tensor], Tensor], x: Tensor, tile: int, overlap: int = OVERLAP, *, on_share: OnShare | None = None
+) -> Tensor:
     """Apply a function to overlapping tiles and blend the results.
 
     Args:
         fn: ``(B, C, h, w)`` to ``(B, D, h, w)``.
         x: ``(B, C, H, W)``.
-        tile: largest side of a tile, in pixels.
+        tile: largest side of a tile, in pixels; as many tiles as that takes are made, as small as they can be.
         overlap: pixels that neighbours share at least, at most half a tile.
+        on_share: told after each tile.
 
     Returns:
         ``(B, D, H, W)``.
@@ -94,9 +121,9 @@ def tiled(fn: Callable[[Tensor], Tensor], x: Tensor, tile: int, overlap: int = O
     if height <= tile and width <= tile:
         return fn(x)
     output: Tensor | None = None
-    across = _windows(width, tile, overlap)
-    for top, rows in _windows(height, tile, overlap):
-        for left, columns in across:
+    down, across = _windows(height, tile, overlap), _windows(width, tile, overlap)
+    for row, (top, rows) in enumerate(down):
+        for column, (left, columns) in enumerate(across):
             part = x[..., top : top + len(rows), left : left + len(columns)]
             result = fn(part)
             if result.shape[-2:] != part.shape[-2:]:
@@ -106,12 +133,15 @@ def tiled(fn: Callable[[Tensor], Tensor], x: Tensor, tile: int, overlap: int = O
                 output = result.new_zeros(*result.shape[:-2], height, width)
             weight = (rows[:, None] * columns).to(result)
             output[..., top : top + len(rows), left : left + len(columns)] += weight * result
+            if on_share is not None:
+                on_share((row * len(across) + column + 1) / (len(down) * len(across)))
     assert output is not None
     return output
 
 
 def _windows(length: int, tile: int, overlap: int) -> list[tuple[int, Tensor]]:
     """Cut one axis: the start of each tile and its weights, which have its length."""
+    tile = _shortened(length, tile, overlap)
     starts = _starts(length, tile, overlap)
     ends = [min(start + tile, length) for start in starts]
     # No overlap at all is a hard edge.
@@ -130,6 +160,20 @@ def _windows(length: int, tile: int, overlap: int) -> list[tuple[int, Tensor]]:
         positions = torch.arange(start, end, dtype=torch.float64) + 0.5
         windows.append((start, (share(positions, i) - share(positions, i + 1)).clamp(min=0)))
     return windows
+
+
+def _shortened(length: int, tile: int, overlap: int) -> int:
+    """Find the smallest tile of which one axis takes no more than of the one given.
+
+    A side just above `tile` is then cut in halves, not in two tiles that are nearly as long as itself.
+    """
+    if length <= tile:
+        return length
+    align = ALIGNMENT if tile - overlap >= ALIGNMENT else 1
+    count = len(_starts(length, tile, overlap))
+    shared = overlap + -overlap % align
+    shortest = -(-(length + (count - 1) * shared) // count)
+    return min(tile, shortest + -shortest % align)
 
 
 def _starts(length: int, tile: int, overlap: int) -> list[int]:

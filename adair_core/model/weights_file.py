@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from adair_core.atomic_file import write_atomically
 from adair_core.errors import WeightsError, expected, listing
-from adair_core.model.atomic_file import write_atomically
 
 StorageType = Literal["float32", "bfloat16", "float16"]
 _DTYPES = frozenset(

@@ -7,6 +7,7 @@ every device; a native library overrides it for its own device, and no caller ch
 
 from __future__ import annotations
 
+from adair_core.ops.attention_branch import attention_branch
 from adair_core.ops.bottleneck import bottleneck
 from adair_core.ops.channel_attention import channel_attention
 from adair_core.ops.depthwise_gate import depthwise_gate
@@ -14,4 +15,12 @@ from adair_core.ops.feed_forward import feed_forward
 from adair_core.ops.layer_norm2d import layer_norm2d
 from adair_core.ops.low_rank_weight import low_rank_weight
 
-__all__ = ["bottleneck", "channel_attention", "depthwise_gate", "feed_forward", "layer_norm2d", "low_rank_weight"]
+__all__ = [
+    "attention_branch",
+    "bottleneck",
+    "channel_attention",
+    "depthwise_gate",
+    "feed_forward",
+    "layer_norm2d",
+    "low_rank_weight",
+]

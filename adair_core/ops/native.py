@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adair_core.errors import UsageError
+
 _FILES = ("_ops_cpu*.so", "_ops_cpu*.pyd")
 _switched_off: list[str] = []
 
@@ -32,10 +34,12 @@ class Library:
     Attributes:
         path: of the file, if there is one.
         error: why it could not be loaded, if it could not.
+        capability: the instruction set that its kernels use on this machine.
     """
 
     path: Path | None
     error: str | None = None
+    capability: str | None = None
 
     @property
     def loaded(self) -> bool:
@@ -58,24 +62,31 @@ class NativeKernel:
 
 @functools.cache
 def library() -> Library:
-    """Load the library, once."""
+    """Load the library, once.
+
+    Raises:
+        UsageError: ADAIR_CPU_CAPABILITY names no instruction set.
+    """
     folder = Path(__file__).parent.parent
     found = sorted(path for pattern in _FILES for path in folder.glob(pattern))
     if not found:
         return Library(None)
     try:
         torch.ops.load_library(str(found[0]))  # type: ignore[no-untyped-call]
+        return Library(found[0], capability=torch.ops.adair_native.cpu_capability())
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     # Whatever a dynamic loader, a static initialiser or another version of PyTorch may raise.
     except Exception as error:
-        message = f"{type(error).__name__}: {error}"
+        reason = error.__cause__ or error  # PyTorch hides what the dynamic loader said
+        message = f"{type(reason).__name__}: {reason}"
         warnings.warn(
             f"the native kernels in {found[0]} cannot be loaded ({message}); the slower reference kernels run instead; "
-            f"'adair doctor' says more, reinstalling adair rebuilds them",
+            f"'adair doctor' says more",
             NativeLibraryWarning,
             stacklevel=2,
         )
         return Library(found[0], message)
-    return Library(found[0])
 
 
 def refusal(kernel: NativeKernel | None, *arguments: Any) -> str | None:

@@ -105,7 +105,8 @@ def _prepare(recipe: AdapterRecipe, folder: RunFolder, say: Say, model: Restorat
     say(f"{count:,} adapter parameters on the frozen base {recipe.base}")
 
     def export(final: Recipe, validation: ValidationRecord | None) -> Path:
-        notes = f"The numbers are those of the validation at the end of training, on {len(examples.validation)} images."
+        images = "1 image" if len(examples.validation) == 1 else f"{len(examples.validation)} images"
+        notes = f"The numbers are those of the validation at the end of training, on {images}."
         card = AdapterCard(
             task=name,
             metrics=_rows(validation) if validation is not None else [],

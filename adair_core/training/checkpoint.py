@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from adair_core.errors import RunFolderError, listing
-from adair_core.training.run_folder import replacing
+from adair_core.training.run_folder import writing
 
 FORMAT = "adair-checkpoint-1"
 
@@ -42,12 +42,10 @@ class Checkpoint:
             RunFolderError: the disk is full or may not be written.
         """
         tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in self.tensors.items()}
-        with replacing(path) as temporary:
-            permissions = temporary.stat().st_mode
+        with writing(path) as temporary:
             try:
                 # One entry: several would be written in random order, and equal states be different files.
                 save_file(tensors, temporary, {FORMAT: json.dumps(self.state)})
-                temporary.chmod(permissions)
             except SafetensorError as error:
                 raise _as_os_error(error) from error
 

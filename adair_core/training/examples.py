@@ -114,9 +114,16 @@ def with_absolute_paths(data: Data) -> Data:
 def _open(data: Data, smallest: int, degradation: Degradation | None) -> tuple[Source, list[str]]:
     if (data.pairs_input is None) != (data.pairs_target is None):
         raise UsageError("pairs: expected a folder of inputs and a folder of targets, got only one of them")
+    if data.validation_input is not None and data.validation is None:
+        raise UsageError("validation input: expected a folder of clean validation images with it, got none")
     if data.pairs_input is not None and data.pairs_target is not None:
         if data.images:
             raise UsageError("data: expected folders of clean images or folders of pairs, got both")
+        if degradation is not None:
+            raise UsageError(
+                "pairs: this task makes its inputs from clean images; for real pairs leave the task out (it is then "
+                "'pairs'), or take one that has the option pairs, such as derain"
+            )
         pairs = PairedImages(data.pairs_input, data.pairs_target, smallest=smallest, strict=data.strict)
         return pairs, [target.path.name for _, target in pairs.pairs]
     if degradation is None:

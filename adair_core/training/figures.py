@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from adair_core.training.callbacks import Callback, Run, ValidationRecord
 from adair_core.training.metrics_log import read_metrics
-from adair_core.training.run_folder import RunFolder, replacing
+from adair_core.training.run_folder import RunFolder, writing
 
 PREVIEW_SIDE = 320
 _SMOOTHING = 0.98
@@ -46,10 +46,10 @@ def draw_curves(folder: RunFolder) -> None:
     lines = list(read_metrics(folder.metrics))
     steps = [line for line in lines if line["kind"] == "step"]
     validations = [line for line in lines if line["kind"] == "validation"]
-    figure = Figure(figsize=(12, 3.6))
+    figure = Figure(figsize=(13, 3.6))
     loss, rate, validation = figure.subplots(1, 3)
     # Fixed margins: a layout engine takes seconds on a slow core, at every validation.
-    figure.subplots_adjust(left=0.06, right=0.99, top=0.9, bottom=0.15, wspace=0.25)
+    figure.subplots_adjust(left=0.06, right=0.88, top=0.9, bottom=0.15, wspace=0.25)
     numbers = [line["step"] for line in steps]
     losses = [float(line["loss"]) for line in steps]
     loss.plot(numbers, losses, color="0.8", linewidth=0.8)
@@ -63,7 +63,7 @@ def draw_curves(folder: RunFolder) -> None:
         validation.plot([line["step"] for line in validations], values, marker=".", label=label)
     validation.set(title=f"validation {metric}", xlabel="step")
     if validations:
-        validation.legend()
+        validation.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False)  # beside it: it hides no curve
     _save(figure, folder.curves)
 
 
@@ -140,5 +140,5 @@ def _smoothed(values: list[float]) -> list[float]:
 
 
 def _save(figure: Any, path: Any) -> None:
-    with replacing(path) as temporary:
+    with writing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=100)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -53,10 +54,13 @@ def batches(
     if count:
         context = worker_context()
         options = {"prefetch_factor": 4, "worker_init_fn": _prepare_worker, "multiprocessing_context": context}
-    loader: DataLoader[dict[str, Tensor]] = DataLoader(
-        dataset, batch_sampler=schedule, num_workers=count, pin_memory=device.type == "cuda", **options
-    )
-    iterator = iter(loader)
+    with warnings.catch_warnings():
+        # More workers than cores are what the user asked for.
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        loader: DataLoader[dict[str, Tensor]] = DataLoader(
+            dataset, batch_sampler=schedule, num_workers=count, pin_memory=device.type == "cuda", **options
+        )
+        iterator = iter(loader)
     try:
         yield iterator
     finally:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from adair_core.data.seeds import seed_of
 from adair_core.errors import Interrupted, TrainingError
+from adair_core.ops.keeping import recomputation
 from adair_core.training.callbacks import Callback, Run, RunResult, StepRecord, ValidationRecord
 from adair_core.training.checkpoint import Checkpoint, optimizer_tensors, prefixed, restore, restore_optimizer
 from adair_core.training.ema import MovingAverage
@@ -166,7 +167,7 @@ class Loop:
             waited += time.perf_counter() - asked
             parts.append(part)
             given, target = (self._on_device(part[name]) for name in ("input", "target"))
-            with self.precision.autocast():
+            with self.precision.autocast(), recomputation(settings.recompute):
                 restored = self.forward(given)
             # The mean over the processes of these shares is the mean over the whole batch.
             share = self.loss(restored, target) * (len(given) * self.processes.count / whole)
@@ -223,11 +224,11 @@ class Loop:
 
         def restored(degraded: Tensor) -> Tensor:
             with self.precision.autocast():
-                output: Tensor = network(self._on_device(degraded))
+                output: Tensor = network(degraded)
             return output
 
         with self.average.applied():
-            scores = self.job.validation.run(restored)
+            scores = self.job.validation.run(restored, device=self.device, dtype=self.precision.weights)
             best = self.state.best is None or self.job.validation.better(scores.value, self.state.best.value)
             record = ValidationRecord(
                 self.state.step, scores.metric, scores.value, scores.conditions, scores.inputs, best

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -108,12 +109,14 @@ class TensorBoard(Callback):
     def __init__(self, folder: RunFolder) -> None:
         self._path = folder.events
         self._writer: SummaryWriter | None = None
+        self._hook_before = threading.excepthook
 
     @override
     def on_start(self, run: Run) -> None:
         """Open a file; what an earlier sitting wrote after the first step is hidden."""
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
+        self._hook_before, threading.excepthook = threading.excepthook, self._on_thread_error
         self._writer = SummaryWriter(str(self._path), purge_step=run.start + 1 if run.start else None)
 
     @override
@@ -135,6 +138,13 @@ class TensorBoard(Callback):
         if self._writer is not None:
             with suppress(OSError):
                 self._writer.close()
+            self._writer = None
+            threading.excepthook = self._hook_before
+
+    def _on_thread_error(self, error: threading.ExceptHookArgs) -> None:
+        # The writer's thread hands a full disk to the next add_scalar, and would also print a traceback of its own.
+        if not (isinstance(error.exc_value, OSError) and type(error.thread).__name__ == "_AsyncWriterThread"):
+            self._hook_before(error)
 
     def _scalar(self, name: str, value: float, step: int) -> None:
         if self._writer is None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,8 @@ def _device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
+        raise UsageError(expected("device", expected="auto, cpu, cuda, cuda:N or mps", got=repr(name)))
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

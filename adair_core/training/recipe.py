@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from adair_core.errors import listing
 from adair_core.specs import Choice
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class Stage(_Frozen):
@@ -41,6 +42,9 @@ class Settings(_Frozen):
     clip: float | None = Field(1.0, gt=0, description="largest gradient norm; none = no clipping")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the weights' moving average; 0 = off")
     precision: Literal["float64", "float32", "bfloat16", "float16"] = Field("float32", description="compute precision")
+    recompute: bool = Field(
+        False, description="compute activations again in the backward pass: less memory, more time, the same result"
+    )
     compile: bool = Field(False, description="torch.compile the network")
     seed: int = Field(0, ge=0, description="seed of every random draw")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
@@ -60,6 +64,14 @@ class Settings(_Frozen):
             if len(fields) != 3:
                 raise ValueError(f"expected start:patch:batch, such as 0:64:16,0.6:96:8, got {part!r}")
             stages.append({"start": fields[0], "patch_size": fields[1], "batch_size": fields[2]})
+        return stages
+
+    @field_validator("stages")
+    @classmethod
+    def _start_apart(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        starts = [stage.start for stage in stages]
+        if len(set(starts)) < len(starts):
+            raise ValueError(f"expected stages that start apart, got starts {listing(starts)}")
         return stages
 
     def stage_at(self, step: int) -> Stage:

@@ -1,8 +1,4 @@
-"""The folder that a run lives in: who may use it, where its files are, and how they are written.
-
-Every file is written under a temporary name, flushed to the disk and renamed, so at any moment each name holds a
-complete file: the new one or the one before.
-"""
+"""The folder that a run lives in: who may use it, where its files are, and what it says when they cannot be written."""
 
 from __future__ import annotations
 
@@ -15,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from adair_core.atomic_file import remove_leftovers, replacing
 from adair_core.errors import RunFolderError
 
 _held: set[Path] = set()  # fcntl locks are per process: they do not keep this one from itself
@@ -66,8 +63,8 @@ class RunFolder:
                         f"run folder {self.path} already holds a run; continue it with --resume, choose another "
                         f"--out, or delete the folder"
                     )
-                for leftover in [*self.path.glob(".*.writing"), *self.checkpoints.glob(".*.writing")]:
-                    leftover.unlink(missing_ok=True)
+                remove_leftovers(self.path)
+                remove_leftovers(self.checkpoints)
                 yield
             finally:
                 if is_new and not self.recipe.exists():
@@ -117,42 +114,33 @@ class RunFolder:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Write a file so that its name always holds a complete one.
+def writing(path: Path) -> Iterator[Path]:
+    """Write a file of a run.
 
     Yields:
-        A temporary path beside it; when the context ends well, the file there is flushed and takes the name.
+        A temporary path, as `adair_core.atomic_file.replacing`.
 
     Raises:
         RunFolderError: the disk is full or may not be written; what `path` held before is untouched.
     """
-    temporary = path.parent / f".{path.name}.writing"
     try:
-        temporary.touch()  # with the permissions that the user's files get
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            kept = "the file from before is still there" if path.exists() else "nothing was written"
-            raise RunFolderError(
-                f"{path}: cannot be written ({_reason(error)}); {kept}; free space or allow writing, then go on with "
-                f"--resume"
-            ) from error
-        raise
+        with replacing(path) as temporary:
+            yield temporary
+    except OSError as error:
+        kept = "the file from before is still there" if path.exists() else "nothing was written"
+        raise RunFolderError(
+            f"{path}: cannot be written ({_reason(error)}); {kept}; free space or allow writing, then go on with "
+            f"--resume"
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, all of it or nothing.
 
     Raises:
-        RunFolderError: as `replacing`.
+        RunFolderError: as `writing`.
     """
-    with replacing(path) as temporary:
+    with writing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -160,19 +148,9 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON file, all of it or nothing.
 
     Raises:
-        RunFolderError: as `replacing`.
+        RunFolderError: as `writing`.
     """
     write_text(path, json.dumps(value, indent=2) + "\n")
-
-
-def _sync_folder(folder: Path) -> None:
-    # Without this a rename may be lost at a power cut. Some network file systems refuse it.
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _reason(error: OSError) -> str:

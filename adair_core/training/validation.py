@@ -6,15 +6,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from adair_core.evaluation import EvaluationImages, evaluate
 from adair_core.evaluation.images import unpack
-from adair_core.model.tiling import resolve_tile, tiled
+from adair_core.evaluation.run import check_images
+from adair_core.model.restoring import restore_image
 from adair_core.plugins import plugins
 from adair_core.specs import Protocol
-
-Restore = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,16 @@ class Validation:
     Attributes:
         protocol: how to measure.
         images: on what.
+
+    Raises:
+        AdairError: the images do not fit the protocol, which is better known before training than after.
     """
 
     protocol: Protocol
     images: EvaluationImages
+
+    def __post_init__(self) -> None:
+        check_images(self.protocol, self.images)
 
     @property
     def metric(self) -> str:
@@ -61,20 +67,30 @@ class Validation:
             return not math.isnan(value)
         return value > than if plugins().metrics[self.metric].higher_is_better else value < than
 
-    def run(self, restore: Restore) -> Scores:
-        """Restore and measure all images.
+    def run(
+        self,
+        network: Callable[[Tensor], Tensor],
+        *,
+        device: torch.device | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Scores:
+        """Restore all images as `RestorationModel.restore` would, in tiles where that takes tiles, and measure them.
 
         Args:
-            restore: ``(1, 3, H, W)`` -> same shape; large images come in tiles.
+            network: ``(1, 3, H, W)`` -> same shape.
+            device: where the network is; None = the CPU.
+            dtype: that the network takes.
 
         Raises:
             AdairError: what `adair_core.evaluation.evaluate` raises.
         """
         first: list[tuple[Tensor, Tensor]] = []
+        where = device or torch.device("cpu")
 
         def observed(degraded: Tensor) -> Tensor:
-            tile = resolve_tile("auto", *degraded.shape[-2:])
-            restored = restore(degraded) if tile is None else tiled(restore, degraded, tile)
+            restored = restore_image(
+                network, degraded, strength=1, tile="auto", overlap=None, device=where, dtype=dtype
+            )
             if not first:
                 first.append((degraded.detach().cpu(), restored.detach().cpu()))
             return restored

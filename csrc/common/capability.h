@@ -4,13 +4,13 @@
 namespace adair {
 
 // Each level includes those before it.
-enum class Capability { baseline, avx2, avx512, avx512_bf16 };
+enum class Capability { baseline, avx2, avx512, avx512_bf16, amx_bf16 };
 
-// The highest level that the machine has, capped by the environment variable ADAIR_CPU_CAPABILITY (baseline, avx2,
-// avx512 or avx512_bf16), which is read once. An unknown value there throws std::invalid_argument.
+// The highest level that the machine has, capped by the environment variable ADAIR_CPU_CAPABILITY (the name of a level),
+// which is read once. An unknown value there throws std::invalid_argument.
 Capability cpu_capability();
 
-// Without the cap.
+// Without the cap. Asks the system for the use of the tile registers, where there are any.
 Capability highest_capability();
 
 const char* name_of(Capability capability);

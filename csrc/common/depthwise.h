@@ -37,3 +37,35 @@ inline void in_groups(int64_t count, const Work& work) {
   }
   if (x < count) work(Constant<1>(), x);
 }
+
+// Calls use(pixel, channel, value) with the convolution at `count` pixels of one row, a vector of channels at a time;
+// `rows` as for convolve_pixels, `start` a value for each channel, or null.
+template <class Use>
+inline void convolve_row(const float* const rows[3], int64_t channels, const float* taps, const float* start,
+                         int64_t count, const Use& use) {
+  in_groups(count, [&](auto group, int64_t x) {
+    constexpr int n = decltype(group)::value;
+    for (int64_t c = 0; c < channels; c += kWidth) {
+      vec sums[n];
+      const float* const from[3] = {rows[0] + x * channels + c, rows[1] + x * channels + c,
+                                    rows[2] + x * channels + c};
+      convolve_pixels<n>(from, channels, taps + c, channels, start == nullptr ? vec{} : load(start + c), sums);
+      for (int p = 0; p < n; ++p) use(x + p, c, sums[p]);
+    }
+  });
+}
+
+// Adds the gradients of the taps from `count` pixels: the gradient of the output at each, times the nine inputs that
+// it was made of; `rows` as for convolve_pixels.
+inline void add_tap_gradients(const float* const rows[3], int64_t channels, const float* gradient, int64_t count,
+                              float* taps) {
+  for (int64_t c = 0; c < channels; c += kWidth) {
+    vec sums[9];
+    for (int tap = 0; tap < 9; ++tap) sums[tap] = load(taps + tap * channels + c);
+    for (int64_t x = 0; x < count; ++x) {
+      const vec g = load(gradient + x * channels + c);
+      for (int tap = 0; tap < 9; ++tap) sums[tap] += g * load(rows[tap / 3] + (x + tap % 3) * channels + c);
+    }
+    for (int tap = 0; tap < 9; ++tap) store(taps + tap * channels + c, sums[tap]);
+  }
+}

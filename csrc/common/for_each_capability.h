@@ -6,7 +6,7 @@
 //   ADAIR_DISPATCH(layer_norm2d_rows)(arguments...);   // calls the one for this machine
 //
 // The file is included in namespace adair::<level>::{anonymous}; it sees ADAIR_VECTOR (floats in a vector register),
-// ADAIR_REGISTERS (vector registers) and ADAIR_HAS_BF16, and must include nothing but other such files. Target
+// ADAIR_REGISTERS (vector registers), ADAIR_HAS_BF16 and ADAIR_HAS_TILES, and must include nothing but other such files. Target
 // attributes rather than compiler flags choose the instructions: the standard library's inline functions are compiled
 // once, for the baseline, and cannot end up in the program in a version that the machine does not run.
 #include <algorithm>
@@ -24,6 +24,7 @@
 #include <immintrin.h>
 #endif
 
+#define ADAIR_HAS_TILES 0
 #define ADAIR_CAPABILITY baseline
 #define ADAIR_VECTOR 4
 #define ADAIR_REGISTERS 16
@@ -94,9 +95,29 @@ namespace {
 }
 }  // namespace adair::ADAIR_CAPABILITY
 #undef ADAIR_CAPABILITY
+#undef ADAIR_HAS_TILES
+#if !ADAIR_EMULATE_AMX
+#if defined(__clang__)
+#pragma clang attribute pop
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16,avx2,fma"))), apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16,avx2,fma,prefer-vector-width=512")
+#endif
+#endif
+#define ADAIR_CAPABILITY amx_bf16
+#define ADAIR_HAS_TILES 1
+namespace adair::ADAIR_CAPABILITY {
+namespace {
+#include ADAIR_KERNELS
+}
+}  // namespace adair::ADAIR_CAPABILITY
+#undef ADAIR_CAPABILITY
 #undef ADAIR_VECTOR
 #undef ADAIR_REGISTERS
 #undef ADAIR_HAS_BF16
+#undef ADAIR_HAS_TILES
 #if defined(__clang__)
 #pragma clang attribute pop
 #else
@@ -105,12 +126,15 @@ namespace {
 
 #define ADAIR_DISPATCH(function)                                          \
   (::adair::select_kernel(::adair::baseline::function, ::adair::avx2::function, ::adair::avx512::function, \
-                          ::adair::avx512_bf16::function))
+                          ::adair::avx512_bf16::function, ::adair::amx_bf16::function))
 
 namespace adair {
 template <class Function>
-inline Function* select_kernel(Function* baseline, Function* avx2, Function* avx512, Function* avx512_bf16) {
+inline Function* select_kernel(Function* baseline, Function* avx2, Function* avx512, Function* avx512_bf16,
+                               Function* amx_bf16) {
   switch (cpu_capability()) {
+    case Capability::amx_bf16:
+      return amx_bf16;
     case Capability::avx512_bf16:
       return avx512_bf16;
     case Capability::avx512:

@@ -4,9 +4,9 @@
 // Activations are rows of `float` or `bfloat16`, sums are float32. All rows and weights are padded with zeros to whole
 // vectors, so that no loop has a remainder in its innermost dimension.
 
-// Rows of activations and vectors of results that a product keeps in registers.
+// Rows of activations and vectors of results that a product keeps in registers. Tiles come in pairs.
 constexpr int kRows = ADAIR_REGISTERS == 32 ? 8 : 6;
-constexpr int kPanel = ADAIR_REGISTERS == 32 ? 3 : 2;
+constexpr int kPanel = ADAIR_REGISTERS == 32 && !ADAIR_HAS_TILES ? 3 : 2;
 // Depth of a panel: kBlock x kPanel vectors stay in the first-level cache beside the rows.
 constexpr int64_t kBlock = 128;
 
@@ -129,6 +129,10 @@ inline void multiply_panel(const T* a, int64_t a_stride, int64_t rows, const T* 
   if (rows - row >= 1) tile(Constant<1>());
 }
 
+#if ADAIR_HAS_TILES
+#include "common/tiles.h"
+#endif
+
 // c = a w^T + start: (rows x k) times the packed (n x k).
 //
 // `start` is a row of n values that is added to every row (stride 0), or null. c has whole vectors of columns.
@@ -138,6 +142,14 @@ inline void multiply(const T* a, int64_t a_stride, int64_t rows, const T* packed
   constexpr int step = kStep<T>;
   const int64_t vectors = round_up(n, kWidth) / kWidth;
   const int64_t depth = round_up(k, step);
+#if ADAIR_HAS_TILES
+  if constexpr (step == 2) {
+    const int64_t whole = rows / 16 * 16;
+    if (whole > 0) multiply_with_tiles(a, a_stride, whole, packed, vectors, depth, start, c, c_stride);
+    a += whole * a_stride, c += whole * c_stride, rows -= whole;
+    if (rows == 0) return;
+  }
+#endif
   // Blocks of even depth: a last one of a few columns would cost as many loads and stores of sums as a whole one.
   const int64_t blocks = (depth + kBlock - 1) / kBlock;
   const int64_t block = round_up((depth + blocks - 1) / blocks, step);

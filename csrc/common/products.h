@@ -63,6 +63,18 @@ inline void add_rows(const float* a, int64_t a_stride, int64_t n, int64_t pixels
   }
 }
 
+// sums += the sum of the squares of the rows of a (pixels x n).
+inline void add_squares(const float* a, int64_t a_stride, int64_t n, int64_t pixels, float* sums) {
+  for (int64_t c = 0; c < n; c += kWidth) {
+    vec total = load(sums + c);
+    for (int64_t pixel = 0; pixel < pixels; ++pixel) {
+      const vec value = load(a + pixel * a_stride + c);
+      total += value * value;
+    }
+    store(sums + c, total);
+  }
+}
+
 // Pixels that wait to be added to a sum of products. The sum passes through the caches once for all that wait: of wide
 // layers it is larger than they are, and pixels come in rows that may be short.
 class WaitingProducts {

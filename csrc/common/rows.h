@@ -1,8 +1,8 @@
 // Rows of pixels, channels last: reading, normalising and writing them. Included once for each instruction set.
 
 // Copies one pixel, and pads it with zeros to `padded` channels (whole vectors).
-template <class T>
-inline void read_pixel(const T* from, int64_t channels, float* to, int64_t padded) {
+template <class T, class E>
+inline void read_pixel(const T* from, int64_t channels, E* to, int64_t padded) {
   int64_t c = 0;
   for (; c + kWidth <= channels; c += kWidth) store(to + c, load(from + c));
   if (c < channels) {
@@ -78,13 +78,13 @@ inline void normalised_pixel_gradient(const float* pixel, Statistics found, cons
   }
 }
 
-// Adds what one pixel contributes to the gradients of a layer norm's weight and bias (null for the bias-free kind).
+// Adds what one pixel contributes to the gradients of a layer norm's weight and bias; null where they are not wanted.
 inline void add_norm_parameter_gradients(const float* pixel, Statistics found, bool biased, int64_t padded,
                                          const float* gradient, float* to_weight, float* to_bias) {
   const vec origin = splat(biased ? found.mean : 0.0f), rstd = splat(found.rstd);
   for (int64_t c = 0; c < padded; c += kWidth) {
     const vec g = load(gradient + c);
-    store(to_weight + c, load(to_weight + c) + g * (load(pixel + c) - origin) * rstd);
+    if (to_weight != nullptr) store(to_weight + c, load(to_weight + c) + g * (load(pixel + c) - origin) * rstd);
     if (to_bias != nullptr) store(to_bias + c, load(to_bias + c) + g);
   }
 }

@@ -85,40 +85,6 @@ inline void gate_gradient_row(const T* convolved, int64_t hidden, int64_t half, 
   }
 }
 
-// Convolution of `count` pixels, all channels; `rows` as for convolve_pixels.
-template <class E>
-inline void convolve_row(const float* const rows[3], int64_t channels, const float* taps, int64_t count, E* to,
-                         float* wide_to) {
-  in_groups(count, [&](auto group, int64_t x) {
-    constexpr int n = decltype(group)::value;
-    for (int64_t c = 0; c < channels; c += kWidth) {
-      vec sums[n];
-      const float* const from[3] = {rows[0] + x * channels + c, rows[1] + x * channels + c,
-                                    rows[2] + x * channels + c};
-      convolve_pixels<n>(from, channels, taps + c, channels, vec{}, sums);
-      for (int p = 0; p < n; ++p) {
-        store(to + (x + p) * channels + c, sums[p]);
-        if (wide_to != nullptr) store(wide_to + (x + p) * channels + c, sums[p]);
-      }
-    }
-  });
-}
-
-// Adds the gradients of the taps from `count` pixels: the gradient of the output at each, times the nine inputs that
-// it was made of; `rows` as for convolve_pixels.
-inline void add_tap_gradients(const float* const rows[3], int64_t channels, const float* gradient, int64_t count,
-                              float* taps) {
-  for (int64_t c = 0; c < channels; c += kWidth) {
-    vec sums[9];
-    for (int tap = 0; tap < 9; ++tap) sums[tap] = load(taps + tap * channels + c);
-    for (int64_t x = 0; x < count; ++x) {
-      const vec g = load(gradient + x * channels + c);
-      for (int tap = 0; tap < 9; ++tap) sums[tap] += g * load(rows[tap / 3] + (x + tap % 3) * channels + c);
-    }
-    for (int tap = 0; tap < 9; ++tap) store(taps + tap * channels + c, sums[tap]);
-  }
-}
-
 template <class T>
 void feed_forward_backward_block(const FeedForwardBackward<T>& b, const FeedForwardTransposedWeights<T>& weights,
                                  const Block& block, const FeedForwardSums& sums) {
@@ -194,7 +160,10 @@ void feed_forward_backward_block(const FeedForwardBackward<T>& b, const FeedForw
       add_tap_gradients(inputs, 2 * h, rows[1] + 2 * h, columns, sums.taps);
     }
     float* wide_row = sums.in != nullptr ? in_products.next_b() : sums.in_bias != nullptr ? wide_to_hidden : nullptr;
-    convolve_row(rows, 2 * h, weights.taps, columns, to_hidden, wide_row);
+    convolve_row(rows, 2 * h, weights.taps, nullptr, columns, [&](int64_t x, int64_t channel, vec value) {
+      store(to_hidden + x * 2 * h + channel, value);
+      if (wide_row != nullptr) store(wide_row + x * 2 * h + channel, value);
+    });
     multiply(to_hidden, 2 * h, columns, weights.in_transposed, c, 2 * h, nullptr, to_normalised, c);
     const int64_t start = (block.image * f.height + y - 1) * f.width + block.left;
     for (int64_t i = 0; i < columns; ++i) {

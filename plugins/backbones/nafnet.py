@@ -11,12 +11,12 @@ from typing import cast
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.nn import functional
 
 from adair_core import BackboneSpec, Config, Site
 from adair_core.ops import layer_norm2d
 from adair_plugins.backbones.convolutions import convolution_sites
 from adair_plugins.backbones.layout import fastest_layout
-from adair_plugins.backbones.padding import pad_to_multiple
 
 _EPS = 1e-6
 
@@ -139,7 +139,9 @@ class NAFNet(nn.Module):
         batch, _, height, width = x.shape
         if batch == 0:  # PixelShuffle leaves the shape of an empty batch as it is
             return x.new_zeros((0, self.config.out_channels, height, width))
-        features = self.intro(fastest_layout(pad_to_multiple(x, self.multiple)))
+        # Zeros, as the published network pads: other values would change its results at these sizes.
+        padded = functional.pad(x, (0, -width % self.multiple, 0, -height % self.multiple))
+        features = self.intro(fastest_layout(padded))
         skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
             features = encoder(features)

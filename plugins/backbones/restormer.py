@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adair_core import BackboneSpec, Config, Site
-from adair_core.ops import channel_attention, depthwise_gate, feed_forward, layer_norm2d
+from adair_core.ops import attention_branch, channel_attention, depthwise_gate, feed_forward, layer_norm2d
 from adair_plugins.backbones.convolutions import convolution_sites, has_hooks, is_plain
 from adair_plugins.backbones.layout import fastest_layout
 from adair_plugins.backbones.padding import pad_to_multiple
@@ -82,10 +82,22 @@ class Attention(nn.Module):
         self.qkv_dwconv = nn.Conv2d(3 * channels, 3 * channels, 3, padding=1, groups=3 * channels, bias=bias)
         self.project_out = nn.Conv2d(channels, channels, 1, bias=bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, H, W)`` -> the same shape."""
-        attended = channel_attention(self.qkv_dwconv(self.qkv(x)), self.temperature, self.heads)
-        return self.project_out(attended)
+    def forward(self, x: Tensor, norm: LayerNorm, residual: bool = False) -> Tensor:
+        """``(B, C, H, W)`` -> the same shape: the attention of the normalised x, plus x for a residual."""
+        first, middle, last = self.qkv, self.qkv_dwconv, self.project_out
+        if is_plain(norm, LayerNorm) and all(is_plain(part, nn.Conv2d) for part in (first, middle, last)):
+            return attention_branch(
+                x,
+                *(norm.body.weight, norm.body.bias),
+                *(first.weight, first.bias),
+                *(middle.weight, middle.bias),
+                self.temperature,
+                *(last.weight, last.bias),
+                heads=self.heads,
+                residual=residual,
+            )
+        attended = last(channel_attention(middle(first(norm(x))), self.temperature, self.heads))
+        return x + attended if residual else attended
 
 
 class FeedForward(nn.Module):
@@ -131,11 +143,13 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` -> the same shape."""
-        x = x + self.attn(self.norm1(x))
-        # An adapter on a branch changes the branch's output: the residual is then added after it.
-        if has_hooks(self.ffn):
-            return x + self.ffn(x, self.norm2)
-        return self.ffn(x, self.norm2, residual=True)
+        x = _add_branch(x, self.attn, self.norm1)
+        return _add_branch(x, self.ffn, self.norm2)
+
+
+def _add_branch(x: Tensor, branch: Attention | FeedForward, norm: LayerNorm) -> Tensor:
+    # An adapter on a branch changes the branch's output: the residual is then added after it.
+    return x + branch(x, norm) if has_hooks(branch) else branch(x, norm, residual=True)
 
 
 class PatchEmbedding(nn.Module):

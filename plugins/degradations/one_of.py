@@ -19,7 +19,7 @@ from adair_plugins.degradations.mixture import completed, degrade_groups, named_
 class Alternative(Choice):
     """A degradation, and how likely it is."""
 
-    weight: float = Field(1.0, ge=0, allow_inf_nan=False, description="relative probability")
+    weight: float = Field(1.0, ge=0, description="relative probability")
 
 
 class OneOfConfig(Config):

@@ -55,7 +55,12 @@ def work(monkeypatch):
         (KeyboardInterrupt(), 130, "interrupted\n"),
         (PermissionError(13, "Permission denied", "/x/y"), 1, "error: Permission denied: /x/y\n"),
         (OSError(28, "No space left on device"), 1, "error: No space left on device\n"),
-        (MemoryError(), 1, "error: out of memory; try a smaller --batch-size or --patch-size"),
+        (MemoryError(), 1, "error: out of memory; try a smaller --batch-size, --patch-size or model"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+            1,
+            "error: out of memory; try a smaller",
+        ),
         (click.BadParameter("bad value."), 2, "error: Invalid value: bad value; try 'adair doctor --help'\n"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -100,11 +101,12 @@ def test_a_bad_file_does_not_stop_the_others(adapter, photos, workplace):
             "folder, got the adapter type 'lora'",
         ),
         (["--adapter", "nope"], "unknown adapter 'nope'"),
-        (["--adapter", "ADAPTER", "--blend", "0.5,0.5"], "--blend: expected 1 numbers, one for each --adapter"),
-        (["--adapter", "ADAPTER", "--blend", "x"], "--blend: expected 1 numbers"),
-        (["--adapter", "ADAPTER", "--tile", "5"], "--tile: expected auto, none or a number from 128, got '5'"),
+        (["--adapter", "ADAPTER", "--blend", "0.5,0.5"], "--blend: expected a number, one for each --adapter"),
+        (["--adapter", "ADAPTER", "--blend", "x"], "--blend: expected a number"),
+        (["--adapter", "ADAPTER", "--tile", "big"], "--tile: expected auto, none or a positive number of pixels, got"),
+        (["--adapter", "ADAPTER", "--tile", "0"], "tile: expected 'auto', None or a positive number of pixels, got 0"),
         (["--adapter", "ADAPTER", "--strength", "-1"], "strength: expected a number from 0"),
-        (["--adapter", "ADAPTER", "--device", "tpu"], "device: expected one that this machine has, got 'tpu'"),
+        (["--adapter", "ADAPTER", "--device", "tpu"], "device: expected auto, cpu, cuda, cuda:N or mps, got 'tpu'"),
         (["--base", "ADAPTER"], "--base: expected a base: "),
         (["--adapter", "ADAPTER", "--scale", "2", "--task", "denoise"], "--scale: expected a task that enlarges"),
     ],
@@ -128,10 +130,13 @@ def test_the_zoos_adapter_for_a_task(adapter, base, photos, workplace):
     outcome = run_program("restore", photos / "photo0.png", "--task", "deblur", "-o", "x.png")
     assert outcome.exit_code == 2
     assert "the zoo has no adapter for task 'deblur'; 'adair train --task deblur' makes one" in outcome.stderr
-    (workplace / "runs/deblur-lora/deblur").mkdir(parents=True)
-    (workplace / "runs/deblur-lora/deblur/adapter_config.json").write_text("{}")
+    for age, run in enumerate(["mine", "deblur-lora"]):
+        made = workplace / "runs" / run / "deblur/adapter_config.json"
+        made.parent.mkdir(parents=True)
+        made.write_text("{}")
+        os.utime(made, (10**9 - age, 10**9 - age))
     outcome = run_program("restore", photos / "photo0.png", "--task", "deblur", "-o", "x.png")
-    assert "use --adapter runs/deblur-lora/deblur" in outcome.stderr
+    assert "use --adapter runs/mine/deblur" in outcome.stderr
     source = f"""
         from pathlib import Path
         from adair_core import WeightsSpec, hookimpl
@@ -181,6 +186,12 @@ def test_evaluate(adapter, photos):
     table = run_program(*run).stdout
     assert f"{mean:.2f}" in table
     assert "┃" not in table
+
+
+def test_evaluate_says_when_images_went_through_in_tiles(adapter):
+    run = ["evaluate", "--task", "denoise", "--task.sigma", "25", "--adapter", adapter, "--metric", "psnr"]
+    assert "in tiles" not in run_program(*run).stderr
+    assert "1 of 1 restorations were made in tiles; --tile none" in run_program(*run, "--tile", 256).stderr
 
 
 def test_evaluate_pairs_and_samples(adapter, photos):

@@ -92,7 +92,9 @@ def test_pairs_are_a_task_of_their_own(asked, base):
     recipe, out, _ = asked("train", "--pairs", "in", "target", "--base", base)
     assert (recipe.task.name, out) == ("pairs", Path("runs/pairs-lora"))
     assert (recipe.data.pairs_input, recipe.data.pairs_target) == (Path("in"), Path("target"))
-    assert asked("train", "--task", "derain", "--pairs", "in", "target", "--base", base)[0].task.name == "derain"
+    named = asked("train", "--task", "derain", "--pairs", "in", "target", "--base", base)[0]
+    assert (named.task.name, named.task.options["pairs"]) == ("derain", True)
+    assert asked("train", "--task", "derain", "--base", base)[0].task.options["pairs"] is False
     outcome = run_program("train", "--pairs", "in", "target", "--data", "x", "--base", base)
     assert outcome.exit_code == 2
     assert "expected --data (clean images) or --pairs, not both" in outcome.stderr
@@ -140,6 +142,14 @@ def test_several_processes_must_agree_on_the_folder(base, monkeypatch):
         (["--task", "denoise", "--steps", "many"], "Training: --steps: Input should be a valid integer"),
         (["--task", "denoise", "--adapter", "bottleneck", "--adapter.rank", "2"], "No such option '--adapter.rank'"),
         (["--recipe", "missing.json"], "recipe missing.json: cannot be read (No such file or directory)"),
+        (["--task", "denoise", "--learning-rate", "inf"], "Training: --learning-rate: Input should be a finite number"),
+        (["--task", "denoise", "--adapter.alpha", "inf"], "--adapter.alpha: Input should be a finite number"),
+        (["--task", "denoise", "--stages", "0:9"], "such as 0:64:16,0.6:96:8, got '0:9'\n"),
+        (
+            ["--task", "denoise", "--stages", "0:9:2,0:8:2"],
+            "--stages: expected stages that start apart, got starts 0.0",
+        ),
+        (["--resume", "--out", "gone"], "--resume: expected a run to continue, got no recipe.json in gone; start one"),
         (["--resume"], "--resume: expected the run to continue, got no --out; give --out DIR"),
         (["--resume", "--task", "denoise"], "--resume: expected a run to continue, got no runs/denoise-lora"),
     ],

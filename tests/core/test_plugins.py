@@ -133,15 +133,15 @@ HOOK = """
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ("raise ValueError('in the hook')", "ValueError: in the hook"),
-        ("raise SystemExit", "SystemExit"),
+        ("raise ValueError('in the hook')", "adair_degradations raised ValueError: in the hook"),
+        ("raise SystemExit", "adair_degradations raised SystemExit"),
         ("spec('x')", "adair_degradations returned None; expected an iterable of records; is a return missing?"),
         ("return 5", "TypeError: 'int' object is not iterable"),
         ("return ['grain']", "expected DegradationSpec records, got str"),
         ("return spec('x')", "TypeError: 'DegradationSpec' object is not iterable"),
         ("return [spec('Bad Name')]", "name: expected lower-case words joined by '-'"),
         ("return [spec('x'), spec('x')]", "degradation 'x' is offered by both adair-plugin-bad 1.0 (bad_plugin) and"),
-        ("yield spec('x'); raise ValueError('late')", "ValueError: late"),
+        ("yield spec('x'); raise ValueError('late')", "adair_degradations raised ValueError: late"),
     ],
 )
 def test_failures_in_a_hook_add_nothing(tmp_path, lenient, body, reason):
@@ -149,6 +149,17 @@ def test_failures_in_a_hook_add_nothing(tmp_path, lenient, body, reason):
     with quietly_installed(tmp_path / "bad") as loaded:
         assert "bad-metric" not in loaded.metrics
         assert "x" not in loaded.degradations
+
+
+def test_what_a_plugin_prints_is_not_output(tmp_path, capsys):
+    talk = "        print('in a hook')\n        return [Deg"
+    source = "    print('at import')\n" + grain("loud-grain").replace("        return [Deg", talk)
+    write_package(tmp_path, "adair-plugin-loud", {"loud_plugin": source})
+    with installed(tmp_path) as loaded:
+        assert "loud-grain" in loaded.degradations
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert ["at import" in printed.err, "in a hook" in printed.err] == [True, True]
 
 
 def test_a_misspelt_hook_is_found(tmp_path, lenient):

@@ -78,19 +78,6 @@ def backbone(**changes):
 
 
 @pytest.mark.parametrize(
-    ("hook", "record"),
-    [
-        ("adair_degradations", degradation()),
-        ("adair_adapters", adapter(presets={"small": {"rank": 2}})),
-        ("adair_backbones", backbone(presets={"tiny": {}}, default_preset="tiny")),
-        ("adair_commands", click.Command("hello")),
-    ],
-)
-def test_good_records(hook, record):
-    validate_record(hook, record)
-
-
-@pytest.mark.parametrize(
     ("hook", "record", "message"),
     [
         ("adair_degradations", "grain", "expected DegradationSpec records, got str"),

@@ -149,6 +149,30 @@ def test_floats_that_are_not_finite_are_damage(tmp_path):
         source.read(0)
 
 
+@pytest.mark.parametrize(("scale", "usable"), [(1, True), (1.9, True), (255, False), (-2, False)])
+def test_floats_far_outside_0_to_1_are_no_image(tmp_path, scale, usable):
+    pixels = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8) * np.float32(scale)
+    tifffile.imwrite(tmp_path / "x.tif", pixels, photometric="minisblack")
+    source = CleanImages.from_folders([tmp_path])
+    if usable:
+        assert np.array_equal(source.read(0).target[..., 0], pixels)
+    else:
+        with pytest.raises(DataError, match=r"x\.tif: expected floating-point values of 0 to 1, got (0 to 255|-2 to )"):
+            source.read(0)
+
+
+def test_damaged_images_are_counted_while_they_are_found(tmp_path, caplog):
+    for name in ("a.tif", "b.tif"):
+        save_truncated_tiff(tmp_path / name)
+    source = CleanImages.from_folders([tmp_path])
+    for index in range(2):
+        with pytest.raises(DataError):
+            source.read(index)
+    messages = [record.getMessage() for record in caplog.records if record.name.startswith("adair_core")]
+    assert [name for name in ("a.tif", "b.tif") if name in messages[1]] == ["b.tif"]
+    assert ["damaged image number 1;" in messages[0], "damaged image number 2;" in messages[1]] == [True, True]
+
+
 @pytest.fixture
 def decoded(monkeypatch):
     """Names of the files, in the order in which they were decoded."""

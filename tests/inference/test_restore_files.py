@@ -336,3 +336,25 @@ def test_what_reading_could_not_keep_is_told(
     monkeypatch.setattr("adair_core.inference.files.read_image", lambda path: noted)
     source = save(tmp_path / "a.png", pixels())
     assert only(restore_files(model, [source])).message == "3 more pages are left out"
+
+
+def test_only_what_was_lost_is_told(tmp_path: Path, model: RestorationModel) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "maker"
+    Image.fromarray(pixels()).save(tmp_path / "a.jpg", exif=exif)
+    Image.fromarray(pixels(channels=4), "CMYK").save(tmp_path / "cmyk.jpg")
+    assert only(restore_files(model, [tmp_path / "a.jpg"], tmp_path / "a.png")).message == ""
+    assert "without EXIF" in only(restore_files(model, [tmp_path / "a.jpg"], tmp_path / "a.tif")).message
+    assert "CMYK to sRGB" in only(restore_files(model, [tmp_path / "cmyk.jpg"])).message
+    # A copy, byte for byte, is still CMYK.
+    copied = only(restore_files(model, [tmp_path / "cmyk.jpg"], tmp_path / "copy.jpg", strength=0))
+    assert copied.message == ""
+    assert copied.output.read_bytes() == (tmp_path / "cmyk.jpg").read_bytes()
+
+
+def test_a_large_image_tells_how_far_it_is(tmp_path: Path, model: RestorationModel) -> None:
+    source, shares = save(tmp_path / "a.png", pixels(150, 40)), []
+    only(restore_files(model, [source], tmp_path / "b.png", tile=64, on_share=shares.append))
+    assert len(shares) > 2
+    assert shares == sorted(shares)
+    assert shares[-1] == 1

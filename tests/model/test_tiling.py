@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from adair_core.errors import UsageError
-from adair_core.model.tiling import ALIGNMENT, AUTO_PIXELS, _starts, _windows, resolve_overlap, resolve_tile, tiled
+from adair_core.model.tiling import (
+    ALIGNMENT,
+    SMALLEST_TILE,
+    _shortened,
+    _starts,
+    _windows,
+    automatic_tile,
+    check_tile,
+    resolve_overlap,
+    tiled,
+)
 
 LENGTHS = st.integers(1, 400)
 TILES = st.tuples(st.integers(1, 150), st.integers(0, 75)).filter(lambda pair: pair[1] <= pair[0] // 2)
@@ -103,6 +113,14 @@ def test_the_windows_of_a_long_line_are_no_longer_than_its_tiles():
     assert windows[-1][0] + len(windows[-1][1]) == 1_000_000
 
 
+def test_the_share_that_is_done_is_told_after_each_tile():
+    shares, parts = [], []
+    tiled(lambda part: parts.append(len(shares)) or part, image(100, 70), 40, 10, on_share=shares.append)
+    assert len(shares) == len(parts) > 4
+    assert parts == list(range(len(parts)))
+    assert shares == [(index + 1) / len(parts) for index in range(len(parts))]
+
+
 def test_gradients_pass():
     x = image(20, 30).requires_grad_()
     tiled(lambda part: part**2, x, 16, 4).sum().backward()
@@ -120,31 +138,57 @@ def test_a_function_that_changes_the_size():
         tiled(lambda part: part[..., 1:], image(40, 40), 16, 4)
 
 
+@settings(deadline=None, max_examples=200)
+@given(length=LENGTHS, pair=TILES)
+def test_tiles_are_as_small_as_their_number_allows(length, pair):
+    tile, overlap = pair
+    shorter = _shortened(length, tile, overlap)
+    starts = _starts(length, shorter, overlap)
+    assert shorter <= tile
+    assert len(starts) == len(_starts(length, tile, overlap))
+    assert starts[-1] + shorter >= length
+    assert all(later - earlier <= shorter - overlap for earlier, later in itertools.pairwise(starts))
+
+
+def test_an_image_just_larger_than_a_tile_costs_no_more_than_its_pixels_and_overlaps():
+    seen = []
+    tiled(lambda part: seen.append(part.shape[-2] * part.shape[-1]) or part, image(330, 325)[:1], 320, 64)
+    assert len(seen) == 4
+    assert sum(seen) < 1.6 * 330 * 325
+
+
 def test_the_automatic_tile():
-    assert resolve_tile("auto", 1024, AUTO_PIXELS // 1024) is None
-    assert resolve_tile("auto", 1024, AUTO_PIXELS // 1024 + 1) == 768
-    assert resolve_tile(None, 10**6, 10**6) is None
-    assert resolve_tile(100, 10, 10) == 100
-    for wrong in (0, -1, 2.5, "large", True):
-        with pytest.raises(UsageError, match="'auto', None or a number"):
-            resolve_tile(wrong, 10, 10)
+    assert automatic_tile(600_000, 600, 1000) is None
+    assert automatic_tile(600_000, 601, 1000) == 768
+    assert 768**2 <= 600_000 < (768 + ALIGNMENT) ** 2
+    # However little is affordable, small images are whole.
+    assert automatic_tile(1, SMALLEST_TILE, SMALLEST_TILE) is None
+    assert automatic_tile(1, SMALLEST_TILE, SMALLEST_TILE + 1) == SMALLEST_TILE
 
 
 def test_the_automatic_tile_counts_what_the_network_pads_to():
     # 200,000 x 1 pixels are 3.2 million for a network that pads to 16.
-    assert resolve_tile("auto", 1, 200_000) == resolve_tile("auto", 200_000, 1) == 768
-    assert resolve_tile("auto", 1, AUTO_PIXELS // 16) is None
+    assert automatic_tile(10**6, 1, 200_000) == automatic_tile(10**6, 200_000, 1) == 992
+    assert automatic_tile(10**6, 1, 10**6 // 16) is None
+
+
+def test_wrong_tiles():
+    for right in ("auto", None, 1, 1000):
+        check_tile(right)
+    for wrong in (0, -1, 2.5, "large", True):
+        with pytest.raises(UsageError, match="'auto', None or a number"):
+            check_tile(wrong)
 
 
 @pytest.mark.parametrize(
     ("overlap", "tile", "resolved"),
-    [(None, "auto", 64), (None, None, 64), (None, 96, 48), (None, 512, 64), (None, 1, 0), (384, "auto", 384)],
+    [(None, "auto", 64), (None, None, 64), (None, 96, 48), (None, 512, 64), (None, 1, 0), (128, "auto", 128)],
 )
 def test_the_overlap(overlap, tile, resolved):
     assert resolve_overlap(overlap, tile) == resolved
 
 
-@pytest.mark.parametrize(("overlap", "tile"), [(49, 96), (-1, 96), (385, "auto"), (-1, None)])
+@pytest.mark.parametrize(("overlap", "tile"), [(49, 96), (-1, 96), (129, "auto"), (-1, None)])
 def test_impossible_overlaps(overlap, tile):
     with pytest.raises(UsageError, match="overlap of 0 to half a tile"):
         resolve_overlap(overlap, tile)

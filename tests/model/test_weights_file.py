@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from adair_core.errors import WeightsError
-from adair_core.model.atomic_file import write_atomically
 from adair_core.model.weights_file import fingerprint, parse_json_object, read_tensors, write_tensors
 
 
@@ -131,20 +130,6 @@ def test_json_that_is_no_object(text):
         parse_json_object(text, where="here")
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-
-    def fail(descriptor):
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="Input/output"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert names_in(tmp_path) == ["file"]
-
-
 def test_a_full_disk_leaves_the_old_file(tmp_path):
     path = tmp_path / "w.safetensors"
     write_tensors(path, tensors(), {})
@@ -164,9 +149,3 @@ def test_no_permission(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WeightsError, match="cannot be written: Not a directory"):
         write_tensors(tmp_path / "file" / "w.safetensors", tensors(), {})
-
-
-def test_files_have_the_usual_permissions(tmp_path):
-    write_atomically(tmp_path / "ours", b"x")
-    (tmp_path / "theirs").write_bytes(b"x")
-    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "theirs").stat().st_mode

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -87,7 +88,41 @@ def plain_feed_forward(
     return x + functional.conv2d(gated, out_w, out_b)
 
 
+def plain_attention_branch(
+    x: Tensor,
+    norm_w: Tensor,
+    norm_b: Any,
+    qkv_w: Tensor,
+    qkv_b: Any,
+    dw: Tensor,
+    dw_b: Any,
+    temperature: Tensor,
+    out_w: Tensor,
+    out_b: Any,
+) -> Tensor:
+    normalised = plain_bias_free_norm(x, norm_w) if norm_b is None else plain_biased_norm(x, norm_w, norm_b)
+    qkv = functional.conv2d(functional.conv2d(normalised, qkv_w, qkv_b), dw, dw_b, padding=1, groups=len(dw))
+    return x + functional.conv2d(plain_attention(qkv, temperature, len(temperature)), out_w, out_b)
+
+
 CASES = [
+    Case(
+        "attention_branch",
+        partial(ops.attention_branch, heads=2),
+        plain_attention_branch,
+        (
+            *(IMAGE, (12,), (12,), (36, 12, 1, 1), (36,), (36, 1, 3, 3), (36,)),
+            *((2, 1, 1), (12, 12, 1, 1), (12,)),
+        ),
+        extra=(1e-5, True, True),
+    ),
+    Case(
+        "attention_branch",
+        partial(ops.attention_branch, heads=1),
+        plain_attention_branch,
+        (IMAGE, (12,), None, (36, 12, 1, 1), None, (36, 1, 3, 3), None, (1, 1, 1), (12, 12, 1, 1), None),
+        extra=(1e-5, True, False),
+    ),
     Case(
         "feed_forward",
         ops.feed_forward,

@@ -106,6 +106,13 @@ def backward_arguments(case: Case, layout: torch.memory_format | None) -> list[t
         present = [value is not None for value in tensors]
         wishes = (present, [True] + [False] * 8, [need and index > 2 for index, need in enumerate(present)])
         return [(gradient, *tensors, eps, residual, convolved, list(needs)) for needs in wishes]
+    if case.name == "attention_branch":
+        eps, residual, _ = case.extra
+        with torch.no_grad():
+            kept = overload(case.name)(*tensors, eps, residual, True)[1:]
+        present = [value is not None for value in tensors]
+        wishes = (present, [True] + [False] * 9, [need and index > 6 for index, need in enumerate(present)])
+        return [(gradient, *tensors, eps, residual, *kept, list(needs)) for needs in wishes]
     if case.name == "channel_attention":
         return [(gradient, *tensors, *outputs[1:])]
     if case.name == "bottleneck":

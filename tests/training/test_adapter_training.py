@@ -141,6 +141,7 @@ def test_pairs_of_folders(folder: Path, recipe: AdapterRecipe, tmp_path: Path) -
     assert list(result.validation.conditions)
     for task, given, message in [
         ("pairs", recipe.data, "learns from real pairs"),
+        ("denoise", data, "makes its inputs from clean images"),
         ("pairs", Data(pairs_input=folder), "only one of them"),
         ("pairs", data.model_copy(update={"images": (folder,)}), "got both"),
     ]:

@@ -4,14 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_runs import NOISE, tiny_settings, write_photos
+from tiny_runs import NOISE, tiny_settings, toy_job, write_photos
 
 from adair_core.data.images import read_image, to_tensor
-from adair_core.errors import DataError
+from adair_core.errors import DataError, UsageError
 from adair_core.evaluation.images import unpack
 from adair_core.plugins import plugins
+from adair_core.specs import Condition
 from adair_core.training import Data
 from adair_core.training.examples import HELD_OUT_SIDE, gather, with_absolute_paths
+from adair_core.training.validation import Validation
 
 
 def _gathered(data: Data, **settings: object) -> tuple[object, list[str]]:
@@ -79,6 +81,21 @@ def test_damaged_and_small_images_are_named_or_refused(tmp_path: Path) -> None:
     assert "bad.png" in said[0]
     with pytest.raises(DataError, match="strict"):
         _gathered(Data(images=(photos,), strict=True))
+
+
+def test_what_does_not_fit_the_task_is_told_before_training(tmp_path: Path) -> None:
+    clean, noisy = write_photos(tmp_path / "clean"), write_photos(tmp_path / "noisy")
+    with pytest.raises(UsageError, match="makes its inputs from clean images, but folders of pairs are given"):
+        _gathered(Data(pairs_input=noisy, pairs_target=clean))
+    with pytest.raises(UsageError, match="expected a folder of clean validation images with it, got none"):
+        _gathered(Data(images=(clean,), validation_input=noisy))
+    made, _ = _gathered(Data(images=(clean,), validation=clean, validation_input=noisy))
+    real = toy_job().validation.protocol.model_copy(update={"conditions": (Condition(label="real", degradation=None),)})
+    with pytest.raises(UsageError, match="comes with an input of its own"):
+        Validation(toy_job().validation.protocol, made.validation)
+    assert Validation(real, made.validation).protocol == real
+    with pytest.raises(UsageError, match="needs real pairs"):
+        Validation(real, _gathered(Data(images=(clean,)))[0].validation)
 
 
 def test_identity_changes_with_the_images(tmp_path: Path) -> None:

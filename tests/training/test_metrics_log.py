@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import math
+import resource
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -90,6 +93,28 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     log.on_close()
+
+
+def test_a_full_disk_is_one_error_of_tensorboards_events(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, hook = RunFolder(tmp_path), threading.excepthook
+    board, run = TensorBoard(folder), _run(folder, 0)
+    board.on_start(run)
+
+    def write_until_full() -> None:
+        for number in range(1, 5000):
+            board.on_step(run, _step(number))
+            time.sleep(0.001)  # another thread writes
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    try:
+        with pytest.raises(RunFolderError, match=r"events: cannot be written \(File too large\); free space"):
+            write_until_full()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        board.on_close()
+    assert "Traceback" not in capsys.readouterr().err
+    assert threading.excepthook is hook
 
 
 def test_tensorboard_hides_what_is_done_again(tmp_path: Path) -> None:

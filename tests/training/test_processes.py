@@ -79,10 +79,15 @@ def test_a_single_process() -> None:
     assert processes.mean(values) is values
 
 
-@pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
-def test_a_device_that_is_not_there(device: str) -> None:
-    with pytest.raises(UsageError, match=rf"device: expected one that this machine has, got '{device}' .*try 'auto'"):
+@pytest.mark.parametrize("device", ["nonsense", "meta", "cpu:x", "cuda:-1", ""])
+def test_a_device_of_no_kind_that_is_known(device: str) -> None:
+    with pytest.raises(UsageError, match=rf"device: expected auto, cpu, cuda, cuda:N or mps, got '{device}'$"):
         Processes(device)
+
+
+def test_a_device_that_is_not_there() -> None:
+    with pytest.raises(UsageError, match=r"device: expected one that this machine has, got 'cuda:99' .*try 'auto'"):
+        Processes("cuda:99")
 
 
 def test_workers_are_the_cores_that_computing_leaves_free(monkeypatch: pytest.MonkeyPatch) -> None:

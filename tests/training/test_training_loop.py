@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ import torch
 from tiny_runs import ToyPairs, run_toy, toy_job, toy_network
 from torch import nn
 
+from adair_core import load
 from adair_core.errors import Interrupted, RunFolderError, TrainingError
+from adair_core.model import tiling
 from adair_core.training import Callback, Settings
 from adair_core.training.checkpoint import Checkpoint
 from adair_core.training.loop import Loop
@@ -60,9 +63,10 @@ def test_accumulated_parts_are_the_whole_batch(tmp_path: Path, accumulate: int) 
     _assert_same(parts, whole, rtol=1e-12)
 
 
-def test_workers_change_no_bit(tmp_path: Path) -> None:
+def test_workers_change_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alone, _ = run_toy(tmp_path / "alone", steps=3, stages="0:8:4,0.5:12:2")
-    helped, _ = run_toy(tmp_path / "helped", steps=3, stages="0:8:4,0.5:12:2", workers=1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})  # on one core torch would warn, which is an error here
+    helped, _ = run_toy(tmp_path / "helped", steps=3, stages="0:8:4,0.5:12:2", workers=2)
     _assert_same(helped, alone)
 
 
@@ -240,7 +244,7 @@ def test_best_is_the_averaged_weights_of_the_best_validation(tmp_path: Path) -> 
     job = toy_job(steps=3, validate_every=1)
     averages = []
 
-    def better_then_worse(restore: object) -> object:
+    def better_then_worse(network: object, **where: object) -> object:
         from adair_core.training.validation import Scores
 
         averages.append({name: parameter.detach().clone() for name, parameter in job.parameters.items()})
@@ -273,6 +277,19 @@ def test_validation_measures_the_noisy_and_the_restored_image(tmp_path: Path) ->
     assert scores.inputs["sigma 25"] == pytest.approx(psnr[0], abs=1e-6)
     assert scores.conditions["sigma 25"] == pytest.approx(psnr[1], abs=1e-6)
     assert scores.value == scores.conditions["sigma 25"]
+
+
+def test_validation_restores_as_the_model_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load("restormer-tiny")
+    image = torch.rand(3, 144, 160, generator=torch.Generator().manual_seed(0))
+    validation = replace(toy_job().validation, images=[("noise", image)])
+    whole = validation.run(model).example
+    monkeypatch.setattr(tiling, "AUTO_PIXELS", 128 * 128)
+    monkeypatch.setattr(tiling, "AUTO_TILE", 128)
+    degraded, restored, _ = validation.run(model).example
+    assert torch.equal(degraded, whole[0])
+    assert not torch.equal(restored, whole[1])
+    assert torch.equal(restored, model.restore(degraded))
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

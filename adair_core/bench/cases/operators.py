@@ -124,10 +124,7 @@ def _our_attention_branch(
     *,
     heads: int,
 ) -> Tensor:
-    result: Tensor = vars(ops)["attention_branch"](
-        x, norm, bias, qkv, None, middle, None, temperature, leave, None, heads=heads
-    )
-    return result
+    return ops.attention_branch(x, norm, bias, qkv, None, middle, None, temperature, leave, None, heads=heads)
 
 
 def _hidden(channels: int) -> int:
@@ -177,18 +174,13 @@ OPERATORS: dict[str, Operator] = {
 }
 
 
-def available() -> dict[str, Operator]:
-    """The operators that this version has."""
-    return {name: operator for name, operator in OPERATORS.items() if name in ops.__all__}
-
-
 def cases(size: Size) -> list[Case]:
     """Every operator in every shape, forward, and forward and backward as in an adapter's training step."""
     return list(_cases(size))
 
 
 def _cases(size: Size) -> Iterator[Case]:
-    for name, operator in available().items():
+    for name, operator in OPERATORS.items():
         seen: set[str] = set()
         for shape in SHAPES[size]:
             shown = text_of(operator.shapes(*shape)[0])

@@ -11,7 +11,11 @@ import rich_click
 import torch
 
 from adair_core.cli.command import Command
+from adair_core.cli.native_build import native_build
 from adair_core.cli.output import print_json, print_table
+from adair_core.errors import UsageError
+from adair_core.ops.explanation import DTYPES, operators, why_reference
+from adair_core.ops.registration import NAMESPACE
 from adair_core.plugins import plugins
 
 
@@ -20,25 +24,35 @@ from adair_core.plugins import plugins
 def command(as_json: bool) -> None:
     """Show versions, devices, plugins and kernels.
 
-    For each operator and device it says which kernel runs: a native one, or the reference in PyTorch.
+    For each operator, device and dtype it says which kernel runs, a native one or the reference in PyTorch, and why not
+    the native one; and what to do if the native kernels are missing or broken.
     """
+    build = native_build()
     versions, devices, states, kernels = _versions(), _devices(), _plugins(), _kernels()
     if as_json:
-        print_json({"versions": versions, "devices": devices, "plugins": states, "kernels": kernels})
+        report = {"versions": versions, "devices": devices, "plugins": states, "build": build, "kernels": kernels}
+        print_json(report)
         return
     print_table(("package", "version"), list(versions.items()))
     print_table(("\ndevice", "\ndescription"), list(devices.items()))
     print_table(("\nplugin", "\nstate"), list(states.items()))
-    served = list(kernels.values())
+    print_table(("\nnative build", "\nstate"), [(name, text) for name, text in build.items() if name != "advice"])
+    columns = list(next(iter(kernels.values())))
     print_table(
-        ("\noperator", *(f"\n{device}" for device in served[0])),
-        [(operator, *by_device.values()) for operator, by_device in kernels.items()],
+        ("\noperator", *(f"\n{column}" for column in columns)),
+        [
+            (name, *(_NATIVE if reason is None else _REFERENCE for reason in row.values()))
+            for name, row in kernels.items()
+        ],
     )
-    if all(kernel == _REFERENCE for by_device in served for kernel in by_device.values()):
-        click.echo("\nEvery operator runs as its PyTorch reference: this version has no native kernels.")
+    click.echo()
+    for reason, names in _reasons(kernels).items():
+        click.echo(f"{_REFERENCE}: {reason} ({names})")
+    for advice in build["advice"]:
+        click.echo(f"to do: {advice}")
 
 
-_REFERENCE = "reference"
+_NATIVE, _REFERENCE = "native", "reference"
 
 
 def _versions() -> dict[str, str]:
@@ -89,15 +103,37 @@ def _plugins() -> dict[str, str]:
     return states
 
 
-def _kernels() -> dict[str, dict[str, str]]:
+def _kernels() -> dict[str, dict[str, str | None]]:
+    """For each operator and column: why its reference runs there; ``None`` if a native kernel runs."""
     import adair_core.ops  # noqa: F401 (defines the operators)
 
-    names = sorted(name for name in torch._C._dispatch_get_all_op_names() if name.startswith("adair::"))
-    keys = {"cpu": "CPU"} | ({"cuda": "CUDA"} if torch.cuda.is_available() else {})
+    kernels: dict[str, dict[str, str | None]] = {}
+    for name in operators():
+        kernels[name] = {f"cpu {_short(dtype)}": _why_reference(name, dtype) for dtype in DTYPES}
+        if torch.cuda.is_available():
+            has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key(f"{NAMESPACE}::{name}", "CUDA")
+            kernels[name]["cuda"] = None if has_kernel else "there are no native CUDA kernels"
+    return kernels
+
+
+def _why_reference(name: str, dtype: torch.dtype) -> str | None:
+    try:
+        return why_reference(name, dtype)
+    except UsageError as error:
+        return str(error)
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _reasons(kernels: dict[str, dict[str, str | None]]) -> dict[str, str]:
+    """Each reason, with the operators that it concerns."""
+    concerned: dict[str, list[str]] = {}
+    for name, row in kernels.items():
+        for reason in {reason: None for reason in row.values() if reason is not None}:
+            concerned.setdefault(reason, []).append(name)
     return {
-        name.removeprefix("adair::"): {
-            device: "native" if torch._C._dispatch_has_kernel_for_dispatch_key(name, key) else _REFERENCE
-            for device, key in keys.items()
-        }
-        for name in names
+        reason: "all operators" if len(names) == len(kernels) else ", ".join(names)
+        for reason, names in concerned.items()
     }

@@ -15,10 +15,13 @@ from adair_core.cli.command import Command, group_named
 from adair_core.cli.models import load_model, model_options, tile_of
 from adair_core.cli.options import Group
 from adair_core.cli.output import say, show, steps_shown
+from adair_core.cli.process import threads_option, tune
 from adair_core.errors import UsageError, expected
 from adair_core.plugins import plugins
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from adair_core.evaluation import EvaluationImages
 
 
@@ -51,6 +54,7 @@ def _groups(typed: Mapping[str, Any]) -> list[Group]:
 @rich_click.option("--metric", "metrics", multiple=True, metavar="NAME", help="metric [default: the protocol's]")
 @rich_click.option("--limit", type=click.IntRange(min=1), metavar="N", help="only the first N images")
 @rich_click.option("--out", "-o", type=click.Path(path_type=Path), help="folder for report.json and images.csv")
+@threads_option
 @rich_click.option("--json", "as_json", is_flag=True, help="print the report as JSON")
 def command(task: str | None, as_json: bool, out: Path | None, **parameters: Any) -> None:
     """Measure restored images with the protocol of a task.
@@ -66,15 +70,30 @@ def command(task: str | None, as_json: bool, out: Path | None, **parameters: Any
     config = group.parse(spec.config, task_parameters(group, parameters))
     metrics = [plugins().metrics[metric].name for metric in parameters["metrics"]] or None
     images = _images(parameters)
+    tune(parameters["threads"])
     loaded = load_model(parameters, task=name)
     say(f"evaluating {loaded.title} on {len(images)} image{'' if len(images) == 1 else 's'}")
+    in_tiles = 0
+
+    def restored(image: Tensor) -> Tensor:
+        nonlocal in_tiles
+        shares: list[float] = []
+        result = loaded.model.restore(image, tile=tile, on_share=shares.append)
+        in_tiles += bool(shares)
+        return result
+
     with steps_shown("evaluating") as shown:
         report = evaluate(
-            lambda image: loaded.model.restore(image, tile=tile),
+            restored,
             spec.protocol(config),
             images,
             metrics=metrics,
             progress=shown.advance,
+        )
+    if in_tiles:
+        say(
+            f"{in_tiles} of {len(report.rows)} restorations were made in tiles; --tile none makes them whole, as "
+            f"published numbers are, and needs more memory"
         )
     if out is not None:
         report.to_json(out / "report.json")

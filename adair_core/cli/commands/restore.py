@@ -11,6 +11,7 @@ import rich_click
 from adair_core.cli.command import Command
 from adair_core.cli.models import Loaded, load_model, model_options, tile_of
 from adair_core.cli.output import print_json, say, steps_shown
+from adair_core.cli.process import threads_option, tune
 from adair_core.errors import UsageError, expected
 from adair_core.plugins import plugins
 
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
     "restore",
     cls=Command,
     examples=[
-        "restore photo.jpg --task denoise",
-        "restore scans/ -o restored/ --adapter runs/denoise-lora/denoise --strength 0.8",
-        "restore small.png --task super-resolve --scale 2 -o large.png",
+        "restore photo.jpg --adapter runs/denoise-lora/denoise",
+        "restore scans/ 'shots/*.tif' -o restored/ --adapter runs/denoise-lora/denoise --strength 0.8",
+        "restore small.png --adapter runs/super-resolve-lora/super-resolve --scale 2 -o large.png",
     ],
 )
 @rich_click.argument("inputs", metavar="IN...", nargs=-1, required=True)
@@ -37,24 +38,29 @@ if TYPE_CHECKING:
 @rich_click.option("--quality", type=int, metavar="N", help="1 to 100, for JPEG and WebP")
 @rich_click.option("--overwrite", is_flag=True, help="replace results that exist already; never an input")
 @rich_click.option("--skip-existing", is_flag=True, help="leave images alone whose result exists already")
+@threads_option
 @rich_click.option("--json", "as_json", is_flag=True, help="print what became of each file as JSON")
 def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters: Any) -> None:
     """Restore image files, folders or patterns.
 
-    No ground truth is needed. Size, gray or colour, 8 or 16 bits, alpha, colour profile and EXIF data are kept. Exits
-    with 1 if a file failed.
+    No ground truth is needed. Size, gray or colour, 8 or 16 bits, alpha, colour profile and EXIF data (not in
+    TIFF) are kept. Exits with 1 if a file failed.
     """
     from adair_core.inference import plan, restore_files
 
     tile = tile_of(parameters["tile"])
     if task is not None:
         plugins().task(task)
-    plan(inputs, parameters["out"], suffix=parameters["suffix"])  # wrong names are told before weights are read
+    count = len(plan(inputs, parameters["out"], suffix=parameters["suffix"]))  # wrong names are told before the weights
+    tune(parameters["threads"])
     loaded = load_model(parameters, task=task)
     say(f"restoring with {loaded.title}")
+    finished = 0
     with steps_shown("restoring") as shown:
 
         def tell(result: FileResult, done: int, total: int) -> None:
+            nonlocal finished
+            finished = done
             shown.advance(done, total)
             if result.status == "failed":
                 shown.say(f"error: {result.message}")
@@ -73,6 +79,7 @@ def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters
             overwrite=parameters["overwrite"],
             skip_existing=parameters["skip_existing"],
             on_result=tell,
+            on_share=lambda share: shown.advance(finished + share, count),
         )
     failed = [result for result in results if result.status == "failed"]
     if as_json:

@@ -12,6 +12,7 @@ from adair_core.errors import UsageError, expected
 from adair_core.ops import registration
 from adair_core.ops.checks import require_images, require_shape
 from adair_core.ops.depthwise_gate import reference
+from adair_core.ops.keeping import keeps
 from adair_core.ops.layout import autocast, memory_format
 
 
@@ -41,9 +42,7 @@ def depthwise_gate(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
     require_shape("depthwise_gate", "weight", weight, (channels, 1, 3, 3))
     if bias is not None:
         require_shape("depthwise_gate", "bias", bias, (channels,))
-    parameters = (weight,) if bias is None else (weight, bias)
-    keep = torch.is_grad_enabled() and any(value.requires_grad for value in (x, *parameters))
-    result: Tensor = _forward(autocast(x), weight, bias, keep)[0]
+    result: Tensor = _forward(autocast(x), weight, bias, keeps(x, weight, bias))[0]
     return result
 
 

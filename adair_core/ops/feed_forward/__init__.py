@@ -11,6 +11,7 @@ from torch import Tensor
 from adair_core.ops import registration
 from adair_core.ops.checks import require_images, require_shape
 from adair_core.ops.feed_forward import native, reference
+from adair_core.ops.keeping import keeps
 from adair_core.ops.layout import autocast, memory_format
 
 
@@ -73,8 +74,7 @@ def feed_forward(
         *(norm_weight, norm_bias, in_weight, in_bias),
         *(depthwise_weight, depthwise_bias, out_weight, out_bias),
     )
-    keep = torch.is_grad_enabled() and any(value is not None and value.requires_grad for value in (x, *parameters))
-    result: Tensor = _forward(autocast(x), *parameters, eps, residual, keep)[0]
+    result: Tensor = _forward(autocast(x), *parameters, eps, residual, keeps(x, *parameters))[0]
     return result
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from comparing import photo, randomised, shapes
 from torch import nn
 from torch.nn import functional
 
@@ -23,23 +24,8 @@ with warnings.catch_warnings():  # they import deprecated parts of torch and tor
 SMALL: dict[str, Any] = {"dim": 8, "blocks": (1, 1, 2, 1), "refinement": 1}
 
 
-def randomised(model: nn.Module) -> nn.Module:
-    """Parameters away from the zeros and ones that norms start with."""
-    generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    return model
-
-
 def small(**changed: Any) -> Restormer:
-    model = randomised(Restormer(RestormerConfig(**(SMALL | changed))))
-    assert isinstance(model, Restormer)
-    return model
-
-
-def photo(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(8), dtype=dtype)
+    return randomised(Restormer(RestormerConfig(**(SMALL | changed))))
 
 
 def spandrel(config: RestormerConfig) -> nn.Module:
@@ -66,10 +52,6 @@ def deepinv(config: RestormerConfig) -> nn.Module:
         LayerNorm_type={"biased": "WithBias", "bias-free": "BiasFree"}[config.norm],
         pretrained=None,
     )
-
-
-def shapes(model: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
-    return [(name, tuple(value.shape)) for name, value in model.state_dict().items()]
 
 
 @pytest.mark.parametrize("peer", [spandrel, deepinv])

@@ -54,7 +54,8 @@ def test_offers_the_tasks() -> None:
 
 @pytest.mark.parametrize("name", sorted(TASKS))
 def test_defaults_are_training_settings(name: str) -> None:
-    Settings(**TASKS[name].defaults)
+    defaults = dict(TASKS[name].defaults)
+    assert Settings(**defaults).model_dump(include=set(defaults)) == defaults  # known, and of the right types
 
 
 @pytest.mark.parametrize("name", sorted(TASKS))

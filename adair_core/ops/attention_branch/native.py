@@ -1,0 +1,117 @@
+"""The attention branch's native kernels (csrc/attention_branch)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adair_core.ops.layout import memory_format
+from adair_core.ops.native import NativeKernel, empty_pixels, images, parameter, pixels, unsuitable
+
+
+def _forward(
+    x: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor | None,
+    qkv_weight: Tensor,
+    qkv_bias: Tensor | None,
+    depthwise_weight: Tensor,
+    depthwise_bias: Tensor | None,
+    temperature: Tensor,
+    out_weight: Tensor,
+    out_bias: Tensor | None,
+    eps: float,
+    residual: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    layout = memory_format(x)
+    batch, channels, heads = *x.shape[:2], temperature.shape[0]
+    result = empty_pixels(x, channels)
+    # The second pass over the pixels needs the values, the backward pass queries and keys too.
+    kept = empty_pixels(x, 3 * channels if keep else channels)
+    cosines = torch.empty((batch, heads, channels // heads, channels // heads), dtype=torch.float32)
+    lengths = torch.empty((2, batch, heads, channels // heads), dtype=torch.float32)
+    torch.ops.adair_native.attention_branch(
+        pixels(x),
+        parameter(norm_weight),
+        parameter(norm_bias),
+        eps,
+        parameter(qkv_weight),
+        parameter(qkv_bias),
+        parameter(depthwise_weight),
+        parameter(depthwise_bias),
+        parameter(temperature),
+        parameter(out_weight),
+        parameter(out_bias),
+        residual,
+        result,
+        kept,
+        keep,
+        cosines,
+        lengths,
+    )
+    return images(result, layout), images(kept, layout) if keep else x.new_empty(0), cosines, lengths
+
+
+def _backward(
+    gradient: Tensor,
+    x: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor | None,
+    qkv_weight: Tensor,
+    qkv_bias: Tensor | None,
+    depthwise_weight: Tensor,
+    depthwise_bias: Tensor | None,
+    temperature: Tensor,
+    out_weight: Tensor,
+    out_bias: Tensor | None,
+    eps: float,
+    residual: bool,
+    qkv: Tensor,
+    cosines: Tensor,
+    lengths: Tensor,
+    needs: Sequence[bool],
+) -> tuple[Tensor, ...]:
+    norm = (norm_weight, norm_bias)
+    others = (qkv_weight, qkv_bias, depthwise_weight, depthwise_bias, temperature, out_weight, out_bias)
+    parameters = (*norm, *others)
+    to_x = empty_pixels(x, x.shape[1]) if needs[0] else None
+    found = [
+        torch.empty(value.shape, dtype=torch.float32) if value is not None and need else None
+        for value, need in zip(parameters, needs[1:], strict=True)
+    ]
+    torch.ops.adair_native.attention_branch_backward(
+        pixels(gradient.to(x.dtype)),
+        pixels(x),
+        *map(parameter, norm),
+        eps,
+        *map(parameter, others),
+        residual,
+        pixels(qkv),
+        parameter(cosines),
+        parameter(lengths),
+        to_x,
+        *found,
+    )
+    return (
+        x.new_empty(0) if to_x is None else images(to_x, memory_format(x)),
+        *(
+            x.new_empty(0) if value is None or like is None else value.to(like.dtype)
+            for value, like in zip(found, parameters, strict=True)
+        ),
+    )
+
+
+def _refuse(x: Tensor, *_: Any) -> str | None:
+    return unsuitable(x)
+
+
+def _refuse_backward(gradient: Tensor, x: Tensor, *_: Any) -> str | None:  # noqa: ARG001
+    return unsuitable(x)
+
+
+FORWARD = NativeKernel(_forward, _refuse)
+BACKWARD = NativeKernel(_backward, _refuse_backward)

@@ -1,0 +1,181 @@
+// The attention branch. Included once for each instruction set.
+//
+// A first pass over the image computes q, k and v row by row, adds up q^T k and the squares of q and k, and writes v;
+// a second one mixes the channels of v. Sums over pixels are made for each block by itself and added in the order of
+// the blocks, which depend on the size of an image alone: the bits depend neither on the number of threads nor on the
+// other images.
+
+constexpr int64_t kMixedPixels = 128;
+
+// Sums over pixels of one image: for each head q^T k, then the squares of q and of k.
+struct AngleSums {
+  static int64_t products(const Parts& heads) { return heads.padded() * heads.padded_size; }
+  static int64_t count(const Parts& heads) { return products(heads) + 2 * heads.padded(); }
+};
+
+template <class T>
+void attend_block(const AttentionBranch<T>& a, const ExpansionWeights<T>& weights, const Parts& heads,
+                  const Block& block, float* sums) {
+  const int64_t places = weights.parts.padded(), columns = block.right - block.left;
+  const int64_t third = heads.padded(), padded = heads.padded_size;
+  const Parts written = a.keep ? weights.parts : heads;
+  Scratch scratch(Scratch::bytes<float>(columns * places) + expand_bytes(block, weights));
+  float* row = scratch.take<float>(columns * places);
+  std::memset(sums, 0, AngleSums::count(heads) * sizeof(float));
+  expand_block(a.expansion, weights, block, scratch, [&](const float* const rows[3], int64_t start) {
+    convolve_row(rows, places, weights.taps, weights.taps_bias, columns,
+                 [&](int64_t x, int64_t c, vec value) { store(row + x * places + c, value); });
+    for (int64_t head = 0; head < heads.count; ++head) {
+      add_products(row + head * padded, places, padded, row + third + head * padded, places, padded, columns,
+                   sums + head * padded * padded, padded);
+    }
+    add_squares(row, places, 2 * third, columns, sums + AngleSums::products(heads));
+    for (int64_t x = 0; x < columns; ++x) {
+      write_parts(row + x * places + (a.keep ? 0 : 2 * third), written, a.kept + (start + x) * a.kept_channels());
+    }
+  });
+}
+
+// Cosines and lengths of one head from the sums of the `blocks` of its image.
+template <class T>
+inline void measure_angles(const AttentionBranch<T>& a, const Parts& heads, int64_t image, int64_t head,
+                           const float* sums, int64_t blocks) {
+  const int64_t size = heads.size, padded = heads.padded_size, stride = AngleSums::count(heads);
+  auto total = [&](int64_t at) {
+    float value = sums[at];
+    for (int64_t block = 1; block < blocks; ++block) value += sums[block * stride + at];
+    return value;
+  };
+  float* cosines = a.cosines + (image * heads.count + head) * size * size;
+  float* lengths[2];
+  for (int64_t kind = 0; kind < 2; ++kind) {
+    lengths[kind] = a.lengths + ((kind * a.expansion.images + image) * heads.count + head) * size;
+    for (int64_t i = 0; i < size; ++i) {
+      const float length = __builtin_sqrtf(total(AngleSums::products(heads) + kind * heads.padded() + head * padded + i));
+      lengths[kind][i] = length < kShortest ? kShortest : length;
+    }
+  }
+  for (int64_t i = 0; i < size; ++i) {
+    for (int64_t j = 0; j < size; ++j) {
+      cosines[i * size + j] = total((head * padded + i) * padded + j) / (lengths[0][i] * lengths[1][j]);
+    }
+  }
+}
+
+// How v becomes y: by one matrix for each image, W_o A, or, where an image has fewer pixels than channels and making
+// that matrix would cost more than it saves, by the attention of each head and then W_o.
+template <class T>
+struct Mixing {
+  typedef typename OperandOf<T>::type E;
+  bool folded;
+  int64_t matrix_size, head_size;
+  E *matrices, *attention;
+  float* bias;
+};
+
+// Rows of operands from `count` pixels of v; they are taken where they lie if that needs no padding.
+template <class T, class E>
+inline const E* value_rows(const AttentionBranch<T>& a, const Parts& heads, int64_t start, int64_t count, E* memory,
+                           int64_t& stride) {
+  if (sizeof(T) == sizeof(E) && heads.size == heads.padded_size) {
+    stride = a.kept_channels();
+    return reinterpret_cast<const E*>(a.values(start));
+  }
+  stride = heads.padded();
+  for (int64_t i = 0; i < count; ++i) read_parts(a.values(start + i), heads, memory + i * stride);
+  return memory;
+}
+
+template <class T>
+void mix_pixels(const AttentionBranch<T>& a, const Parts& heads, const Mixing<T>& mixing, int64_t image, int64_t start,
+                int64_t count) {
+  typedef typename OperandOf<T>::type E;
+  const int64_t channels = a.expansion.channels, padded_channels = round_up(channels, kWidth);
+  const int64_t places = heads.padded(), padded = heads.padded_size;
+  Scratch scratch(Scratch::bytes<E>(count * places) * 2 + Scratch::bytes<float>(count * places) +
+                  Scratch::bytes<float>(count * padded_channels));
+  int64_t stride;
+  const E* rows = value_rows(a, heads, start, count, scratch.take<E>(count * places), stride);
+  E* attended = scratch.take<E>(count * places);
+  float* wide_attended = scratch.take<float>(count * places);
+  float* result = scratch.take<float>(count * padded_channels);
+  if (!mixing.folded) {
+    for (int64_t head = 0; head < heads.count; ++head) {
+      multiply(rows + head * padded, stride, count, mixing.attention + (image * heads.count + head) * mixing.head_size,
+               padded, padded, nullptr, wide_attended + head * padded, places);
+    }
+    for (int64_t i = 0; i < count * places; i += kWidth) store(attended + i, load(wide_attended + i));
+    rows = attended, stride = places;
+  }
+  multiply(rows, stride, count, mixing.matrices + (mixing.folded ? image * mixing.matrix_size : 0), padded_channels,
+           places, mixing.bias, result, padded_channels);
+  for (int64_t i = 0; i < count; ++i) {
+    const T* x = a.expansion.x + (start + i) * channels;
+    T* y = a.y + (start + i) * channels;
+    for (int64_t c = 0; c < channels; c += kWidth) {
+      const vec branch = load(result + i * padded_channels + c);
+      write(y + c, a.residual ? branch + read(x + c, channels - c) : branch, channels - c);
+    }
+  }
+}
+
+// Blocks whose sums are added: of a quarter of the height, so that four threads have work, but neither so low that the
+// rows beside them cost much nor so high that small sums meet large ones.
+inline Grid summed_blocks(int64_t images, int64_t height, int64_t width, int64_t places) {
+  const int64_t rows = std::min<int64_t>(std::max<int64_t>(height / 4, 16), 64);
+  return {images, height, width, even_part(height, rows), expansion_columns(width, places)};
+}
+
+template <class T>
+void attention_branch_kernel(const AttentionBranch<T>& a, const Parallel& parallel) {
+  typedef typename OperandOf<T>::type E;
+  const Expansion<T>& e = a.expansion;
+  const Parts heads(a.heads(), e.part), whole(1, e.channels);
+  const int64_t images = e.images, places = heads.padded(), padded = heads.padded_size, pixels = e.pixels();
+  const Grid grid = summed_blocks(images, e.height, e.width, 3 * places);
+  const int64_t blocks = grid.blocks() / images, sums_size = AngleSums::count(heads);
+  Mixing<T> mixing;
+  mixing.folded = pixels > e.channels;
+  mixing.matrix_size = packed_size<E>(whole.padded(), places);
+  mixing.head_size = packed_size<E>(padded, padded);
+  const int64_t matrices = mixing.folded ? images : 1, all_heads = images * heads.count;
+  Scratch scratch(ExpansionWeights<T>::bytes(e) + Scratch::bytes<float>(grid.blocks() * sums_size) +
+                  Scratch::bytes<float>(all_heads * padded * padded) + Scratch::bytes<float>(e.channels * places) +
+                  Scratch::bytes<float>(matrices * e.channels * places) + Scratch::bytes<float>(whole.padded()) +
+                  Scratch::bytes<E>(matrices * mixing.matrix_size) + Scratch::bytes<E>(all_heads * mixing.head_size));
+  const ExpansionWeights<T> weights(e, true, false, scratch);
+  float* sums = scratch.take<float>(grid.blocks() * sums_size);
+  float* attention = scratch.take<float>(all_heads * padded * padded);
+  float* out_weight = scratch.take<float>(e.channels * places);
+  float* folded = scratch.take<float>(matrices * e.channels * places);
+  mixing.bias = padded_parameter<T>(a.out_bias, whole, scratch.take<float>(whole.padded()));
+  mixing.matrices = scratch.take<E>(matrices * mixing.matrix_size);
+  mixing.attention = scratch.take<E>(all_heads * mixing.head_size);
+  parallel.run(grid.blocks(), [&](int64_t index) {
+    attend_block(a, weights, heads, grid.at(index), sums + index * sums_size);
+  });
+  padded_out_weight(a, heads, out_weight);
+  parallel.run(all_heads, [&](int64_t index) {
+    const int64_t image = index / heads.count, head = index % heads.count;
+    measure_angles(a, heads, image, head, sums + image * blocks * sums_size, blocks);
+    float* found = attention + index * padded * padded;
+    attention_of(a.cosines + index * heads.size * heads.size, a.temperature[head], heads, found);
+    if (mixing.folded) {
+      Scratch packed(Scratch::bytes<float>(packed_size<float>(padded, padded)));
+      fold_attention(out_weight, found, e.channels, heads, head, packed.take<float>(packed_size<float>(padded, padded)),
+                     folded + image * e.channels * places);
+    } else {
+      pack_matrix(found, padded, mixing.attention + index * mixing.head_size);
+    }
+  });
+  parallel.run(matrices, [&](int64_t index) {
+    const float* matrix = mixing.folded ? folded + index * e.channels * places : out_weight;
+    pack<E>([&](int64_t n, int64_t k) { return n < e.channels ? matrix[n * places + k] : 0.0f; },
+            whole.padded(), places, mixing.matrices + index * mixing.matrix_size);
+  });
+  const int64_t chunks = divide_up(pixels, kMixedPixels);
+  parallel.run(images * chunks, [&](int64_t index) {
+    const int64_t image = index / chunks, first = index % chunks * kMixedPixels;
+    mix_pixels(a, heads, mixing, image, image * pixels + first, std::min(kMixedPixels, pixels - first));
+  });
+}

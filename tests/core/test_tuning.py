@@ -1,0 +1,116 @@
+"""Tuning the process: what it does, what it says, and that an import does nothing of it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import adair_core as adair
+from adair_core import tuning
+from adair_core.errors import UsageError
+from adair_core.threads import Cores
+
+
+@pytest.fixture(autouse=True)
+def threads_as_they_were():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2"])
+def test_threads_are_a_positive_number(threads):
+    with pytest.raises(UsageError, match="threads: expected a positive number, got"):
+        adair.tune_process(allocator=False, threads=threads)
+
+
+def test_threads_asked_for(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    done = adair.tune_process(allocator=False, threads=2)
+    assert (done.threads, torch.get_num_threads()) == (2, 2)
+    assert (done.allocator, done.allocator_tuned) == ("left as it was", False)
+
+
+def test_idle_cores(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(tuning, "cores", lambda: Cores(physical=4, busy=1))
+    done = adair.tune_process(allocator=False)
+    assert (done.threads, torch.get_num_threads()) == (3, 3)
+    assert done.threads_reason == "4 cores, 1 of them busy"
+
+
+def test_omp_num_threads_is_obeyed(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    torch.set_num_threads(2)
+    monkeypatch.setattr(tuning, "cores", lambda: Cores(physical=4))
+    done = adair.tune_process(allocator=False)
+    assert (done.threads, done.threads_reason) == (2, "as OMP_NUM_THREADS says")
+
+
+def test_without_the_native_module(monkeypatch):
+    monkeypatch.setitem(sys.modules, "adair_core._runtime", None)
+    done = adair.tune_process(threads=1)
+    assert (done.allocator, done.allocator_tuned) == ("left as it was: the native module is not built", False)
+
+
+MEASURE = """
+import json, resource, sys, torch
+import adair_core as adair
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() / 2**20
+
+threads = torch.get_num_threads()
+done = adair.tune_process(threads=1) if sys.argv[1] == "tuned" else None
+x = torch.ones(100 * 2**18)
+del x
+before = resident()
+x = torch.ones(100 * 2**18)
+filled = resident()
+del x
+print(json.dumps([done.allocator_tuned if done else False, done.allocator if done else "", filled - before, threads]))
+"""
+
+
+def measure(which: str, **environment: str) -> tuple[bool, str, float, int]:
+    """Whether it was tuned, the explanation, and how many MiB a second array of 100 MiB has taken anew."""
+    command = [sys.executable, "-c", MEASURE, which]
+    environment = {"PATH": "", "OMP_NUM_THREADS": "1", **environment}
+    return json.loads(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+
+
+needs_glibc = pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc" or tuning.runtime() is None, reason="glibc, and the native module"
+)
+
+
+@needs_glibc
+def test_a_tuned_allocator_keeps_memory_and_an_import_does_not_tune():
+    tuned, explanation, anew, _ = measure("tuned")
+    assert tuned
+    assert "glibc keeps blocks" in explanation
+    assert anew < 10
+    _, _, anew, threads = measure("imported")
+    assert anew > 90
+    assert threads == 1
+
+
+@needs_glibc
+def test_settings_of_the_environment_stay():
+    tuned, explanation, _, _ = measure("tuned", MALLOC_TOP_PAD_="65536")
+    assert not tuned
+    assert explanation == "left as it was: the environment variable MALLOC_TOP_PAD_ has set it"
+
+
+@needs_glibc
+def test_the_build_is_described():
+    info = tuning.runtime().build_info()
+    assert info["torch_floor"] == "2.11"
+    assert info["python"] == platform.python_version()
+    assert info["kind"] in ("cpu", "cuda")
+    assert "-O3" in info["flags"]

@@ -1,0 +1,126 @@
+"""An installation without the native library, with a broken one, and with a cap on the instruction set.
+
+Each in a process of its own, on a copy of the package: a library can be loaded only once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import adair_core
+from adair_core.ops.library_file import misfit
+from adair_core.ops.native import library
+
+PACKAGE = Path(adair_core.__file__).parent
+LIBRARY = next(iter(sorted(PACKAGE.glob("_ops_cpu*.so"))), None)
+needs_library = pytest.mark.skipif(LIBRARY is None or not library().loaded, reason="the native library is not built")
+
+DOCTOR = "import sys; from adair_core.cli.program import run; sys.exit(run(sys.argv[1:]))"
+COMPUTE = """
+import torch
+from adair_core.ops import feed_forward
+one = torch.ones
+y = feed_forward(one(1, 4, 3, 3), one(4), None, one(6, 4, 1, 1), None, one(6, 1, 3, 3), None, one(4, 3, 1, 1), None)
+print(tuple(y.shape))
+"""
+
+
+@pytest.fixture
+def package(tmp_path) -> Path:
+    """A copy of the package without native files."""
+    copy = tmp_path / "copy" / "adair_core"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("*.so", "*.pyd", "__pycache__"))
+    return copy
+
+
+def python(package: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "PYTHONPATH": str(package.parent), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def doctor(package: Path) -> dict[str, Any]:
+    done = python(package, "-W", "error", "-c", DOCTOR, "doctor", "--json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return json.loads(done.stdout)
+
+
+def test_a_missing_library_is_quiet(package):
+    done = python(package, "-W", "error", "-c", COMPUTE)
+    assert (done.stdout.strip(), done.stderr) == ("(1, 4, 3, 3)", "")
+    report = doctor(package)
+    assert report["build"]["CPU kernels"] == report["build"]["runtime module"] == "not built"
+    assert report["kernels"]["feed_forward"]["cpu float32"] == "the native library is not built"
+    (advice,) = report["build"]["advice"]
+    assert "a C++ compiler (GCC or Clang) has to be installed" in advice
+    assert "ADAIR_BUILD=cpu pip install" in advice
+
+
+def test_a_broken_library_is_loud_and_everything_still_runs(package):
+    (package / "_ops_cpu.abi3.so").write_text("this is text")
+    done = python(package, "-c", COMPUTE)
+    assert done.stdout.strip() == "(1, 4, 3, 3)"
+    assert "NativeLibraryWarning: the native kernels in" in done.stderr
+    assert "the slower reference kernels run instead; 'adair doctor' says more" in done.stderr
+    assert done.stderr.count("NativeLibraryWarning") == 1
+    report = doctor(package)
+    assert report["build"]["CPU kernels"] == "broken: the file is not a library (it begins with b'this is ')"
+    assert report["kernels"]["feed_forward"]["cpu float32"] == "the native library cannot be loaded"
+    assert any("cannot be loaded" in advice for advice in report["build"]["advice"])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux") or LIBRARY is None, reason="an ELF library")
+def test_a_library_for_another_machine(package):
+    binary = bytearray(LIBRARY.read_bytes())
+    binary[18:20] = (22 if platform.machine() != "s390x" else 62).to_bytes(2, "little")
+    (package / "_ops_cpu.abi3.so").write_bytes(binary)
+    report = doctor(package)
+    machine = platform.machine()
+    assert report["build"]["CPU kernels"] == f"broken: the library is built for s390x, this machine is {machine}"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ELF")
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "the file is not a library"), (b"MZ\x90\0", "the file is not a library"), (b"\x7fELF\2\1", "truncated")],
+)
+def test_files_that_are_no_library(tmp_path, content, reason):
+    (tmp_path / "x.so").write_bytes(content)
+    assert reason in misfit(tmp_path / "x.so")
+    assert "cannot be read" in misfit(tmp_path / "missing.so")
+    assert misfit(Path(sys.modules["_ctypes"].__file__ if "_ctypes" in sys.modules else sys.executable)) is None
+
+
+@needs_library
+@pytest.mark.parametrize("level", ["baseline", "avx2", "avx512"])
+def test_the_instruction_set_is_capped(level):
+    code = "from adair_core.ops.native import library; print(library().capability)"
+    order = ["baseline", "avx2", "avx512", "avx512_bf16"]
+    done = python(PACKAGE, "-c", code, ADAIR_CPU_CAPABILITY=level)
+    highest = python(PACKAGE, "-c", code, ADAIR_CPU_CAPABILITY="").stdout.strip()
+    assert done.stdout.strip() == min(level, highest, key=order.index)
+
+
+@needs_library
+def test_an_unknown_instruction_set_is_one_clear_error():
+    message = "ADAIR_CPU_CAPABILITY: expected baseline, avx2, avx512 or avx512_bf16, got 'sse9'"
+    done = python(PACKAGE, "-c", COMPUTE, ADAIR_CPU_CAPABILITY="sse9")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"adair_core.errors.UsageError: {message}"
+    done = python(PACKAGE, "-c", DOCTOR, "doctor", ADAIR_CPU_CAPABILITY="sse9")
+    assert done.returncode == 0, done.stderr
+    assert f"to do: correct or unset the environment variable: {message}" in done.stdout
