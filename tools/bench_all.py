@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 
 import click
-import torch
 
 from adair_core.bench import report as reports
 from adair_core.bench import targets
@@ -24,6 +23,7 @@ from adair_core.bench.report import Report, markdown, rates_text
 from adair_core.bench.run import Plan, measure, refuse_disturbance
 from adair_core.cli.output import print_table
 from adair_core.errors import AdairError
+from adair_core.tuning import tune_process
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 
@@ -53,7 +53,7 @@ def document(report: Report) -> str:
 
 @click.command(help=__doc__)
 @click.option("--target", "items", multiple=True, type=click.IntRange(1, 7), help="only this target [default: all]")
-@click.option("--threads", type=click.IntRange(min=1), help="threads [default: PyTorch's]")
+@click.option("--threads", type=click.IntRange(min=1), help="threads [default: the idle cores]")
 @click.option(
     "--budget", type=click.FloatRange(min=0), default=4.0, show_default=True, help="seconds of a case's rounds"
 )
@@ -74,7 +74,7 @@ def main(
     began = time.monotonic()
     chosen = targets.needed(items or range(1, 8))
     rows = (*targets.ROWS, *OPTIONAL) if whole else targets.ROWS
-    count = threads or torch.get_num_threads()
+    count = tune_process(threads=threads).threads
     plan = Plan(threads=count, least=least, budget=budget, only=rows)
 
     def progress(done: int, total: int) -> None:

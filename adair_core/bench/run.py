@@ -19,7 +19,6 @@ from adair_core.bench.report import CaseResult, Report, RowResult
 from adair_core.bench.rounds import Competitor, Local, interleave
 from adair_core.bench.stock_process import StockProcess
 from adair_core.errors import AdairError
-from adair_core.tuning import tune_process
 
 Say = Callable[[str], None]
 Rates = dict[torch.dtype, roofline.Roofline]
@@ -55,7 +54,7 @@ class Plan:
 def measure(cases: Sequence[Case], plan: Plan, *, say: Say, progress: Callable[[int, int], None]) -> Report:
     """Measure cases, one after the other; the competitors of each in turn.
 
-    The process's allocator is asked to keep large blocks, and stays so.
+    The caller tunes the process's allocator (`adair_core.tuning`); the report says what it does.
 
     Args:
         cases: of the plan's size.
@@ -65,7 +64,7 @@ def measure(cases: Sequence[Case], plan: Plan, *, say: Say, progress: Callable[[
     """
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     load = machine.load()
-    with _tuned(plan.threads):
+    with _threads(plan.threads):
         dtypes = dict.fromkeys(compute_dtype(case.precision) for case in cases)
         small = plan.size == "smoke"
         rates = {
@@ -195,10 +194,9 @@ def _first_line(failure: Exception) -> str:
 
 
 @contextmanager
-def _tuned(threads: int) -> Iterator[None]:
-    """The allocator stays tuned, the number of threads does not stay changed."""
+def _threads(count: int) -> Iterator[None]:
     before = torch.get_num_threads()
-    tune_process(threads=threads)
+    torch.set_num_threads(count)
     try:
         yield
     finally:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from typing import IO
@@ -45,8 +46,12 @@ class StockProcess:
         return float(self._ask("time"))
 
     def close(self) -> None:
-        """End the process."""
-        self._process.communicate("stop\n")
+        """End the process: it has no more to answer."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with contextlib.suppress(BrokenPipeError):  # it ended before, with a question still unread
+                pipe.close()
+        self._process.wait()
 
     def _ask(self, question: str) -> str:
         answers, questions = self._process.stdout, self._process.stdin
@@ -59,12 +64,13 @@ class StockProcess:
         except BrokenPipeError:
             answer = ""
         if not answer:
-            raise AdairError(f"the process with the stock allocator ended with exit code {self._process.wait()}")
+            self.close()
+            raise AdairError(f"the process with the stock allocator ended with exit code {self._process.returncode}")
         return answer.strip()
 
 
 def serve(name: str, size: str, threads: int, *, questions: IO[str], answers: IO[str]) -> None:
-    """Answer until ``stop``, or until nobody asks any more."""
+    """Answer until nobody asks any more."""
     import torch
 
     from adair_core.bench import allocator
@@ -74,12 +80,9 @@ def serve(name: str, size: str, threads: int, *, questions: IO[str], answers: IO
     torch.set_num_threads(threads)
     competitor: Local | None = None
     for line in questions:
-        question = line.strip()
-        if question == "stop":
-            return
         if competitor is None:
             competitor = Local(case_named(name, size).make().rows[EAGER]())  # type: ignore[arg-type]
-        if question == "warm":
+        if line.strip() == "warm":
             competitor.warm_up()
             print(allocator.describe(), file=answers, flush=True)
         else:

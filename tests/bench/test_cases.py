@@ -30,7 +30,7 @@ def test_all_competitors_agree_with_float64(case):
     assert exact.dtype == torch.float64
     compared = 0
     for name in set(UNCOMPILED) & set(subject.rows):
-        assert relative_error(subject.rows[name]().detach(), exact) < TOLERANCE[case.precision], name
+        assert relative_error(subject.rows[name]()().detach(), exact) < TOLERANCE[case.precision], name
         compared += 1
     assert compared >= 2
 

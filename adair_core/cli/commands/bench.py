@@ -10,6 +10,7 @@ import rich_click
 
 from adair_core.cli.command import Command
 from adair_core.cli.output import print_json, print_table, say, steps_shown
+from adair_core.cli.process import threads_option, tune
 from adair_core.errors import UsageError, expected
 
 WHAT = ("op", "block", "model", "adapter", "train", "mixed")
@@ -28,7 +29,7 @@ WHAT = ("op", "block", "model", "adapter", "train", "mixed")
 @rich_click.option("--quick", is_flag=True, help="smaller images and fewer rounds, for a first impression")
 @rich_click.option("--filter", "pattern", default="*", metavar="GLOB", help="only the cases of matching names")
 @rich_click.option("--row", "rows", multiple=True, metavar="NAME", help="only these competitors, such as adair")
-@rich_click.option("--threads", type=click.IntRange(min=1), metavar="N", help="threads [default: PyTorch's]")
+@threads_option
 @rich_click.option("--rounds", type=click.IntRange(min=1), metavar="N", help="rounds of each case [default: 5 to 40]")
 @rich_click.option("--list", "as_list", is_flag=True, help="print the names of the cases and stop")
 @rich_click.option("--json", "as_json", is_flag=True, help="print JSON, with the seconds of every round")
@@ -70,10 +71,11 @@ def command(
         for case in chosen:
             click.echo(case.name)
         return
+    tune(threads)
     least, most = (rounds, rounds) if rounds else (3, 10) if quick else (5, 40)
     plan = Plan(
         size=size,
-        threads=threads or torch.get_num_threads(),
+        threads=torch.get_num_threads(),
         least=least,
         most=most,
         budget=1.0 if quick else 5.0,
