@@ -165,11 +165,19 @@ def native_modules(kind: str, strict: bool) -> dict:
                     if strict:
                         sys.exit(f"adair: {module.name} could not be built ({error}); {how}")
                     say(f"{module.name} could not be built and is left out ({error}); {how}")
-                    # One from an earlier build would not fit the Python code of this one.
-                    Path(self.get_ext_fullpath(module.name)).unlink(missing_ok=True)
+                    self.without(module.name)
             self.extensions = built
 
-    levels = "baseline avx2 avx512 avx512_bf16" if platform.machine() in ("x86_64", "AMD64") else "baseline"
+        def copy_extensions_to_source(self) -> None:
+            super().copy_extensions_to_source()
+            for name in {module.name for module in modules} - {module.name for module in self.extensions}:
+                self.without(name)
+
+        def without(self, name: str) -> None:
+            """Remove what an earlier build left: it would not fit the Python code of this one."""
+            Path(self.get_ext_fullpath(name)).unlink(missing_ok=True)
+
+    levels = "baseline avx2 avx512 avx512_bf16 amx_bf16" if platform.machine() in ("x86_64", "AMD64") else "baseline"
     say(f"compiler {os.environ['CXX']}: {build['COMPILER']}")
     say(f"torch {torch.__version__} in {Path(torch.__file__).parent}; what is built serves every torch >= 2.11")
     say(f"flags {build['FLAGS']}; instruction sets, chosen at run time: {levels}")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 import adair_core
+from adair_core.ops.native import library
 from adair_core.training.processes import Processes
 
 # What may differ when a run goes on: none of it changes a bit.
@@ -30,6 +31,7 @@ def environment(processes: Processes) -> dict[str, Any]:
         "machine": platform.machine(),
         "cpu": _cpu_model(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "kernels": library().capability or "references",
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "processes": processes.count,

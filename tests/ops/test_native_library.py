@@ -11,6 +11,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def python(package: Path, *arguments: str, **environment: str) -> subprocess.Com
     return subprocess.run(
         [sys.executable, *arguments],
         env={**os.environ, "PYTHONPATH": str(package.parent), **environment},
+        cwd=package.parent,  # where Python looks first
         capture_output=True,
         text=True,
         check=False,
@@ -63,7 +65,7 @@ def test_a_missing_library_is_quiet(package):
     done = python(package, "-W", "error", "-c", COMPUTE)
     assert (done.stdout.strip(), done.stderr) == ("(1, 4, 3, 3)", "")
     report = doctor(package)
-    assert report["build"]["CPU kernels"] == report["build"]["runtime module"] == "not built"
+    assert report["build"]["CPU kernels"] == "not built"
     assert report["kernels"]["feed_forward"]["cpu float32"] == "the native library is not built"
     (advice,) = report["build"]["advice"]
     assert "a C++ compiler (GCC or Clang) has to be installed" in advice
@@ -72,15 +74,20 @@ def test_a_missing_library_is_quiet(package):
 
 def test_a_broken_library_is_loud_and_everything_still_runs(package):
     (package / "_ops_cpu.abi3.so").write_text("this is text")
+    (package / f"_runtime{sysconfig.get_config_var('EXT_SUFFIX')}").write_text("this is text")
     done = python(package, "-c", COMPUTE)
     assert done.stdout.strip() == "(1, 4, 3, 3)"
     assert "NativeLibraryWarning: the native kernels in" in done.stderr
     assert "the slower reference kernels run instead; 'adair doctor' says more" in done.stderr
     assert done.stderr.count("NativeLibraryWarning") == 1
     report = doctor(package)
-    assert report["build"]["CPU kernels"] == "broken: the file is not a library (it begins with b'this is ')"
+    for module in ("CPU kernels", "runtime module"):
+        assert report["build"][module] == "broken: the file is not a library (it begins with b'this is ')"
     assert report["kernels"]["feed_forward"]["cpu float32"] == "the native library cannot be loaded"
-    assert any("cannot be loaded" in advice for advice in report["build"]["advice"])
+    assert len(report["build"]["advice"]) == 2
+    assert all("cannot be loaded" in advice for advice in report["build"]["advice"])
+    tuned = "import adair_core; print(adair_core.tune_process(threads=1).allocator)"
+    assert python(package, "-c", tuned).stdout.startswith("left as it was: the native module cannot be loaded (")
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux") or LIBRARY is None, reason="an ELF library")
@@ -109,7 +116,7 @@ def test_files_that_are_no_library(tmp_path, content, reason):
 @pytest.mark.parametrize("level", ["baseline", "avx2", "avx512"])
 def test_the_instruction_set_is_capped(level):
     code = "from adair_core.ops.native import library; print(library().capability)"
-    order = ["baseline", "avx2", "avx512", "avx512_bf16"]
+    order = ["baseline", "avx2", "avx512", "avx512_bf16", "amx_bf16"]
     done = python(PACKAGE, "-c", code, ADAIR_CPU_CAPABILITY=level)
     highest = python(PACKAGE, "-c", code, ADAIR_CPU_CAPABILITY="").stdout.strip()
     assert done.stdout.strip() == min(level, highest, key=order.index)
@@ -117,7 +124,7 @@ def test_the_instruction_set_is_capped(level):
 
 @needs_library
 def test_an_unknown_instruction_set_is_one_clear_error():
-    message = "ADAIR_CPU_CAPABILITY: expected baseline, avx2, avx512 or avx512_bf16, got 'sse9'"
+    message = "ADAIR_CPU_CAPABILITY: expected one of baseline, avx2, avx512, avx512_bf16, amx_bf16, got 'sse9'"
     done = python(PACKAGE, "-c", COMPUTE, ADAIR_CPU_CAPABILITY="sse9")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == f"adair_core.errors.UsageError: {message}"
