@@ -2,6 +2,7 @@
 # make kernels the native kernels alone, anew; ADAIR_BUILD=auto|cpu|cuda|none says which
 # make demo    train a denoising adapter on sample photos and restore a held-out one (< 5 minutes on 2 cores)
 # make test    all tests (< 15 minutes on 2 cores)
+# make bench   all speed targets, measured and judged (about 15 minutes on 2 idle cores)
 # make lint    formatting, lint, types, doctests
 PYTHON ?= python3
 VENV   ?= .venv
@@ -12,7 +13,7 @@ KERNELS_STAMP := $(VENV)/.adair-kernels
 # Tests run in two processes of one thread each: on small machines two OpenMP threads stall whenever anything else runs.
 TEST_PROCESSES ?= 2
 
-.PHONY: setup kernels demo test lint format clean
+.PHONY: setup kernels demo test bench lint format clean
 
 setup: $(KERNELS_STAMP)
 
@@ -38,6 +39,9 @@ demo: setup
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
+
+bench: setup
+	$(BIN)/python tools/bench_all.py $(BENCH_ARGS)
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -9,6 +9,7 @@ COMMANDS = (
     "adapters",
     "weights",
     "convert",
+    "bench",
     "new-plugin",
     "doctor",
 )

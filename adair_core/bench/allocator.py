@@ -1,0 +1,45 @@
+"""The C allocator: seeing whether it keeps large blocks, and doing without what makes it so.
+
+glibc returns every large block to the system when it is freed; the next large tensor then costs a page fault for each
+4 KiB of it. That can take most of the time of a memory-bound operation, and says nothing about the operation.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import torch
+
+_PROBE = 2**26
+
+
+def stock_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """An environment without settings of an allocator, for a process with the system's own."""
+    return {
+        key: value
+        for key, value in environment.items()
+        if not key.startswith(("MALLOC_", "GLIBC_TUNABLES")) and key != "LD_PRELOAD"
+    }
+
+
+def describe() -> str:
+    """Find by experiment what this process's allocator does: ``keeps blocks``, ``returns blocks`` or ``unknown``."""
+    faults = _faults()
+    if faults is None:
+        return "unknown"
+    for _ in range(2):
+        before = _faults()
+        torch.empty(_PROBE, dtype=torch.uint8).fill_(1)
+        after = _faults()
+    assert before is not None
+    assert after is not None
+    return "returns blocks" if after - before > _PROBE // 4096 // 64 else "keeps blocks"
+
+
+def _faults() -> int | None:
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -1,0 +1,109 @@
+"""What an adapter that is not merged costs in inference: with it against without, for adair and for PEFT."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adair_core.bench.case import EAGER, OURS, PEFT, Case, Precision, Row, Size, Subject, bytes_of, flops_of, text_of
+from adair_core.bench.cases.networks import (
+    SMOKE,
+    adapted,
+    lora_factors,
+    our_network,
+    peft_available,
+    peft_lora,
+    plain_network,
+)
+from adair_core.bench.cases.torch_rows import inference
+from adair_core.model.adapted_backbone import AdaptedBackbone
+
+RANK = 8
+KINDS: Mapping[str, Mapping[str, Any]] = {"lora": {"rank": RANK}, "bottleneck": {}, "prompt": {}}
+SHAPES: dict[Size, tuple[tuple[int, int], ...]] = {
+    "full": ((128, 128), (131, 97)),
+    "quick": ((64, 64),),
+    "smoke": ((17, 13),),
+}
+PRECISIONS: tuple[Precision, ...] = ("float32", "autocast")
+
+
+def with_adapter(kind: str) -> str:
+    """The competitor that is adair with an adapter of a type."""
+    return f"{OURS} + {kind}"
+
+
+def cases(size: Size) -> list[Case]:
+    """The published network in two precisions."""
+    return list(_cases(size))
+
+
+def _cases(size: Size) -> Iterator[Case]:
+    for height, width in SHAPES[size]:
+        for precision in PRECISIONS:
+            shape = (1, 3, height, width)
+            make = partial(_subject, shape, precision, SMOKE if size == "smoke" else {})
+            yield Case("adapter", "paper", text_of(shape), precision, make)
+
+
+def _subject(shape: tuple[int, ...], precision: Precision, options: Mapping[str, Any]) -> Subject:
+    network = our_network("paper", **options)
+    rival = plain_network(network).requires_grad_(False)
+    model = adapted(network, [(kind, kind, choice) for kind, choice in KINDS.items()])
+    images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    timed = inference(precision)
+
+    def ours(names: list[str]) -> Row:
+        def chosen(x: Tensor) -> Tensor:
+            model.set_adapters(names)
+            result: Tensor = model(x)
+            return result
+
+        return lambda: timed(chosen, [images])
+
+    def by_peft() -> Callable[[], Tensor]:
+        return timed(peft_lora(plain_network(network), {"lora": lora_factors(model, "lora")}, RANK), [images])
+
+    rows: dict[str, Row] = {OURS: ours([]), **{with_adapter(kind): ours([kind]) for kind in KINDS}}
+    rows[EAGER] = lambda: timed(rival, [images])
+    if peft_available():
+        rows[PEFT] = by_peft
+    flops = flops_of(timed(rival, [images]))
+    return Subject(
+        rows=rows,
+        exact=None,  # the rows compute different things
+        flops=flops,
+        bytes=2 * bytes_of([images]) + bytes_of(list(rival.parameters())),
+        shares={with_adapter(kind): share(model, kind, images, flops) for kind in KINDS},
+    )
+
+
+def share(model: AdaptedBackbone, kind: str, images: Tensor, flops: int) -> float:
+    """How many more operations a network does with an adapter, as a fraction; weights change at no cost.
+
+    The counter sees PyTorch's operations and not adair's, of which adapters have one, the bottleneck.
+    """
+    counted = 0
+
+    def count(module: Any, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
+        nonlocal counted
+        features = inputs[0]
+        pixels = features.numel() // features.shape[1]
+        if kind == "bottleneck":
+            counted += 2 * pixels * sum(parameter.numel() for parameter in module.parameters() if parameter.dim() == 4)
+        else:
+            # The adapter alone again, on the same features, with its hook taken away.
+            counted += flops_of(partial(type(module).forward, module, features))
+
+    handles = [part.register_forward_hook(count) for _, part in model.adapter(kind).feature_parts]
+    model.set_adapters([kind])
+    try:
+        inference("float32")(model, [images])()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return counted / flops

@@ -1,0 +1,15 @@
+"""What an adapter that is not merged costs."""
+
+from __future__ import annotations
+
+import pytest
+
+from adair_core.bench.case import EAGER, OURS, PEFT
+from adair_core.bench.cases.adapters import KINDS, with_adapter
+from adair_core.bench.replay import clock
+
+
+@pytest.mark.benchmark(timer=clock)
+@pytest.mark.cases("adapter", "", rows=(OURS, *(with_adapter(kind) for kind in KINDS), EAGER, PEFT))
+def test_adapter(record, case, row):
+    record(case, row)

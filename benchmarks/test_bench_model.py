@@ -1,0 +1,14 @@
+"""The whole network."""
+
+from __future__ import annotations
+
+import pytest
+
+from adair_core.bench.case import OURS, REFERENCES, TORCH
+from adair_core.bench.replay import clock
+
+
+@pytest.mark.benchmark(timer=clock)
+@pytest.mark.cases("model", "", rows=(*TORCH, OURS, REFERENCES))
+def test_model(record, case, row):
+    record(case, row)
