@@ -187,7 +187,7 @@ def native_modules(kind: str, strict: bool) -> dict:
             """Remove what an earlier build left: it would not fit the Python code of this one."""
             Path(self.get_ext_fullpath(name)).unlink(missing_ok=True)
 
-    levels = "baseline avx2 avx512 avx512_bf16" if platform.machine() in ("x86_64", "AMD64") else "baseline"
+    levels = "baseline avx2 avx512 avx512_bf16 amx_bf16" if platform.machine() in ("x86_64", "AMD64") else "baseline"
     say(f"compiler {os.environ['CXX']}: {build['COMPILER']}")
     say(f"torch {torch.__version__} in {Path(torch.__file__).parent}; what is built serves every torch >= 2.11")
     say(f"flags {build['FLAGS']}; instruction sets, chosen at run time: {levels}")

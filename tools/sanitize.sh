@@ -32,7 +32,7 @@ case $found in
   "$folder"/*) highest=${found##* } ;;
   *) echo "sanitize: the instrumented library is not the one that is used, but: $found" >&2; exit 1 ;;
 esac
-for level in baseline avx2 avx512 avx512_bf16; do
+for level in baseline avx2 avx512 avx512_bf16 amx_bf16; do
   echo "sanitize: $level"
   # Not those that start compilers and other programs, nor float64, which is the references'.
   ADAIR_CPU_CAPABILITY=$level "$python" -m pytest -q -p no:cacheprovider -c "$root/pyproject.toml" "$root/tests/ops" \

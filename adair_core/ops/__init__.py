@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from adair_core.ops.attention_branch import attention_branch
 from adair_core.ops.bottleneck import bottleneck
+from adair_core.ops.bottleneck_batch import bottleneck_batch
 from adair_core.ops.channel_attention import channel_attention
 from adair_core.ops.depthwise_gate import depthwise_gate
 from adair_core.ops.feed_forward import feed_forward
@@ -18,6 +19,7 @@ from adair_core.ops.low_rank_weight import low_rank_weight
 __all__ = [
     "attention_branch",
     "bottleneck",
+    "bottleneck_batch",
     "channel_attention",
     "depthwise_gate",
     "feed_forward",

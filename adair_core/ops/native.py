@@ -136,6 +136,22 @@ def images(result: Tensor, layout: torch.memory_format) -> Tensor:
     return result.permute(0, 3, 1, 2).contiguous(memory_format=layout)
 
 
+def dense(x: Tensor, layout: torch.memory_format) -> Tensor:
+    """Images as they lie in memory: contiguous ``(B, H, W, C)`` if channels last, else contiguous ``(B, C, H, W)``."""
+    return pixels(x) if layout == torch.channels_last else x.contiguous()
+
+
+def empty_dense(x: Tensor, channels: int, layout: torch.memory_format) -> Tensor:
+    """A new tensor like `dense` of `x`, with another number of channels."""
+    batch, _, height, width = x.shape
+    return empty_pixels(x, channels) if layout == torch.channels_last else x.new_empty((batch, channels, height, width))
+
+
+def undense(result: Tensor, layout: torch.memory_format) -> Tensor:
+    """Back from `dense` to ``(B, C, H, W)``, without a copy."""
+    return images(result, layout) if layout == torch.channels_last else result
+
+
 def parameter(value: Tensor | None) -> Tensor | None:
     """The form in which kernels take parameters: contiguous float32."""
     return None if value is None else value.to(torch.float32).contiguous()

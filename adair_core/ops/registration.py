@@ -88,7 +88,12 @@ def reference_gradients(
         output = reference(*aliases)
         output = output if isinstance(output, Tensor) else output[0]
         wanted = [alias for alias, need in zip(aliases, needs, strict=True) if need]
-        found = iter(torch.autograd.grad(output, wanted, gradient, create_graph=True))
+        if not output.requires_grad:
+            # Nothing that the output was made of needs a gradient, such as an adapter that no image uses.
+            return tuple(torch.zeros_like(value) if need else None for value, need in zip(inputs, needs, strict=True))
+        found = iter(
+            torch.autograd.grad(output, wanted, gradient, create_graph=True, allow_unused=True, materialize_grads=True)
+        )
     return tuple(next(found) if need else None for need in needs)
 
 

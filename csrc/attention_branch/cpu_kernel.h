@@ -23,8 +23,9 @@ void attend_block(const AttentionBranch<T>& a, const ExpansionWeights<T>& weight
   float* row = scratch.take<float>(columns * places);
   std::memset(sums, 0, AngleSums::count(heads) * sizeof(float));
   expand_block(a.expansion, weights, block, scratch, [&](const float* const rows[3], int64_t start) {
+    // Rounded at once, so that the cosines are those of the q and k that the backward pass reads.
     convolve_row(rows, places, weights.taps, weights.taps_bias, columns,
-                 [&](int64_t x, int64_t c, vec value) { store(row + x * places + c, value); });
+                 [&](int64_t x, int64_t c, vec value) { store(row + x * places + c, rounded<T>(value)); });
     for (int64_t head = 0; head < heads.count; ++head) {
       add_products(row + head * padded, places, padded, row + third + head * padded, places, padded, columns,
                    sums + head * padded * padded, padded);
@@ -51,7 +52,8 @@ inline void measure_angles(const AttentionBranch<T>& a, const Parts& heads, int6
   for (int64_t kind = 0; kind < 2; ++kind) {
     lengths[kind] = a.lengths + ((kind * a.expansion.images + image) * heads.count + head) * size;
     for (int64_t i = 0; i < size; ++i) {
-      const float length = __builtin_sqrtf(total(AngleSums::products(heads) + kind * heads.padded() + head * padded + i));
+      const int64_t at = AngleSums::products(heads) + kind * heads.padded() + head * padded + i;
+      const float length = __builtin_sqrtf(total(at));
       lengths[kind][i] = length < kShortest ? kShortest : length;
     }
   }

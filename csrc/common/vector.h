@@ -78,6 +78,11 @@ inline vec load_part(const float* from, int64_t count) {
 inline void store_part(float* to, vec value, int64_t count) {
   _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << count) - 1), (__m512)value);
 }
+
+inline vec load_part(const bfloat16* from, int64_t count) {
+  const half_vec bits = (half_vec)_mm256_maskz_loadu_epi16(static_cast<__mmask16>((1u << count) - 1), from);
+  return reinterpret_cast<vec>(__builtin_convertvector(bits, int_vec) << 16);
+}
 #endif
 
 // A whole vector, or its first values where fewer are left.
@@ -103,6 +108,29 @@ inline float rounded(float value) {
   return to_float(result);
 }
 
+// Values as they are after being stored in type T.
+template <class T>
+inline vec rounded(vec value) {
+  if (sizeof(T) == sizeof(float)) return value;
+  T values[kWidth];
+  store(values, value);
+  return load(values);
+}
+
+// Ones in the first `count` lanes, zeros in the others.
+inline vec first_lanes(int64_t count) {
+  float ones[kWidth];
+  for (int i = 0; i < kWidth; ++i) ones[i] = i < count ? 1.0f : 0.0f;
+  return load(ones);
+}
+
+inline vec reciprocal_root(vec value) {
+  float values[kWidth];
+  store(values, value);
+  for (int i = 0; i < kWidth; ++i) values[i] = 1.0f / __builtin_sqrtf(values[i]);
+  return load(values);
+}
+
 // Adds in pairs, always in the same order.
 inline float sum(vec value) {
   float values[kWidth];
@@ -111,4 +139,46 @@ inline float sum(vec value) {
     for (int i = 0; i < half; ++i) values[i] += values[i + half];
   }
   return values[0];
+}
+
+// Lanes of two vectors: those of `a` are 0 to kWidth - 1, those of `b` follow.
+template <int... Lanes>
+inline vec pick(vec a, vec b) {
+#if defined(__clang__)
+  return __builtin_shufflevector(a, b, Lanes...);
+#else
+  return __builtin_shuffle(a, b, int_vec{Lanes...});
+#endif
+}
+
+// One half of each block of `Size` lanes, those of `a` before those of `b`; `Start` is 0 or Size / 2.
+template <int Size, int Start, int... Lane>
+inline vec halves(vec a, vec b, std::integer_sequence<int, Lane...>) {
+  return pick<(Lane / (Size / 2) * Size + Start + Lane % (Size / 2))...>(a, b);
+}
+
+// The sum of each of kWidth vectors, in order.
+template <int Size = kWidth>
+inline vec sums(const vec* values) {
+  constexpr auto lanes = std::make_integer_sequence<int, kWidth>();
+  vec half[Size / 2];
+#pragma GCC unroll 8
+  for (int i = 0; i < Size / 2; ++i) {
+    const vec a = values[2 * i], b = values[2 * i + 1];
+    half[i] = halves<Size, 0>(a, b, lanes) + halves<Size, Size / 2>(a, b, lanes);
+  }
+  if constexpr (Size == 2) {
+    return half[0];
+  } else {
+    return sums<Size / 2>(half);
+  }
+}
+
+// Adds up partial results, `stride` apart, in order; nothing where there is no place for them.
+inline void add_parts(const float* partial, int64_t parts, int64_t stride, int64_t size, float* to) {
+  if (to == nullptr) return;
+  std::memset(to, 0, size * sizeof(float));
+  for (int64_t part = 0; part < parts; ++part) {
+    for (int64_t i = 0; i < size; ++i) to[i] += partial[part * stride + i];
+  }
 }

@@ -67,24 +67,6 @@ struct FeedForwardSums {
   }
 };
 
-// Gradient of the convolution's output, of `count` pixels, from that of the gate's output; `gated` is the gate's output
-// again, where it is not null.
-template <class T>
-inline void gate_gradient_row(const T* convolved, int64_t hidden, int64_t half, const float* to_gated, int64_t count,
-                              float* to_convolved, float* gated) {
-  for (int64_t i = 0; i < count; ++i) {
-    for (int64_t c = 0; c < half; c += kWidth) {
-      const T* pixel = convolved + i * 2 * hidden + c;
-      const vec a = read(pixel, hidden - c), b = read(pixel + hidden, hidden - c), g = load(to_gated + i * half + c);
-      vec value, derivative;
-      gelu_with_derivative(a, value, derivative);
-      store(to_convolved + i * 2 * half + c, g * b * derivative);
-      store(to_convolved + i * 2 * half + half + c, g * value);
-      if (gated != nullptr) store(gated + i * half + c, value * b);
-    }
-  }
-}
-
 template <class T>
 void feed_forward_backward_block(const FeedForwardBackward<T>& b, const FeedForwardTransposedWeights<T>& weights,
                                  const Block& block, const FeedForwardSums& sums) {

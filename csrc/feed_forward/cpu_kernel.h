@@ -6,35 +6,11 @@
 #include "common/gelu.h"
 #include "common/gemm.h"
 #include "common/depthwise.h"
+#include "common/gate.h"
 #include "feed_forward/weights.h"
 
 // Three rows of hidden channels in a quarter of a megabyte, which second-level caches have.
 constexpr int64_t kRingFloats = 64 * 1024;
-
-// Depthwise convolution and gate of `count` pixels; `rows` as for convolve_pixels, pixels of 2 hidden channels.
-template <class T, class E>
-inline void gate_row(const FeedForwardWeights<T>& weights, const float* const rows[3], int64_t count, E* gated,
-                     T* convolved, int64_t hidden) {
-  const int64_t padded = weights.hidden.half, stride = 2 * padded;
-  in_groups(count, [&](auto group, int64_t x) {
-    constexpr int n = decltype(group)::value;
-    for (int64_t c = 0; c < padded; c += kWidth) {
-      vec a[n], b[n];
-      const float* const first[3] = {rows[0] + x * stride + c, rows[1] + x * stride + c, rows[2] + x * stride + c};
-      const float* const second[3] = {first[0] + padded, first[1] + padded, first[2] + padded};
-      convolve_pixels<n>(first, stride, weights.taps + c, stride, load(weights.taps_bias + c), a);
-      convolve_pixels<n>(second, stride, weights.taps + c + padded, stride, load(weights.taps_bias + c + padded), b);
-      for (int p = 0; p < n; ++p) {
-        store(gated + (x + p) * padded + c, gelu(a[p]) * b[p]);
-        if (convolved != nullptr) {
-          T* pixel = convolved + (x + p) * 2 * hidden + c;
-          write(pixel, a[p], hidden - c);
-          write(pixel + hidden, b[p], hidden - c);
-        }
-      }
-    }
-  });
-}
 
 template <class T>
 void feed_forward_block(const FeedForward<T>& f, const FeedForwardWeights<T>& weights, const Block& block) {
@@ -74,7 +50,7 @@ void feed_forward_block(const FeedForward<T>& f, const FeedForwardWeights<T>& we
     if (y < block.top + 1) continue;
     const int64_t start = ((block.image * f.height + y - 1) * f.width + block.left);
     const float* const rows[3] = {ring_row(y - 2), ring_row(y - 1), ring_row(y)};
-    gate_row(weights, rows, columns, gated, f.convolved == nullptr ? nullptr : f.convolved + start * 2 * f.hidden,
+    gate_row(weights.taps, weights.taps_bias, h, rows, columns, gated, f.convolved == nullptr ? nullptr : f.convolved + start * 2 * f.hidden,
              f.hidden);
     multiply(gated, h, columns, weights.out, c, h, f.out_bias == nullptr ? nullptr : weights.out_bias, result, c);
     for (int64_t i = 0; i < columns; ++i) {

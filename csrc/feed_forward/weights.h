@@ -1,20 +1,5 @@
 // Parameters of the feed-forward branch, padded to whole vectors. Included once for each instruction set.
 
-// The hidden channels: two halves, each padded.
-struct HiddenChannels {
-  int64_t hidden, half;
-
-  explicit HiddenChannels(int64_t hidden) : hidden(hidden), half(round_up(hidden, kWidth)) {}
-
-  int64_t padded() const { return 2 * half; }
-
-  // The channel without padding at a padded place, or -1.
-  int64_t at(int64_t place) const {
-    const int64_t inside = place < half ? place : place - half;
-    return inside >= hidden ? -1 : place < half ? place : place - half + hidden;
-  }
-};
-
 inline void copy_padded(const float* from, int64_t count, float* to) {
   for (int64_t i = 0; i < round_up(count, kWidth); ++i) to[i] = from != nullptr && i < count ? from[i] : 0.0f;
 }
@@ -23,25 +8,6 @@ template <class T>
 inline void copy_rounded(const float* from, int64_t count, float* to) {
   for (int64_t i = 0; i < round_up(count, kWidth); ++i) {
     to[i] = from != nullptr && i < count ? rounded<T>(from[i]) : 0.0f;
-  }
-}
-
-template <class T>
-inline void copy_hidden(const float* from, const HiddenChannels& channels, float* to) {
-  for (int64_t i = 0; i < channels.padded(); ++i) {
-    const int64_t at = channels.at(i);
-    to[i] = from != nullptr && at >= 0 ? rounded<T>(from[at]) : 0.0f;
-  }
-}
-
-// taps[tap * padded + place]; `flipped` for the gradient with respect to the input.
-template <class T>
-inline void copy_taps(const float* depthwise, const HiddenChannels& channels, bool flipped, float* taps) {
-  for (int64_t tap = 0; tap < 9; ++tap) {
-    for (int64_t i = 0; i < channels.padded(); ++i) {
-      const int64_t at = channels.at(i);
-      taps[tap * channels.padded() + i] = at >= 0 ? rounded<T>(depthwise[at * 9 + (flipped ? 8 - tap : tap)]) : 0.0f;
-    }
   }
 }
 

@@ -176,7 +176,7 @@ def test_wrong_tiles():
     for right in ("auto", None, 1, 1000):
         check_tile(right)
     for wrong in (0, -1, 2.5, "large", True):
-        with pytest.raises(UsageError, match="'auto', None or a number"):
+        with pytest.raises(UsageError, match="'auto', None or a positive number"):
             check_tile(wrong)
 
 

@@ -76,6 +76,26 @@ def plain_bottleneck(
     return scale * functional.conv2d(functional.gelu(hidden), up, up_b)
 
 
+def alternating(x: Tensor) -> Tensor:
+    """The second of three adapters, the first, none, and again; the third has no images."""
+    return 1 - torch.arange(len(x)) % 3
+
+
+def bottleneck_batch(x: Tensor, *stack: Any) -> Tensor:
+    return ops.bottleneck_batch(x, *stack, alternating(x))
+
+
+def plain_bottleneck_batch(x: Tensor, *stack: Any) -> Tensor:
+    rows = [0 * x[:0]]
+    for image, adapter in zip(x, alternating(x).tolist(), strict=True):
+        *chosen, up, up_b, scale = (None if value is None else value[adapter] for value in stack)
+        # Scaled before the rounding to bfloat16, as the operator says.
+        chosen += [scale * up, None if up_b is None else scale * up_b, 1]
+        rows.append(0 * image[None] if adapter < 0 else plain_bottleneck(image[None], *chosen))
+    unused = sum(0 * value.sum() for value in stack if value is not None)
+    return torch.cat(rows) + unused
+
+
 def plain_low_rank(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
     return weight + scale * torch.einsum("or,rikl->oikl", b, a)
 
@@ -154,6 +174,20 @@ CASES = [
         ops.bottleneck,
         plain_bottleneck,
         (IMAGE, (3, 12, 1, 1), None, (3, 1, 3, 3), None, (12, 3, 1, 1), None, ()),
+    ),
+    Case(
+        "bottleneck_batch",
+        bottleneck_batch,
+        plain_bottleneck_batch,
+        (IMAGE, (3, 3, 12, 1, 1), (3, 3), (3, 3, 1, 3, 3), (3, 3), (3, 12, 3, 1, 1), (3, 12), (3,)),
+        extra=(torch.tensor([-1, 2]),),
+    ),
+    Case(
+        "bottleneck_batch",
+        bottleneck_batch,
+        plain_bottleneck_batch,
+        (IMAGE, (3, 3, 12, 1, 1), None, (3, 3, 1, 3, 3), None, (3, 12, 3, 1, 1), None, (3,)),
+        extra=(torch.tensor([1, 0]),),
     ),
     Case("low_rank_weight", ops.low_rank_weight, plain_low_rank, ((6, 5, 3, 3), (2, 5, 3, 3), (6, 2)), (0.5,)),
     Case("low_rank_weight", ops.low_rank_weight, plain_low_rank, ((6, 1, 3, 3), (2, 1, 3, 3), (6, 2)), (2.0,)),

@@ -116,7 +116,7 @@ def test_files_that_are_no_library(tmp_path, content, reason):
 @pytest.mark.parametrize("level", ["baseline", "avx2", "avx512"])
 def test_the_instruction_set_is_capped(level):
     code = "from adair_core.ops.native import library; print(library().capability)"
-    order = ["baseline", "avx2", "avx512", "avx512_bf16"]
+    order = ["baseline", "avx2", "avx512", "avx512_bf16", "amx_bf16"]
     done = python(PACKAGE, "-c", code, ADAIR_CPU_CAPABILITY=level)
     highest = python(PACKAGE, "-c", code, ADAIR_CPU_CAPABILITY="").stdout.strip()
     assert done.stdout.strip() == min(level, highest, key=order.index)
@@ -124,7 +124,7 @@ def test_the_instruction_set_is_capped(level):
 
 @needs_library
 def test_an_unknown_instruction_set_is_one_clear_error():
-    message = "ADAIR_CPU_CAPABILITY: expected baseline, avx2, avx512 or avx512_bf16, got 'sse9'"
+    message = "ADAIR_CPU_CAPABILITY: expected one of baseline, avx2, avx512, avx512_bf16, amx_bf16, got 'sse9'"
     done = python(PACKAGE, "-c", COMPUTE, ADAIR_CPU_CAPABILITY="sse9")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == f"adair_core.errors.UsageError: {message}"

@@ -115,8 +115,8 @@ def backward_arguments(case: Case, layout: torch.memory_format | None) -> list[t
         return [(gradient, *tensors, eps, residual, *kept, list(needs)) for needs in wishes]
     if case.name == "channel_attention":
         return [(gradient, *tensors, *outputs[1:])]
-    if case.name == "bottleneck":
-        return [(gradient, *tensors, needs_x) for needs_x in (True, False)]
+    if case.name in {"bottleneck", "bottleneck_batch"}:
+        return [(gradient, *tensors, *case.extra, needs_x) for needs_x in (True, False)]
     return [(gradient, *tensors[1:], *case.constants)]
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from adair_core.errors import UsageError, expected
 from adair_core.ops import registration
-from adair_core.ops.bottleneck import reference
+from adair_core.ops.bottleneck import native, reference
 from adair_core.ops.checks import require_images, require_shape
 from adair_core.ops.layout import autocast, memory_format
 
@@ -91,12 +91,14 @@ _forward = registration.define(
     f"bottleneck(Tensor x, {_PARAMETERS}) -> Tensor",
     reference=reference.bottleneck,
     fake=_fake,
+    native=native.FORWARD,
 )
 _backward = registration.define(
     f"bottleneck_backward(Tensor gradient, Tensor x, {_PARAMETERS}, bool needs_x)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     reference=reference.bottleneck_backward,
     fake=_fake_backward,
+    native=native.BACKWARD,
 )
 registration.define_gradient("bottleneck", setup_context=_setup_context, backward=_differentiate)
 registration.refuse_gradient("bottleneck_backward")

@@ -11,7 +11,7 @@ from torch import Tensor
 from adair_core.errors import UsageError, expected
 from adair_core.ops import registration
 from adair_core.ops.checks import require_images, require_shape
-from adair_core.ops.depthwise_gate import reference
+from adair_core.ops.depthwise_gate import native, reference
 from adair_core.ops.keeping import keeps
 from adair_core.ops.layout import autocast, memory_format
 
@@ -115,12 +115,14 @@ _forward = registration.define(
     "depthwise_gate(Tensor x, Tensor weight, Tensor? bias, bool keep) -> (Tensor, Tensor)",
     reference=reference.depthwise_gate,
     fake=_fake,
+    native=native.FORWARD,
 )
 _backward = registration.define(
     "depthwise_gate_backward(Tensor gradient, Tensor? x, Tensor weight, Tensor? bias, Tensor? convolved, bool[] needs)"
     " -> (Tensor, Tensor, Tensor)",
     reference=reference.depthwise_gate_backward,
     fake=_fake_backward,
+    native=native.BACKWARD,
 )
 registration.define_gradient("depthwise_gate", setup_context=_setup_context, backward=_differentiate)
 registration.refuse_gradient("depthwise_gate_backward")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from adair_core.ops import registration
 from adair_core.ops.checks import require_images, require_shape
-from adair_core.ops.layer_norm2d import reference
+from adair_core.ops.layer_norm2d import native, reference
 from adair_core.ops.layout import accumulation_dtype, memory_format
 
 
@@ -86,12 +86,14 @@ _forward = registration.define(
     "layer_norm2d(Tensor x, Tensor weight, Tensor? bias, float eps) -> (Tensor, Tensor, Tensor)",
     reference=reference.layer_norm2d,
     fake=_fake,
+    native=native.FORWARD,
 )
 _backward = registration.define(
     "layer_norm2d_backward(Tensor gradient, Tensor x, Tensor weight, Tensor mean, Tensor rstd, bool bias_free,"
     " bool affine) -> (Tensor, Tensor, Tensor)",
     reference=reference.layer_norm2d_backward,
     fake=_fake_backward,
+    native=native.BACKWARD,
 )
 registration.define_gradient("layer_norm2d", setup_context=_setup_context, backward=_differentiate)
 registration.refuse_gradient("layer_norm2d_backward")

@@ -227,17 +227,28 @@ def test_sites_say_what_their_modules_return() -> None:
         assert returned[site.path][1:] == (site.channels, 32 >> site.level - 1, 64 >> site.level - 1)
 
 
-def test_a_replaced_or_hooked_convolution_is_called() -> None:
+@pytest.mark.parametrize(("branch", "name"), [("ffn", "dwconv"), ("attn", "qkv"), ("attn", "project_out")])
+def test_a_replaced_or_hooked_convolution_is_called(branch: str, name: str) -> None:
     model, images = small(), photo(1, 3, 8, 8)
     plain = model(images)
-    feed_forward = model.latent[0].ffn
-    handle = feed_forward.dwconv.register_forward_hook(lambda _, __, output: 2 * output)
+    part = model.get_submodule(f"latent.0.{branch}")
+    handle = getattr(part, name).register_forward_hook(lambda _, __, output: output.square())
     hooked = model(images)
     handle.remove()
     torch.testing.assert_close(model(images), plain, rtol=0, atol=0)
-    feed_forward.dwconv = nn.Sequential(feed_forward.dwconv)
+    setattr(part, name, nn.Sequential(getattr(part, name)))
     torch.testing.assert_close(model(images), plain)
     assert not torch.allclose(hooked, plain)
+
+
+@pytest.mark.parametrize("branch", ["ffn", "attn"])
+def test_a_hook_on_a_branch_sees_it_without_the_residual(branch: str) -> None:
+    block = small().latent[0]
+    x = torch.randn(1, block.norm1.body.weight.numel(), 4, 4, generator=torch.Generator().manual_seed(0))
+    getattr(block, branch).register_forward_hook(lambda _, __, output: 0 * output)
+    other = "attn" if branch == "ffn" else "ffn"
+    getattr(block, other).register_forward_hook(lambda _, __, output: 0 * output)
+    torch.testing.assert_close(block(x), x, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,34 @@
+"""The native kernels of a batch of bottlenecks: those of one, with an index."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from adair_core.ops.bottleneck.native import differentiate_stack, refusal_of_images, run_stack
+from adair_core.ops.bottleneck_batch.reference import require_index
+from adair_core.ops.native import NativeKernel
+
+
+def _forward(x: Tensor, *arguments: Any) -> Tensor:
+    *stack, scale, index = arguments
+    require_index(index, len(scale))
+    return run_stack(x, index, tuple(stack), scale)
+
+
+def _backward(gradient: Tensor, x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    *stack, scale, index, needs_x = arguments
+    return differentiate_stack(gradient, x, index, tuple(stack), scale, needs_x)
+
+
+def _refusal(x: Tensor, *_: Any) -> str | None:
+    return refusal_of_images(x)
+
+
+def _backward_refusal(gradient: Tensor, x: Tensor, *_: Any) -> str | None:  # noqa: ARG001
+    return refusal_of_images(x)
+
+
+FORWARD = NativeKernel(_forward, _refusal)
+BACKWARD = NativeKernel(_backward, _backward_refusal)

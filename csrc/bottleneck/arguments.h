@@ -1,0 +1,35 @@
+// What the kernels of the bottleneck adapter work on.
+#pragma once
+
+#include <cstdint>
+
+namespace adair {
+
+// y = up(GELU(dw(down(x)))) with the scale folded into up; see adair_core/ops/bottleneck/reference.py. There is a stack
+// of adapters, and each image uses one. T is float or bfloat16; parameters are float32 and are rounded to T.
+template <class T>
+struct Bottleneck {
+  int64_t images, height, width, channels, rank, adapters;
+  const T* x;                   // (images, height, width, channels)
+  const int64_t* index;         // (images): the adapter of each, -1 for none; or null: all use the first
+  const float* down;            // (adapters, rank, channels)
+  const float* down_bias;       // (adapters, rank) or null
+  const float* depthwise;       // (adapters, rank, 9)
+  const float* depthwise_bias;  // (adapters, rank) or null
+  const float* up;              // (adapters, channels, rank)
+  const float* up_bias;         // (adapters, channels) or null
+  T* y;                         // (images, height, width, channels)
+
+  int64_t adapter(int64_t image) const { return index == nullptr ? 0 : index[image]; }
+};
+
+// Gradients; those of biases are null where there is no bias. Parameters get zeros where no image uses an adapter.
+template <class T>
+struct BottleneckBackward {
+  Bottleneck<T> forward;  // without y
+  const T* gradient;
+  T* to_x;  // or null
+  float *to_down, *to_down_bias, *to_depthwise, *to_depthwise_bias, *to_up, *to_up_bias;
+};
+
+}  // namespace adair

@@ -1,0 +1,75 @@
+// The bottleneck adapter, row by row: its hidden channels of three rows are all that exists of them at any time.
+// Included once for each instruction set.
+
+// The results of a row, in a part of the second-level cache.
+constexpr int64_t kBottleneckRow = 16 * 1024;
+
+inline int64_t bottleneck_columns(int64_t width, int64_t padded_channels) {
+  return even_part(width, std::max<int64_t>(30, kBottleneckRow / padded_channels));
+}
+
+// GELU of the convolution of `count` pixels; `rows` as for convolve_pixels.
+template <class E>
+inline void activate_row(const float* const rows[3], int64_t rank, const float* taps, const float* bias, int64_t count,
+                         E* to) {
+  in_groups(count, [&](auto group, int64_t x) {
+    constexpr int n = decltype(group)::value;
+    for (int64_t c = 0; c < rank; c += kWidth) {
+      vec sums[n];
+      const float* const from[3] = {rows[0] + x * rank + c, rows[1] + x * rank + c, rows[2] + x * rank + c};
+      convolve_pixels<n>(from, rank, taps + c, rank, load(bias + c), sums);
+      for (int p = 0; p < n; ++p) store(to + (x + p) * rank + c, gelu(sums[p]));
+    }
+  });
+}
+
+template <class T>
+void bottleneck_block(const Bottleneck<T>& f, const BottleneckWeights<T>& weights, const Block& block) {
+  typedef typename OperandOf<T>::type E;
+  const int64_t c = round_up(f.channels, kWidth), r = round_up(f.rank, kWidth);
+  const int64_t columns = block.right - block.left, wide = columns + 2;
+  Scratch scratch(Scratch::bytes<E>(wide * c) + Scratch::bytes<float>(3 * wide * r) + Scratch::bytes<E>(columns * r) +
+                  Scratch::bytes<float>(columns * c));
+  E* room = scratch.take<E>(wide * c);
+  float* ring = scratch.take<float>(3 * wide * r);
+  E* hidden = scratch.take<E>(columns * r);
+  float* result = scratch.take<float>(columns * c);
+  const int64_t from = std::max<int64_t>(block.left - 1, 0), to = std::min(block.right + 1, f.width);
+  auto ring_row = [&](int64_t y) { return ring + (y + 3) % 3 * wide * r; };
+  std::memset(ring, 0, 3 * wide * r * sizeof(float));
+  for (int64_t y = block.top - 1; y <= block.bottom; ++y) {
+    if (y < 0 || y >= f.height) {
+      std::memset(ring_row(y), 0, wide * r * sizeof(float));
+    } else {
+      const T* x = f.x + ((block.image * f.height + y) * f.width + from) * f.channels;
+      multiply(operand_row(x, f.channels, to - from, room), c, to - from, weights.down, r, c, weights.down_bias,
+               ring_row(y) + (from - block.left + 1) * r, r);
+    }
+    if (y < block.top + 1) continue;
+    const float* const rows[3] = {ring_row(y - 2), ring_row(y - 1), ring_row(y)};
+    activate_row(rows, r, weights.taps, weights.taps_bias, columns, hidden);
+    multiply(hidden, r, columns, weights.up, c, r, weights.up_bias, result, c);
+    T* row = f.y + ((block.image * f.height + y - 1) * f.width + block.left) * f.channels;
+    for (int64_t i = 0; i < columns; ++i) {
+      for (int64_t k = 0; k < f.channels; k += kWidth) {
+        write(row + i * f.channels + k, load(result + i * c + k), f.channels - k);
+      }
+    }
+  }
+}
+
+template <class T>
+void bottleneck_kernel(const Bottleneck<T>& f, const Parallel& parallel) {
+  Scratch memory(BottleneckStack<T>::bytes(f, false));
+  const BottleneckStack<T> stack(f, false, memory);
+  const int64_t columns = bottleneck_columns(f.width, round_up(f.channels, kWidth));
+  const Grid grid{f.images, f.height, f.width, even_part(f.height, 32), columns};
+  parallel.run(grid.blocks(), [&](int64_t index) {
+    const Block block = grid.at(index);
+    if (f.adapter(block.image) >= 0) return bottleneck_block(f, stack.of(block.image), block);
+    const size_t row = (block.right - block.left) * f.channels * sizeof(T);
+    for (int64_t y = block.top; y < block.bottom; ++y) {
+      std::memset(f.y + ((block.image * f.height + y) * f.width + block.left) * f.channels, 0, row);
+    }
+  });
+}

@@ -1,0 +1,99 @@
+// Parameters of bottleneck adapters, padded to whole vectors. Included once for each instruction set.
+
+template <class T>
+inline void copy_rounded_padded(const float* from, int64_t count, float* to) {
+  for (int64_t i = 0; i < round_up(count, kWidth); ++i) {
+    to[i] = from != nullptr && i < count ? rounded<T>(from[i]) : 0.0f;
+  }
+}
+
+// One adapter. The transposed matrices and the flipped taps are for the backward pass alone.
+template <class T>
+struct BottleneckWeights {
+  typedef typename OperandOf<T>::type E;
+  float *down_bias, *taps, *taps_bias, *up_bias, *flipped;
+  E *down, *up, *down_transposed, *up_transposed;
+
+  static size_t bytes(const Bottleneck<T>& f, bool backward) {
+    const int64_t c = round_up(f.channels, kWidth), r = round_up(f.rank, kWidth), times = backward ? 2 : 1;
+    return Scratch::bytes<float>(r) * 2 + Scratch::bytes<float>(c) + times * Scratch::bytes<float>(9 * r) +
+           times * (Scratch::bytes<E>(packed_size<E>(r, c)) + Scratch::bytes<E>(packed_size<E>(c, r)));
+  }
+
+  BottleneckWeights(const Bottleneck<T>& f, int64_t adapter, bool backward, Scratch& scratch) {
+    const int64_t c = round_up(f.channels, kWidth), r = round_up(f.rank, kWidth);
+    auto part = [&](const float* stack, int64_t size) { return stack == nullptr ? nullptr : stack + adapter * size; };
+    down_bias = scratch.take<float>(r);
+    taps_bias = scratch.take<float>(r);
+    up_bias = scratch.take<float>(c);
+    copy_rounded_padded<T>(part(f.down_bias, f.rank), f.rank, down_bias);
+    copy_rounded_padded<T>(part(f.depthwise_bias, f.rank), f.rank, taps_bias);
+    copy_rounded_padded<T>(part(f.up_bias, f.channels), f.channels, up_bias);
+    const float* depthwise = part(f.depthwise, f.rank * 9);
+    auto copy_taps = [&](bool flip) {
+      float* to = scratch.take<float>(9 * r);
+      for (int64_t tap = 0; tap < 9; ++tap) {
+        for (int64_t i = 0; i < r; ++i) {
+          to[tap * r + i] = i < f.rank ? rounded<T>(depthwise[i * 9 + (flip ? 8 - tap : tap)]) : 0.0f;
+        }
+      }
+      return to;
+    };
+    const float* down_matrix = part(f.down, f.rank * f.channels);
+    const float* up_matrix = part(f.up, f.channels * f.rank);
+    // Packs the (n x k) matrix whose value at (i, j) lies at i * row + j * column.
+    auto copy_matrix = [&](const float* matrix, int64_t n, int64_t k, int64_t row, int64_t column) {
+      E* to = scratch.take<E>(packed_size<E>(round_up(n, kWidth), round_up(k, kWidth)));
+      pack<E>(
+          [&](int64_t i, int64_t j) {
+            return i < n && j < k ? as_operand<T>(matrix[i * row + j * column]) : 0.0f;
+          },
+          round_up(n, kWidth), round_up(k, kWidth), to);
+      return to;
+    };
+    taps = copy_taps(false);
+    down = copy_matrix(down_matrix, f.rank, f.channels, f.channels, 1);
+    up = copy_matrix(up_matrix, f.channels, f.rank, f.rank, 1);
+    if (!backward) return;
+    flipped = copy_taps(true);
+    down_transposed = copy_matrix(down_matrix, f.channels, f.rank, 1, f.channels);
+    up_transposed = copy_matrix(up_matrix, f.rank, f.channels, 1, f.rank);
+  }
+};
+
+// The adapters that images use.
+template <class T>
+struct BottleneckStack {
+  const Bottleneck<T>& f;
+  BottleneckWeights<T>* adapters;
+
+  static size_t bytes(const Bottleneck<T>& f, bool backward) {
+    return Scratch::bytes<BottleneckWeights<T>>(f.adapters) + f.adapters * BottleneckWeights<T>::bytes(f, backward);
+  }
+
+  BottleneckStack(const Bottleneck<T>& f, bool backward, Scratch& scratch)
+      : f(f), adapters(scratch.take<BottleneckWeights<T>>(f.adapters)) {
+    for (int64_t adapter = 0; adapter < f.adapters; ++adapter) {
+      bool used = false;
+      for (int64_t image = 0; image < f.images; ++image) used = used || f.adapter(image) == adapter;
+      if (used) adapters[adapter] = BottleneckWeights<T>(f, adapter, backward, scratch);
+    }
+  }
+
+  const BottleneckWeights<T>& of(int64_t image) const { return adapters[f.adapter(image)]; }
+};
+
+// Rows of pixels as a product takes them: as they lie in memory, where they need neither conversion nor padding.
+template <class T, class E>
+inline const E* operand_row(const T* from, int64_t channels, int64_t count, E* room) {
+  if constexpr (std::is_same_v<T, E>) {
+    if (channels % kWidth == 0) return from;
+  }
+  const int64_t padded = round_up(channels, kWidth);
+  for (int64_t i = 0; i < count; ++i) {
+    for (int64_t c = 0; c < padded; c += kWidth) {
+      store(room + i * padded + c, read(from + i * channels + c, channels - c));
+    }
+  }
+  return room;
+}

@@ -1,0 +1,81 @@
+"""Compares the native kernels with the references: a program, so that it can run once for each instruction set."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from operator_cases import CASES, IMAGE, IMAGE_CASES, LAYOUTS, Case
+from torch import Tensor
+
+from adair_core.ops.native import library, references_only
+from adair_core.ops.registration import KERNELS
+
+SIZES = [(2, 12, 5, 7), (1, 12, 33, 18), (3, 12, 1, 1), (1, 12, 2, 67)]
+WIDE = {12: 44, 10: 26, 5: 13, 3: 19}
+"""More channels than vectors have lanes, and no multiple of those."""
+NATIVE_CASES = [case for case in CASES if case.name in KERNELS]
+NATIVE_IMAGE_CASES = [case for case in IMAGE_CASES if case.name in KERNELS]
+
+
+def sized(case: Case, size: tuple[int, ...], *, wide: bool = False) -> Case:
+    """The case with images of another size, and with more channels if `wide`."""
+    shapes = [size if shape == IMAGE else shape for shape in case.shapes]
+    if wide:
+        shapes = [widen(shape, image=index == 0) for index, shape in enumerate(shapes)]
+    return replace(case, shapes=tuple(shapes))
+
+
+def widen(shape: tuple[int, ...] | None, *, image: bool) -> tuple[int, ...] | None:
+    if shape is None:
+        return None
+    # The last two dimensions of images and weights are spatial.
+    places = (1,) if image else range(len(shape) - 2 if len(shape) > 3 else len(shape))
+    return tuple(WIDE.get(n, n) if place in places else n for place, n in enumerate(shape))
+
+
+def results(case: Case, tensors: Sequence[Tensor | None]) -> list[Tensor]:
+    """The output and the gradients of all tensors."""
+    output = case.run(*tensors)
+    weights = torch.linspace(-1, 1, output.numel()).reshape(output.shape).to(output.dtype)
+    wanted = [value for value in tensors if value is not None and value.requires_grad]
+    return [output.detach(), *torch.autograd.grad((output * weights).sum(), wanted)]
+
+
+def disagreement(case: Case, dtype: torch.dtype, layout: torch.memory_format) -> float:
+    """The largest error of a result against float64, relative to the allowed one."""
+    tensors = case.tensors(dtype, layout=layout)
+    exact = [None if value is None else value.detach().double().requires_grad_() for value in tensors]
+    truth, found = results(case, exact), results(case, tensors)
+    with references_only():
+        usual = results(case, tensors)
+    # Of few values, the reference's error may be small by chance.
+    floor = 1e-5 if dtype == torch.float32 else 2**-7
+    worst = 0.0
+    for value, reference, expected in zip(found, usual, truth, strict=True):
+        size = expected.norm() + 1e-30
+        allowed = max(2 * float((reference.double() - expected).norm() / size), floor)
+        worst = max(worst, float((value.double() - expected).norm() / size) / allowed)
+    return worst
+
+
+def main() -> None:
+    """Print what disagrees; exit with 1 if anything does."""
+    assert library().loaded
+    failed = False
+    for case in NATIVE_IMAGE_CASES:
+        for size in SIZES:
+            for wide in (False, True):
+                for dtype in (torch.float32, torch.bfloat16):
+                    for layout in LAYOUTS:
+                        error = disagreement(sized(case, size, wide=wide), dtype, layout)
+                        if not error <= 1:
+                            print(case.name, case.extra, size, wide, dtype, layout, error)
+                            failed = True
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()
