@@ -53,6 +53,15 @@ def find_compiler() -> str | None:
     return None
 
 
+def find_toolkit() -> None:
+    """Set CUDA_HOME: torch takes the folder above nvcc's, which is not it where nvcc on PATH is a link or a script."""
+    nvcc = shutil.which("nvcc")
+    homes = [*([Path(nvcc).resolve().parents[1]] if nvcc else []), Path("/usr/local/cuda")]
+    home = next((home for home in homes if [*home.glob("lib*/libcudart.so")]), None)
+    if home is not None:
+        os.environ.setdefault("CUDA_HOME", str(home))
+
+
 def first_line(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.partition("\n")[0]
 
@@ -73,6 +82,7 @@ def obstacle_to_cpu() -> str | None:
 
 def obstacle_to_cuda() -> str | None:
     """Why the CUDA kernels cannot be built where the CPU kernels can; ``None`` if they can."""
+    find_toolkit()
     import torch
     from torch.utils.cpp_extension import CUDA_HOME
 
