@@ -130,8 +130,10 @@ def _our_low_rank_convolution(x: Tensor, weight: Tensor, a: Tensor, b: Tensor) -
     return ops.low_rank_convolution(x, weight, None, a, b, torch.ones(IMAGES, dtype=a.dtype), torch.arange(IMAGES))
 
 
-def _our_bottleneck_batch(x: Tensor, *parameters: Tensor) -> Tensor:
-    return ops.bottleneck_batch(x, *parameters, torch.arange(IMAGES))
+def _our_bottleneck_batch(
+    x: Tensor, down: Tensor, down_b: Tensor, middle: Tensor, middle_b: Tensor, up: Tensor, up_b: Tensor, scale: Tensor
+) -> Tensor:
+    return ops.bottleneck_batch(x, down, down_b, middle, middle_b, up, up_b, scale, torch.arange(IMAGES))
 
 
 def _our_feed_forward(x: Tensor, norm: Tensor, bias: Tensor, enter: Tensor, middle: Tensor, leave: Tensor) -> Tensor:
