@@ -31,7 +31,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if mark is None:
         return
     group, prefix, rows = (*mark.args, mark.kwargs["rows"])
-    found = [case for case in cases(group, metafunc.config.getoption("--bench-size")) if case.what.startswith(prefix)]
+    found = [
+        case for case in cases(group, metafunc.config.getoption("--bench-size")) if f"{case.what} ".startswith(prefix)
+    ]
     pairs = [(case, row) for case in found for row in rows]
     metafunc.parametrize(("case", "row"), pairs, ids=[f"{case.name}-{row}" for case, row in pairs])
 

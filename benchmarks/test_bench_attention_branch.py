@@ -9,6 +9,6 @@ from adair_core.bench.replay import clock
 
 
 @pytest.mark.benchmark(timer=clock)
-@pytest.mark.cases("op", "attention_branch", rows=(*TORCH, OURS, REFERENCES))
+@pytest.mark.cases("op", "attention_branch ", rows=(*TORCH, OURS, REFERENCES))
 def test_attention_branch(record, case, row):
     record(case, row)

@@ -9,6 +9,6 @@ from adair_core.bench.replay import clock
 
 
 @pytest.mark.benchmark(timer=clock)
-@pytest.mark.cases("op", "channel_attention", rows=(*TORCH, OURS, REFERENCES))
+@pytest.mark.cases("op", "channel_attention ", rows=(*TORCH, OURS, REFERENCES))
 def test_channel_attention(record, case, row):
     record(case, row)

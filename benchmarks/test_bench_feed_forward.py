@@ -9,6 +9,6 @@ from adair_core.bench.replay import clock
 
 
 @pytest.mark.benchmark(timer=clock)
-@pytest.mark.cases("op", "feed_forward", rows=(*TORCH, OURS, REFERENCES))
+@pytest.mark.cases("op", "feed_forward ", rows=(*TORCH, OURS, REFERENCES))
 def test_feed_forward(record, case, row):
     record(case, row)

@@ -9,6 +9,6 @@ from adair_core.bench.replay import clock
 
 
 @pytest.mark.benchmark(timer=clock)
-@pytest.mark.cases("op", "layer_norm2d", rows=(*TORCH, OURS, REFERENCES))
+@pytest.mark.cases("op", "layer_norm2d ", rows=(*TORCH, OURS, REFERENCES))
 def test_layer_norm2d(record, case, row):
     record(case, row)

@@ -9,6 +9,6 @@ from adair_core.bench.replay import clock
 
 
 @pytest.mark.benchmark(timer=clock)
-@pytest.mark.cases("op", "low_rank_weight", rows=(*TORCH, OURS, REFERENCES))
+@pytest.mark.cases("op", "low_rank_weight ", rows=(*TORCH, OURS, REFERENCES))
 def test_low_rank_weight(record, case, row):
     record(case, row)

@@ -19,6 +19,7 @@ ROWS = (*TORCH, STOCK, PEFT, OURS, ONE_FOR_ALL, *(with_adapter(kind) for kind in
 """The competitors that the targets name, without the optional ones."""
 
 _LARGE = ("1x48x256x256", "1x96x256x256")
+_MIXED_OP = "low_rank_convolution/4x96x128x128/bfloat16"
 _IMAGES = ("1x3x128x128", "1x3x256x256", "1x3x131x97")
 # Deep levels, tiny images, odd sizes: where a fused kernel has the least to win.
 _SMALL = (
@@ -94,7 +95,7 @@ def needed(items: Iterable[int] = range(1, 8)) -> list[Case]:
         2: tuple(f"model/paper/{shape}/{precision}" for shape in _IMAGES for precision in ("float32", "autocast")),
         3: ("adapter/paper/1x3x128x128/",),
         4: ("train/paper lora/",),
-        5: ("mixed/paper/",),
+        5: ("mixed/paper/", f"op/{_MIXED_OP}"),
         6: tuple(f"{name}/" for name in _SMALL),
         7: ("train/tiny full/16x3x64x64/autocast",),
     }
@@ -195,6 +196,8 @@ def _mixed(report: Report) -> Iterator[Verdict]:
         what = f"{name}: four adapters / one for all"
         yield Verdict(5, what, 1.1, None, value, at_least=False, note=_marked(case, "") if case else "")
         yield speed(report, name, PEFT, number=5, first=figure, second=None)
+    # Eager is a loop over the adapters, as PEFT has.
+    yield speed(report, f"op/{_MIXED_OP}", EAGER, number=5, first=5.0, second=None)
 
 
 def _nowhere_slower(report: Report) -> Iterator[Verdict]:

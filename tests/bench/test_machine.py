@@ -62,7 +62,7 @@ def test_stock_has_no_settings():
 def test_the_experiment_tells_tuned_from_stock():
     code = (
         "import ctypes; from adair_core.bench.allocator import describe; found = [describe()]; c = ctypes.CDLL(None);"
-        "[c.mallopt(*pair) for pair in ((-3, 2**30), (-1, 2**30))]; print([*found, describe()])"
+        "[c.mallopt(*pair) for pair in ((-3, 2**30), (-1, 2**30), (-2, 2**28))]; print([*found, describe()])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=allocator.stock_environment()

@@ -32,6 +32,8 @@ SHAPES: dict[Size, tuple[tuple[int, int, int, int], ...]] = {
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 EXPANSION = 2.66
 RANK = 8
+IMAGES = 4
+"""Of a batch in which each image has an adapter of its own."""
 
 Shapes = Sequence[tuple[int, ...]]
 
@@ -109,6 +111,31 @@ def plain_low_rank(weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return weight + (b.flatten(1) @ a.flatten(1)).view(weight.shape)
 
 
+def plain_low_rank_convolution(x: Tensor, weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """LoRA beside a 1x1 convolution, image by image, each with its own factors."""
+    images = [
+        functional.conv2d(image, weight) + functional.conv2d(functional.conv2d(image, down), up[:, :, None, None])
+        for image, down, up in zip(torch.split(x, 1), a, b, strict=True)
+    ]
+    return torch.cat(images)
+
+
+def plain_bottleneck_batch(x: Tensor, *parameters: Tensor) -> Tensor:
+    """The residuals of bottleneck adapters, image by image."""
+    images = torch.split(x, 1)
+    return torch.cat([plain_bottleneck(image, *own) for image, *own in zip(images, *parameters, strict=True)])
+
+
+def _our_low_rank_convolution(x: Tensor, weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return ops.low_rank_convolution(x, weight, None, a, b, torch.ones(IMAGES, dtype=a.dtype), torch.arange(IMAGES))
+
+
+def _our_bottleneck_batch(
+    x: Tensor, down: Tensor, down_b: Tensor, middle: Tensor, middle_b: Tensor, up: Tensor, up_b: Tensor, scale: Tensor
+) -> Tensor:
+    return ops.bottleneck_batch(x, down, down_b, middle, middle_b, up, up_b, scale, torch.arange(IMAGES))
+
+
 def _our_feed_forward(x: Tensor, norm: Tensor, bias: Tensor, enter: Tensor, middle: Tensor, leave: Tensor) -> Tensor:
     return ops.feed_forward(x, norm, bias, enter, None, middle, None, leave, None)
 
@@ -165,6 +192,24 @@ OPERATORS: dict[str, Operator] = {
         ),
         trained=tuple(range(8)),
     ),
+    "bottleneck_batch": Operator(
+        _our_bottleneck_batch,
+        plain_bottleneck_batch,
+        lambda c, h, w, _: (
+            *((IMAGES, c, h, w), (IMAGES, RANK, c, 1, 1), (IMAGES, RANK), (IMAGES, RANK, 1, 3, 3), (IMAGES, RANK)),
+            *((IMAGES, c, RANK, 1, 1), (IMAGES, c), (IMAGES,)),
+        ),
+        trained=tuple(range(8)),
+    ),
+    "low_rank_convolution": Operator(
+        _our_low_rank_convolution,
+        plain_low_rank_convolution,
+        lambda c, h, w, _: (
+            *((IMAGES, c, h, w), (3 * c, c, 1, 1)),
+            *((IMAGES, RANK, c, 1, 1), (IMAGES, 3 * c, RANK)),
+        ),
+        trained=(0, 2, 3),
+    ),
     "low_rank_weight": Operator(
         lambda weight, a, b: ops.low_rank_weight(weight, a, b, 1.0),
         plain_low_rank,
@@ -215,5 +260,7 @@ def _subject(operator: Operator, shape: tuple[int, int, int, int], precision: Pr
 
 def _random(shape: tuple[int, ...], generator: torch.Generator, *, images: bool) -> Tensor:
     values = torch.randn(shape, generator=generator, dtype=torch.float64)
-    fan = values[0].numel() if values.dim() == 4 and not images else 1
+    if images or len(shape) < 4:
+        return values
+    fan = math.prod(shape[-3:])
     return values / math.sqrt(fan)
