@@ -14,6 +14,7 @@ from adair_core.ops.channel_attention import channel_attention
 from adair_core.ops.depthwise_gate import depthwise_gate
 from adair_core.ops.feed_forward import feed_forward
 from adair_core.ops.layer_norm2d import layer_norm2d
+from adair_core.ops.low_rank_convolution import low_rank_convolution
 from adair_core.ops.low_rank_weight import low_rank_weight
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "depthwise_gate",
     "feed_forward",
     "layer_norm2d",
+    "low_rank_convolution",
     "low_rank_weight",
 ]

@@ -14,7 +14,7 @@ from adair_core.ops.native import library, references_only
 from adair_core.ops.registration import KERNELS
 
 SIZES = [(2, 12, 5, 7), (1, 12, 33, 18), (3, 12, 1, 1), (1, 12, 2, 67)]
-WIDE = {12: 44, 10: 26, 5: 13, 3: 19}
+WIDE = {12: 44, 36: 132, 10: 26, 5: 13, 3: 19}
 """More channels than vectors have lanes, and no multiple of those."""
 NATIVE_CASES = [case for case in CASES if case.name in KERNELS]
 NATIVE_IMAGE_CASES = [case for case in IMAGE_CASES if case.name in KERNELS]
@@ -53,6 +53,10 @@ def disagreement(case: Case, dtype: torch.dtype, layout: torch.memory_format) ->
         usual = results(case, tensors)
     # Of few values, the reference's error may be small by chance.
     floor = 1e-5 if dtype == torch.float32 else 2**-7
+    if case.name == "attention_branch" and tensors[0].shape[-2:] == (1, 1):
+        # A row of one pixel has the direction 1 or -1 whatever its length: the exact gradients of queries and keys are
+        # zero, computed ones the difference of equal numbers. Worst measured: 3.4e-5, at the baseline.
+        floor *= 10
     worst = 0.0
     for value, reference, expected in zip(found, usual, truth, strict=True):
         size = expected.norm() + 1e-30

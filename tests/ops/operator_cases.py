@@ -96,6 +96,22 @@ def plain_bottleneck_batch(x: Tensor, *stack: Any) -> Tensor:
     return torch.cat(rows) + unused
 
 
+def low_rank_convolution(x: Tensor, *tensors: Any, **geometry: int) -> Tensor:
+    return ops.low_rank_convolution(x, *tensors, alternating(x), **geometry)
+
+
+def plain_low_rank_convolution(
+    x: Tensor, weight: Tensor, bias: Any, a: Tensor, b: Tensor, scale: Tensor, **geometry: int
+) -> Tensor:
+    rows = [functional.conv2d(x[:0], weight, bias, **geometry)]
+    for image, adapter in zip(x, alternating(x).tolist(), strict=True):
+        whole = weight.to(torch.promote_types(weight.dtype, torch.float32))
+        if adapter >= 0:
+            whole = whole + scale[adapter] * torch.einsum("or,rikl->oikl", b[adapter].to(whole), a[adapter].to(whole))
+        rows.append(functional.conv2d(image[None], whole.to(weight.dtype), bias, **geometry))
+    return torch.cat(rows) + 0 * (a.sum() + b.sum() + scale.sum())
+
+
 def plain_low_rank(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
     return weight + scale * torch.einsum("or,rikl->oikl", b, a)
 
@@ -188,6 +204,27 @@ CASES = [
         plain_bottleneck_batch,
         (IMAGE, (3, 3, 12, 1, 1), None, (3, 3, 1, 3, 3), None, (3, 12, 3, 1, 1), None, (3,)),
         extra=(torch.tensor([1, 0]),),
+    ),
+    Case(
+        "low_rank_convolution",
+        low_rank_convolution,
+        plain_low_rank_convolution,
+        (IMAGE, (10, 12, 1, 1), (10,), (3, 2, 12, 1, 1), (3, 10, 2), (3,)),
+        extra=(torch.tensor([-1, 2]), 1, 0, 1),
+    ),
+    Case(
+        "low_rank_convolution",
+        partial(low_rank_convolution, padding=1, groups=12),
+        partial(plain_low_rank_convolution, padding=1, groups=12),
+        (IMAGE, (12, 1, 3, 3), None, (3, 2, 1, 3, 3), (3, 12, 2), (3,)),
+        extra=(torch.tensor([1, 0]), 1, 1, 12),
+    ),
+    Case(
+        "low_rank_convolution",
+        partial(low_rank_convolution, padding=1, stride=2),
+        partial(plain_low_rank_convolution, padding=1, stride=2),
+        (IMAGE, (5, 12, 3, 3), (5,), (3, 2, 12, 3, 3), (3, 5, 2), (3,)),
+        extra=(torch.tensor([1, 1]), 2, 1, 1),
     ),
     Case("low_rank_weight", ops.low_rank_weight, plain_low_rank, ((6, 5, 3, 3), (2, 5, 3, 3), (6, 2)), (0.5,)),
     Case("low_rank_weight", ops.low_rank_weight, plain_low_rank, ((6, 1, 3, 3), (2, 1, 3, 3), (6, 2)), (2.0,)),

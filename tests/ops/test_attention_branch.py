@@ -12,7 +12,8 @@ from scipy import ndimage, special
 from torch import Tensor
 
 from adair_core.errors import UsageError
-from adair_core.ops import attention_branch, recomputation
+from adair_core.ops import attention_branch
+from adair_core.ops.keeping import recomputation
 from adair_core.ops.native import library, references_only
 
 needs_library = pytest.mark.skipif(not library().loaded, reason="the native library is not built")

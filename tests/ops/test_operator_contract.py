@@ -115,6 +115,10 @@ def backward_arguments(case: Case, layout: torch.memory_format | None) -> list[t
         return [(gradient, *tensors, eps, residual, *kept, list(needs)) for needs in wishes]
     if case.name == "channel_attention":
         return [(gradient, *tensors, *outputs[1:])]
+    if case.name == "low_rank_convolution":
+        x, weight, bias, *factors = tensors
+        wishes = ([True, True, bias is not None, True, True, True], [True, False, False, True, True, False])
+        return [(gradient, x, weight, *factors, *case.extra, needs) for needs in wishes]
     if case.name in {"bottleneck", "bottleneck_batch"}:
         return [(gradient, *tensors, *case.extra, needs_x) for needs_x in (True, False)]
     return [(gradient, *tensors[1:], *case.constants)]
