@@ -28,11 +28,11 @@ inline void attention_of(const float* cosines, float temperature, const Parts& h
 // The output convolution's weights, rounded to T, with the channels of each head padded: (channels, heads.padded()).
 template <class T>
 inline void padded_out_weight(const AttentionBranch<T>& a, const Parts& heads, float* to) {
-  const int64_t channels = a.expansion.channels, padded = heads.padded();
-  for (int64_t n = 0; n < channels; ++n) {
-    for (int64_t place = 0; place < padded; ++place) {
-      const int64_t at = heads.at(place);
-      to[n * padded + place] = at >= 0 ? rounded<T>(a.out_weight[n * channels + at]) : 0.0f;
+  const int64_t rows = a.expansion.channels * heads.count;
+  std::memset(to, 0, rows * heads.padded_size * sizeof(float));
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t i = 0; i < heads.size; ++i) {
+      to[row * heads.padded_size + i] = rounded<T>(a.out_weight[row * heads.size + i]);
     }
   }
 }

@@ -1,4 +1,4 @@
-// Layer norm, 1x1 convolution and depthwise convolution, row by row: three rows of the expanded channels are all that
+// Layer norm, 1x1 convolution and depthwise convolution, row by row: few rows of the expanded channels are all that
 // exists of them at any time. Included once for each instruction set.
 
 constexpr int64_t kExpansionRing = 64 * 1024;  // floats: three rows, in a part of the second-level cache
@@ -32,9 +32,11 @@ struct ExpansionWeights {
     padded_taps<T>(e.depthwise, parts, flipped, taps);
     matrix = scratch.take<E>(packed_size<E>(places, channels));
     if (!matrix_too) return;
+    Scratch memory(PlaceTable::bytes(parts));
+    const PlaceTable table(parts, memory);
     pack<E>(
         [&](int64_t place, int64_t k) {
-          const int64_t row = parts.at(place);
+          const int64_t row = table.channels[place];
           return row >= 0 && k < e.channels ? as_operand<T>(e.weight[row * e.channels + k]) : 0.0f;
         },
         places, channels, matrix);
@@ -46,22 +48,30 @@ inline int64_t expansion_columns(int64_t width, int64_t places) {
   return even_part(width, std::max<int64_t>(30, kExpansionRing / (3 * places)));
 }
 
-// Three rows of a block and of the columns beside it, for a 3x3 convolution: row y lies in the place of row y - 3. What
-// is outside of the image is zero.
+// Rows of a block that are computed together, so that the matrix is read once for as many pixels as are worth it.
+inline int64_t rows_together(const Block& block) {
+  constexpr int64_t kEnough = 64;
+  return std::min(divide_up(kEnough, block.right - block.left), block.bottom - block.top);
+}
+
+// Rows of a block and of the columns beside it, for a 3x3 convolution: two more than are computed together. What is
+// outside of the image is zero.
 struct Ring {
   float* rows;
-  int64_t wide, places;
+  int64_t depth, wide, places;
   int64_t from, to;  // columns that lie in the image
 
-  static int64_t floats(const Block& block, int64_t places) { return 3 * (block.right - block.left + 2) * places; }
+  static int64_t floats(const Block& block, int64_t places) {
+    return (rows_together(block) + 2) * (block.right - block.left + 2) * places;
+  }
 
   Ring(const Block& block, int64_t width, int64_t places, float* memory)
-      : rows(memory), wide(block.right - block.left + 2), places(places), from(std::max<int64_t>(block.left - 1, 0)),
-        to(std::min(block.right + 1, width)), left_(block.left - 1) {
+      : rows(memory), depth(rows_together(block) + 2), wide(block.right - block.left + 2), places(places),
+        from(std::max<int64_t>(block.left - 1, 0)), to(std::min(block.right + 1, width)), left_(block.left - 1) {
     std::memset(rows, 0, floats(block, places) * sizeof(float));
   }
 
-  float* row(int64_t y) const { return rows + (y + 3) % 3 * wide * places; }
+  float* row(int64_t y) const { return rows + (y + depth) % depth * wide * places; }
   // Column `from` of a row.
   float* inside(int64_t y) const { return row(y) + (from - left_) * places; }
   void clear(int64_t y) const { std::memset(row(y), 0, wide * places * sizeof(float)); }
@@ -70,40 +80,51 @@ struct Ring {
   int64_t left_;
 };
 
-// Working memory of `expand_row`.
+// Working memory of `expand_rows`.
 template <class T>
-struct NormalisedRow {
+struct NormalisedRows {
   typedef typename OperandOf<T>::type E;
   float* pixel;
   E* values;  // of whole vectors
 
-  static int64_t bytes(const Block& block, int64_t channels) {
-    return Scratch::bytes<float>(channels) + Scratch::bytes<E>((block.right - block.left + 2) * channels);
+  static int64_t values_size(const Block& block, int64_t channels) {
+    return rows_together(block) * (block.right - block.left + 2) * channels;
   }
-  NormalisedRow(const Block& block, int64_t channels, Scratch& scratch)
-      : pixel(scratch.take<float>(channels)), values(scratch.take<E>((block.right - block.left + 2) * channels)) {}
+  static int64_t bytes(const Block& block, int64_t channels) {
+    return Scratch::bytes<float>(channels) + Scratch::bytes<E>(values_size(block, channels));
+  }
+  NormalisedRows(const Block& block, int64_t channels, Scratch& scratch)
+      : pixel(scratch.take<float>(channels)), values(scratch.take<E>(values_size(block, channels))) {}
 };
 
-// Layer norm and 1x1 convolution of row y into the ring.
+// Layer norm and 1x1 convolution of rows [y, end), at most as many as are computed together, into the ring.
 template <class T>
-inline void expand_row(const Expansion<T>& e, const ExpansionWeights<T>& weights, int64_t image, int64_t y,
-                       const NormalisedRow<T>& row, const Ring& ring) {
-  if (y < 0 || y >= e.height) return ring.clear(y);
+inline void expand_rows(const Expansion<T>& e, const ExpansionWeights<T>& weights, int64_t image, int64_t y,
+                        int64_t end, const NormalisedRows<T>& rows, const Ring& ring) {
+  for (; y < end && y < 0; ++y) ring.clear(y);
+  for (; end > y && end > e.height; --end) ring.clear(end - 1);
   const vec last = last_vector(e.channels);
   const int64_t channels = weights.channels, count = ring.to - ring.from;
-  const T* x = e.x + ((image * e.height + y) * e.width + ring.from) * e.channels;
-  for (int64_t i = 0; i < count; ++i) {
-    read_pixel(x + i * e.channels, e.channels, row.pixel, channels);
-    normalise_pixel(row.pixel, statistics(row.pixel, e.channels, last, e.eps), weights.norm_weight, weights.norm_bias,
-                    channels, row.values + i * channels);
+  // Rows that follow each other in the ring: up to its end, where it begins again.
+  while (y < end) {
+    const int64_t following = std::min(end - y, ring.depth - (y + ring.depth) % ring.depth);
+    for (int64_t row = 0; row < following; ++row) {
+      const T* x = e.x + ((image * e.height + y + row) * e.width + ring.from) * e.channels;
+      for (int64_t i = 0; i < count; ++i) {
+        read_pixel(x + i * e.channels, e.channels, rows.pixel, channels);
+        normalise_pixel(rows.pixel, statistics(rows.pixel, e.channels, last, e.eps), weights.norm_weight,
+                        weights.norm_bias, channels, rows.values + (row * count + i) * channels);
+      }
+    }
+    multiply_groups(following, rows.values, count * channels, channels, count, weights.matrix, ring.places, channels,
+                    weights.bias, ring.inside(y), ring.wide * ring.places, ring.places);
+    y += following;
   }
-  multiply(row.values, channels, count, weights.matrix, ring.places, channels, weights.bias, ring.inside(y),
-           ring.places);
 }
 
 template <class T>
 inline int64_t expand_bytes(const Block& block, const ExpansionWeights<T>& weights) {
-  return NormalisedRow<T>::bytes(block, weights.channels) +
+  return NormalisedRows<T>::bytes(block, weights.channels) +
          Scratch::bytes<float>(Ring::floats(block, weights.parts.padded()));
 }
 
@@ -112,13 +133,17 @@ inline int64_t expand_bytes(const Block& block, const ExpansionWeights<T>& weigh
 template <class T, class Use>
 inline void expand_block(const Expansion<T>& e, const ExpansionWeights<T>& weights, const Block& block,
                          Scratch& scratch, const Use& use) {
-  const int64_t places = weights.parts.padded();
-  const NormalisedRow<T> row(block, weights.channels, scratch);
+  const int64_t places = weights.parts.padded(), together = rows_together(block);
+  const NormalisedRows<T> memory(block, weights.channels, scratch);
   const Ring ring(block, e.width, places, scratch.take<float>(Ring::floats(block, places)));
-  for (int64_t y = block.top - 1; y <= block.bottom; ++y) {
-    expand_row(e, weights, block.image, y, row, ring);
-    if (y < block.top + 1) continue;
-    const float* const rows[3] = {ring.row(y - 2), ring.row(y - 1), ring.row(y)};
-    use(rows, (block.image * e.height + y - 1) * e.width + block.left);
+  int64_t ready = block.top - 1;
+  for (int64_t y = block.top; y < block.bottom; ++y) {
+    while (ready <= y + 1) {
+      const int64_t end = std::min(ready + together, block.bottom + 1);
+      expand_rows(e, weights, block.image, ready, end, memory, ring);
+      ready = end;
+    }
+    const float* const rows[3] = {ring.row(y - 1), ring.row(y), ring.row(y + 1)};
+    use(rows, (block.image * e.height + y) * e.width + block.left);
   }
 }

@@ -58,9 +58,11 @@ struct ExpansionSums {
 // Packs the transpose of the 1x1 convolution.
 template <class T, class E>
 inline void pack_contraction(const Expansion<T>& e, const Parts& parts, E* packed) {
+  Scratch memory(PlaceTable::bytes(parts));
+  const PlaceTable table(parts, memory);
   pack<E>(
       [&](int64_t n, int64_t place) {
-        const int64_t row = parts.at(place);
+        const int64_t row = table.channels[place];
         return row >= 0 && n < e.channels ? as_operand<T>(e.weight[row * e.channels + n]) : 0.0f;
       },
       round_up(e.channels, kWidth), parts.padded(), packed);
@@ -77,13 +79,13 @@ void expansion_backward_block(const Expansion<T>& e, const ExpansionGradients<T>
   const bool again = sums.taps != nullptr, expanded = sums.weight != nullptr || sums.bias != nullptr;
   const bool below = to.x != nullptr || sums.norm_weight != nullptr || sums.norm_bias != nullptr;
   const int64_t ring_size = Ring::floats(block, places);
-  Scratch scratch(Scratch::bytes<float>(ring_size) * 2 + NormalisedRow<T>::bytes(block, channels) +
+  Scratch scratch(Scratch::bytes<float>(ring_size) * 2 + NormalisedRows<T>::bytes(block, channels) +
                   Scratch::bytes<E>(columns * places) + Scratch::bytes<float>(columns * places) +
                   Scratch::bytes<float>(columns * channels) + Scratch::bytes<float>(channels) +
                   (sums.weight == nullptr ? 0 : WaitingProducts::bytes(channels, places, columns)));
   const Ring ring(block, e.width, places, scratch.take<float>(ring_size));
   const Ring inputs(block, e.width, places, again ? scratch.take<float>(ring_size) : ring.rows);
-  const NormalisedRow<T> row(block, channels, scratch);
+  const NormalisedRows<T> row(block, channels, scratch);
   E* to_expanded = scratch.take<E>(columns * places);
   float* bias_row = scratch.take<float>(columns * places);
   float* to_normalised = scratch.take<float>(columns * channels);
@@ -100,7 +102,7 @@ void expansion_backward_block(const Expansion<T>& e, const ExpansionGradients<T>
         add_rows(ring.row(y) + places, places, places, columns, sums.taps_bias);
       }
     }
-    if (again) expand_row(e, weights, block.image, y, row, inputs);
+    if (again) expand_rows(e, weights, block.image, y, y + 1, row, inputs);
     if (y < block.top + 1) continue;
     const float* const rows[3] = {ring.row(y - 2), ring.row(y - 1), ring.row(y)};
     if (again) {

@@ -175,3 +175,20 @@ inline void multiply(const T* a, int64_t a_stride, int64_t rows, const T* packed
     }
   }
 }
+
+// `multiply` for `groups` of as many rows each, a_group and c_group apart. A matrix that is larger than the caches passes
+// through them once for all groups.
+template <class T>
+inline void multiply_groups(int64_t groups, const T* a, int64_t a_group, int64_t a_stride, int64_t rows,
+                            const T* packed, int64_t n, int64_t k, const float* start, float* c, int64_t c_group,
+                            int64_t c_stride) {
+  constexpr int64_t kPart = 256 * 1024;  // bytes, of the second-level cache
+  const int64_t panel = kPanel * kWidth, depth = round_up(k, kStep<T>);
+  const int64_t part = panel * std::max<int64_t>(1, kPart / (panel * depth * static_cast<int64_t>(sizeof(T))));
+  for (int64_t first = 0; first < n; first += part) {
+    for (int64_t group = 0; group < groups; ++group) {
+      multiply(a + group * a_group, a_stride, rows, packed + first * depth, std::min(part, n - first), k,
+               start == nullptr ? nullptr : start + first, c + group * c_group + first, c_stride);
+    }
+  }
+}

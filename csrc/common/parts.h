@@ -14,6 +14,16 @@ struct Parts {
   }
 };
 
+// The channel at every place, or -1: for loops in which the divisions of Parts::at would cost more than all else.
+struct PlaceTable {
+  int64_t* channels;
+
+  static int64_t bytes(const Parts& parts) { return Scratch::bytes<int64_t>(parts.padded()); }
+  PlaceTable(const Parts& parts, Scratch& scratch) : channels(scratch.take<int64_t>(parts.padded())) {
+    for (int64_t place = 0; place < parts.padded(); ++place) channels[place] = parts.at(place);
+  }
+};
+
 // Reads all parts of one pixel.
 template <class T, class E>
 inline void read_parts(const T* from, const Parts& parts, E* to) {
