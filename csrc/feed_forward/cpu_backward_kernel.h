@@ -155,7 +155,7 @@ void feed_forward_backward_block(const FeedForwardBackward<T>& b, const FeedForw
         normalise_pixel(pixel, found, weights.norm_weight, biased ? weights.norm_bias : nullptr, c,
                         in_products.next_a() + i * c);
       }
-      if (sums.norm_weight != nullptr) {
+      if (sums.norm_weight != nullptr || sums.norm_bias != nullptr) {
         add_norm_parameter_gradients(pixel, found, biased, c, to_normalised + i * c, sums.norm_weight, sums.norm_bias);
       }
       if (b.to_x == nullptr) continue;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -20,7 +21,9 @@ def test_given(benchmark, seconds):
 def test_pytest_benchmark_reports_what_it_is_given(tmp_path):
     (tmp_path / "test_suite.py").write_text(SUITE)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--benchmark-json", "out.json", "."]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    # pytest-benchmark measures nothing in a worker of pytest-xdist, which this test may run in.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     slow, fast = (entry["stats"] for entry in json.loads((tmp_path / "out.json").read_text())["benchmarks"])
     assert [round(value, 6) for value in slow["data"]] == [3.0, 1.0, 2.0]

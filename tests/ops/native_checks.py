@@ -24,7 +24,7 @@ def sized(case: Case, size: tuple[int, ...], *, wide: bool = False) -> Case:
     """The case with images of another size, and with more channels if `wide`."""
     shapes = [size if shape == IMAGE else shape for shape in case.shapes]
     if wide:
-        shapes = [widen(shape, image=index == 0) for index, shape in enumerate(shapes)]
+        shapes = [widen(new, image=old == IMAGE) for old, new in zip(case.shapes, shapes, strict=True)]
     return replace(case, shapes=tuple(shapes))
 
 

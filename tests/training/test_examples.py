@@ -85,7 +85,7 @@ def test_damaged_and_small_images_are_named_or_refused(tmp_path: Path) -> None:
 
 def test_what_does_not_fit_the_task_is_told_before_training(tmp_path: Path) -> None:
     clean, noisy = write_photos(tmp_path / "clean"), write_photos(tmp_path / "noisy")
-    with pytest.raises(UsageError, match="makes its inputs from clean images, but folders of pairs are given"):
+    with pytest.raises(UsageError, match="this task makes its inputs from clean images; for real pairs"):
         _gathered(Data(pairs_input=noisy, pairs_target=clean))
     with pytest.raises(UsageError, match="expected a folder of clean validation images with it, got none"):
         _gathered(Data(images=(clean,), validation_input=noisy))

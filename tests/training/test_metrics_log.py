@@ -128,6 +128,8 @@ def test_tensorboard_hides_what_is_done_again(tmp_path: Path) -> None:
             board.on_step(_run(folder, start), _step(number, loss))
         board.on_validation(_run(folder, start), ValidationRecord(4, "psnr", 30.0, {"sigma 25": 30.0}, {}, True))
         board.on_close()
+        # TensorBoard reads files in the order of their names, which hold the second and then a number of any length.
+        time.sleep(1.1)
     events = EventAccumulator(str(folder.events)).Reload()
     assert [(e.step, e.value) for e in events.Scalars("train/loss")] == [(1, 0.5), (2, 0.5), (3, 0.25), (4, 0.25)]
     assert events.Scalars("validation/psnr/sigma_25")[-1].value == 30.0

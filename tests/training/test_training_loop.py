@@ -14,7 +14,7 @@ from torch import nn
 
 from adair_core import load
 from adair_core.errors import Interrupted, RunFolderError, TrainingError
-from adair_core.model import tiling
+from adair_core.model import memory, restoring, tiling
 from adair_core.training import Callback, Settings
 from adair_core.training.checkpoint import Checkpoint
 from adair_core.training.loop import Loop
@@ -284,8 +284,10 @@ def test_validation_restores_as_the_model_does(monkeypatch: pytest.MonkeyPatch) 
     image = torch.rand(3, 144, 160, generator=torch.Generator().manual_seed(0))
     validation = replace(toy_job().validation, images=[("noise", image)])
     whole = validation.run(model).example
-    monkeypatch.setattr(tiling, "AUTO_PIXELS", 128 * 128)
-    monkeypatch.setattr(tiling, "AUTO_TILE", 128)
+    # What is affordable is then less than the image.
+    monkeypatch.setattr(memory, "BUDGET", memory.BUDGET // 2000)
+    monkeypatch.setattr(restoring, "SMALLEST_TILE", 64)
+    monkeypatch.setattr(tiling, "SMALLEST_TILE", 64)
     degraded, restored, _ = validation.run(model).example
     assert torch.equal(degraded, whole[0])
     assert not torch.equal(restored, whole[1])

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adair_core.adapter import FeatureAdapter
 from adair_core.bench.case import EAGER, OURS, PEFT, Case, Precision, Row, Size, Subject, bytes_of, flops_of, text_of
 from adair_core.bench.cases.networks import (
     SMOKE,
@@ -89,17 +90,19 @@ def share(model: AdaptedBackbone, kind: str, images: Tensor, flops: int) -> floa
     """
     counted = 0
 
-    def count(module: Any, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
+    def count(module: FeatureAdapter, _site: Any, _inputs: Any, features: Tensor) -> None:
         nonlocal counted
-        features = inputs[0]
         pixels = features.numel() // features.shape[1]
         if kind == "bottleneck":
             counted += 2 * pixels * sum(parameter.numel() for parameter in module.parameters() if parameter.dim() == 4)
         else:
-            # The adapter alone again, on the same features, with its hook taken away.
-            counted += flops_of(partial(type(module).forward, module, features))
+            # The adapter alone again, on features of the same shape.
+            counted += flops_of(partial(module, features))
 
-    handles = [part.register_forward_hook(count) for _, part in model.adapter(kind).feature_parts]
+    handles = [
+        model.backbone.get_submodule(site.path).register_forward_hook(partial(count, part))
+        for site, part in model.adapter(kind).feature_parts
+    ]
     model.set_adapters([kind])
     try:
         inference("float32")(model, [images])()
