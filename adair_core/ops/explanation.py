@@ -19,8 +19,13 @@ def operators() -> list[str]:
     return sorted(name.partition("::")[2] for name in names if name.startswith(f"{NAMESPACE}::"))
 
 
-def why_reference(operator: str, dtype: torch.dtype) -> str | None:
-    """Why an operator runs its reference on the CPU for a small image of this dtype; ``None``: its native kernel runs.
+def why_reference(operator: str, dtype: torch.dtype, layout: torch.memory_format = torch.channels_last) -> str | None:
+    """Why an operator runs its reference on the CPU for a small image; ``None``: its native kernel runs.
+
+    Args:
+        operator: without the namespace.
+        dtype: of the image and all parameters.
+        layout: of the image.
 
     Raises:
         UsageError: ADAIR_CPU_CAPABILITY names no instruction set.
@@ -29,7 +34,7 @@ def why_reference(operator: str, dtype: torch.dtype) -> str | None:
     if kernel is None:
         return REFERENCE_ONLY
     schema = getattr(getattr(torch.ops, NAMESPACE), operator).default._schema
-    image = torch.zeros(1, 8, 8, 8, dtype=dtype)
+    image = torch.zeros(1, 8, 8, 8, dtype=dtype).contiguous(memory_format=layout)
     arguments = [_sample(str(argument.type), image) for argument in schema.arguments]
     try:
         return refusal(kernel, *arguments)

@@ -25,7 +25,8 @@ def command(as_json: bool) -> None:
     """Show versions, devices, plugins and kernels.
 
     For each operator, device and dtype it says which kernel runs, a native one or the reference in PyTorch, and why not
-    the native one; and what to do if the native kernels are missing or broken.
+    the native one (for a small image, channels last unless said otherwise); and what to do if the native kernels are
+    missing or broken.
     """
     build = native_build()
     versions, devices, states, kernels = _versions(), _devices(), _plugins(), _kernels()
@@ -53,6 +54,7 @@ def command(as_json: bool) -> None:
 
 
 _NATIVE, _REFERENCE = "native", "reference"
+_CHANNELS_FIRST = "cpu float32, channels first"
 
 
 def _versions() -> dict[str, str]:
@@ -110,15 +112,16 @@ def _kernels() -> dict[str, dict[str, str | None]]:
     kernels: dict[str, dict[str, str | None]] = {}
     for name in operators():
         kernels[name] = {f"cpu {_short(dtype)}": _why_reference(name, dtype) for dtype in DTYPES}
+        kernels[name][_CHANNELS_FIRST] = _why_reference(name, torch.float32, torch.contiguous_format)
         if torch.cuda.is_available():
             has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key(f"{NAMESPACE}::{name}", "CUDA")
             kernels[name]["cuda"] = None if has_kernel else "there are no native CUDA kernels"
     return kernels
 
 
-def _why_reference(name: str, dtype: torch.dtype) -> str | None:
+def _why_reference(name: str, dtype: torch.dtype, layout: torch.memory_format = torch.channels_last) -> str | None:
     try:
-        return why_reference(name, dtype)
+        return why_reference(name, dtype, layout)
     except UsageError as error:
         return str(error)
 
