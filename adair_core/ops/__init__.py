@@ -2,7 +2,8 @@
 
 Each operator is a folder: the schema, the public function, the fake and the gradient in ``__init__.py``, and the
 same arithmetic in plain PyTorch, with its equation and source, in ``reference.py``. The reference is the kernel of
-every device; a native library overrides it for its own device, and no caller changes.
+every device; where there is a ``native.py``, the library's kernel (``csrc/<operator>``) runs for the arguments that it
+takes, and no caller changes.
 """
 
 from __future__ import annotations
