@@ -124,7 +124,7 @@ void mix_pixels(const AttentionBranch<T>& a, const Parts& heads, const Mixing<T>
 // Blocks whose sums are added: of a quarter of the height, so that four threads have work, but neither so low that the
 // rows beside them cost much nor so high that small sums meet large ones.
 inline Grid summed_blocks(int64_t images, int64_t height, int64_t width, int64_t places) {
-  const int64_t rows = std::min<int64_t>(std::max<int64_t>(height / 4, 16), 64);
+  const int64_t rows = std::min<int64_t>(std::max<int64_t>(height / 4, 8), 64);
   return {images, height, width, even_part(height, rows), expansion_columns(width, places)};
 }
 

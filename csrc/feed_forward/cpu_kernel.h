@@ -72,7 +72,7 @@ void feed_forward_kernel(const FeedForward<T>& f, const Parallel& parallel) {
   // and no more columns than the ring has room for.
   const int64_t columns = even_part(f.width, std::max<int64_t>(30, kRingFloats / (3 * weights.hidden.padded())));
   const int64_t wanted = divide_up(4 * parallel.threads, f.images * divide_up(f.width, columns));
-  const int64_t rows = even_part(f.height, std::max<int64_t>(16, divide_up(f.height, wanted)));
+  const int64_t rows = even_part(f.height, std::max<int64_t>(8, divide_up(f.height, wanted)));
   const Grid grid{f.images, f.height, f.width, rows, columns};
   parallel.run(grid.blocks(), [&](int64_t index) { feed_forward_block(f, weights, grid.at(index)); });
 }
