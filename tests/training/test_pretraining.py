@@ -235,6 +235,7 @@ def test_precision_float64_is_stored_as_float32(photos: Path, tmp_path: Path) ->
 
 
 def test_a_backbone_learns(photos: Path, tmp_path: Path) -> None:
-    result = _quietly(pretrain_recipe(photos, steps=40, batch_size=4, learning_rate=1e-2, validate_every=0), tmp_path)
+    result = _quietly(pretrain_recipe(photos, steps=100, batch_size=4, learning_rate=1e-2, validate_every=0), tmp_path)
     label = "gaussian-noise"
-    assert result.validation.conditions[label] > result.validation.inputs[label] + 1
+    # Measured with three seeds, native kernels and references: 2.6 to 3.6 dB.
+    assert result.validation.conditions[label] > result.validation.inputs[label] + 2
