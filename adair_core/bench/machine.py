@@ -15,6 +15,7 @@ import torch
 import adair_core
 from adair_core.bench import allocator
 from adair_core.ops.native import library
+from adair_core.threads import usable_cpus
 
 BUSY = 0.15
 """Processors kept busy by other programs from which a measurement counts as disturbed."""
@@ -27,7 +28,7 @@ def describe() -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "cpu": _cpu(),
-        "processors": _processors(),
+        "processors": usable_cpus(),
         "threads": torch.get_num_threads(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "capability_cap": os.environ.get("ADAIR_CPU_CAPABILITY", ""),
@@ -94,10 +95,6 @@ def _process_seconds(process: int) -> float:
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / float(os.sysconf("SC_CLK_TCK"))
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpu() -> str:

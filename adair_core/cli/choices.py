@@ -136,6 +136,4 @@ def task_parameters(group: Group, parameters: Mapping[str, Any]) -> dict[str, An
                 f"--scale: {group.title[0].lower()}{group.title[1:]} has no scale; it is for --task super-resolve"
             )
         given["scale"] = scale
-    if parameters.get("pairs") and "pairs" in group.model.model_fields:
-        given.setdefault("pairs", True)
     return given
