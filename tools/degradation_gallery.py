@@ -65,6 +65,7 @@ def _each(option: str, *values: Any, **fixed: Any) -> tuple[dict[str, Any], dict
 EXHIBITS = {
     "gaussian-noise": Exhibit("astronaut", _each("sigma", 15, 25, 50)),
     "poisson-noise": Exhibit("coffee", _each("photons", 500, 100, 20, read=2)),
+    "camera-noise": Exhibit("coffee", _each("photons", 2000, 500, 100, read=0.5, quality=95)),
     "gaussian-blur": Exhibit(
         "chelsea",
         ({"sigma": 1.5, "ratio": 1}, {"sigma": 3, "ratio": 1}, {"sigma": 4, "ratio": 0.3, "angle": 45}),
@@ -77,7 +78,10 @@ EXHIBITS = {
             {"length": 24, "angle": 20, "shake": 0.8},
         ),
     ),
-    "downsample": Exhibit("chelsea", _each("scale", 2, 3, 4)),
+    "downsample": Exhibit(
+        "chelsea",
+        ({"scale": 2}, {"scale": 4}, {"scale": 2, "small": "gaussian-noise,jpeg"}),
+    ),
     "jpeg": Exhibit("coffee", _each("quality", 40, 20, 10)),
     "rain": Exhibit(
         "astronaut",

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from adair_core.hookspecs import hookimpl
 from adair_core.specs import DegradationSpec
 from adair_plugins.degradations import (
+    camera_noise,
     chain,
     downsample,
     gaussian_blur,
@@ -25,6 +26,7 @@ from adair_plugins.degradations import (
 MODULES = (
     gaussian_noise,
     poisson_noise,
+    camera_noise,
     gaussian_blur,
     motion_blur,
     downsample,

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import torch
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from torch import Tensor
 
 from adair_core.degradation import ConfiguredDegradation, Draws, uniform_integer
 from adair_core.specs import Config, DegradationSpec
+from adair_plugins.degradations.chain import Chain, ChainConfig, Link
+from adair_plugins.degradations.mixture import completed, named_numbers
 
 
 def _parse_scales(value: object) -> object:
@@ -26,6 +28,9 @@ class DownsampleConfig(Config):
 
     scale: Annotated[tuple[Annotated[int, Field(ge=1, le=16)], ...], BeforeValidator(_parse_scales)] = Field(
         (2, 3, 4), min_length=1, description="how many times smaller; one of several, such as 2,3,4, is drawn"
+    )
+    small: Annotated[tuple[Link, ...], named_numbers("probability"), AfterValidator(completed)] = Field(
+        (), description="name:probability,name,... or a list as of chain: what happens to the small image"
     )
 
 
@@ -73,6 +78,11 @@ def resize_rows(images: Tensor, out_length: int, scale: float) -> Tensor:
     return resized
 
 
+def shrunk(length: int, scale: float) -> int:
+    """Pixels that imresize makes of `length`: ``ceil(scale * length)``."""
+    return math.ceil(scale * length - 1e-9)  # a third of 9 must be 3, not 4
+
+
 def imresize(images: Tensor, *, scale: float, size: tuple[int, int] | None = None) -> Tensor:
     """Resize as MATLAB's ``imresize(image, scale, 'bicubic')`` does, on floats.
 
@@ -84,8 +94,7 @@ def imresize(images: Tensor, *, scale: float, size: tuple[int, int] | None = Non
         scale: output over input resolution.
         size: output (H, W); by default ``ceil(scale * H), ceil(scale * W)``.
     """
-    # 1e-9: scale = 1/3 times 9 must be 3, not 4.
-    height, width = size or (math.ceil(images.shape[-2] * scale - 1e-9), math.ceil(images.shape[-1] * scale - 1e-9))
+    height, width = size or (shrunk(images.shape[-2], scale), shrunk(images.shape[-1], scale))
     rows = resize_rows(images, height, scale)
     return resize_rows(rows.transpose(-1, -2), width, scale).transpose(-1, -2)
 
@@ -95,9 +104,10 @@ class Downsample(ConfiguredDegradation):
 
     Equation::
 
-        y = imresize(imresize(x, 1 / s), s)[:H, :W]
+        y = imresize(D(imresize(x, 1 / s)), s)[:H, :W]
 
-    with Keys' cubic kernel (a = -1/2), widened s times on the way down; the small image has ``ceil(H / s)`` rows.
+    with Keys' cubic kernel (a = -1/2), widened s times on the way down; the small image has ``ceil(H / s)`` rows, and D
+    is what happens to it before it is enlarged: nothing, or noise and JPEG as in a small photo.
 
     Source: the standard degradation of super-resolution benchmarks (MATLAB's imresize, bicubic), the enlarged
     image as the network's input as in Dong et al., "Image Super-Resolution Using Deep Convolutional Networks",
@@ -106,20 +116,33 @@ class Downsample(ConfiguredDegradation):
 
     config: DownsampleConfig
 
+    def __init__(self, config: DownsampleConfig) -> None:
+        super().__init__(config)
+        self.small = Chain(ChainConfig(degradations=config.small)) if config.small else None
+
     def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> Draws:
-        """Draw the scale."""
-        return {"scale": self.config.scale[uniform_integer(0, len(self.config.scale) - 1, generator)]}
+        """Draw the scale, and what happens to the small image."""
+        scale = self.config.scale[uniform_integer(0, len(self.config.scale) - 1, generator)]
+        if self.small is None:
+            return {"scale": scale}
+        channels, height, width = shape
+        return {
+            "scale": scale,
+            "small": self.small.draw((channels, shrunk(height, 1 / scale), shrunk(width, 1 / scale)), generator),
+        }
 
     def degrade(self, images: Tensor, draws: Sequence[Draws]) -> Tensor:
         """Shrink and enlarge, all images of one scale together."""
         degraded = images.clone()
         scales = torch.tensor([draw["scale"] for draw in draws])
         for scale in scales.unique().tolist():
-            chosen = (scales == scale).nonzero()[:, 0].to(images.device)
-            if scale > 1:
-                small = imresize(images[chosen], scale=1 / scale)
-                large = imresize(small, scale=scale, size=(images.shape[-2], images.shape[-1]))
-                degraded[chosen] = large
+            members = (scales == scale).nonzero()[:, 0]
+            chosen = members.to(images.device)
+            small = imresize(images[chosen], scale=1 / scale) if scale > 1 else images[chosen]
+            if self.small is not None:
+                small = self.small.degrade(small, [draws[member]["small"] for member in members.tolist()])
+            size = (images.shape[-2], images.shape[-1])
+            degraded[chosen] = imresize(small, scale=scale, size=size) if scale > 1 else small
         return degraded
 
 

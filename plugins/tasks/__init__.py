@@ -9,11 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from adair_core import TaskSpec, hookimpl
-from adair_plugins.tasks import deblur, dehaze, dejpeg, denoise, derain, low_light, pairs, super_resolve
+from adair_plugins.tasks import (
+    deblur,
+    dehaze,
+    dejpeg,
+    denoise,
+    derain,
+    hybrid,
+    low_light,
+    pairs,
+    real_denoise,
+    super_resolve,
+)
 
 
 @hookimpl
 def adair_tasks() -> Iterable[TaskSpec]:
     """Offer the built-in tasks."""
-    modules = (denoise, deblur, derain, dehaze, super_resolve, dejpeg, low_light, pairs)
+    modules = (denoise, real_denoise, deblur, derain, dehaze, super_resolve, dejpeg, low_light, hybrid, pairs)
     return [module.SPEC for module in modules]

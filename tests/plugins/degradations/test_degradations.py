@@ -26,10 +26,10 @@ def clean(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype)
 
 
-def test_all_thirteen_are_offered():
+def test_all_fourteen_are_offered():
     expected = {
         *("gaussian-noise", "poisson-noise", "gaussian-blur", "motion-blur", "downsample", "jpeg", "rain", "snow"),
-        *("haze", "low-light", "mask", "chain", "one-of"),
+        *("haze", "low-light", "mask", "chain", "one-of", "camera-noise"),
     }
     assert set(NAMES) == expected
     assert expected <= set(plugins().degradations)
@@ -104,7 +104,7 @@ FIXED = [
     (module.SPEC.name, field)
     for module in MODULES
     for field in module.SPEC.config.model_fields
-    if field not in SIZES.get(module.SPEC.name, ()) and field not in ("degradations", "subsampling")
+    if field not in SIZES.get(module.SPEC.name, ()) and field not in ("degradations", "subsampling", "small")
 ]
 
 

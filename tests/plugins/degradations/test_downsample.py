@@ -9,10 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 (its usual name)
 
-from adair_core.errors import UsageError
+from adair_core.errors import UnknownNameError, UsageError
 from adair_core.plugins import plugins
 from adair_core.specs import Choice
 from adair_plugins.degradations.downsample import imresize
+from adair_plugins.degradations.jpeg import compress
 
 
 def matlab_matrix(length: int, out_length: int, scale: float) -> np.ndarray:
@@ -104,3 +105,30 @@ def test_scale_one_keeps_the_bits():
 def test_wrong_scales(scale: object):
     with pytest.raises(UsageError, match="degradation 'downsample': scale"):
         plugins().degradation(Choice(name="downsample", options={"scale": scale}))
+
+
+def test_what_happens_to_the_small_image():
+    """Against its parts: shrink, compress with Pillow's codec, enlarge."""
+    x = image(13, 18)
+    small = imresize(x, scale=1 / 2)
+    compressed = torch.stack([compress(one, quality=50, subsampling="4:2:0") for one in small])
+    expected = imresize(compressed, scale=2, size=(13, 18))
+    jpeg = {"name": "jpeg", "options": {"quality": 50}}
+    degradation = plugins().degradation(Choice(name="downsample", options={"scale": 2, "small": [jpeg]}))
+    torch.testing.assert_close(degradation(x, torch.Generator()), expected)
+    assert (expected - imresize(small, scale=2, size=(13, 18))).abs().mean() > 1e-2
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+def test_noise_of_the_small_image_is_as_large_as_its_pixels(scale: int):
+    x = torch.full((1, 1, 120, 120), 0.5, dtype=torch.float64)
+    options = {"scale": scale, "small": "gaussian-noise"}
+    noise = plugins().degradation(Choice(name="downsample", options=options))(x, torch.Generator().manual_seed(0)) - 0.5
+    neighbours = (noise[..., 1:] * noise[..., :-1]).mean() / noise.var()
+    assert neighbours < 0.05 if scale == 1 else neighbours > 0.7
+
+
+def test_small_degradations_may_be_left_out_or_unknown():
+    assert plugins().degradation(Choice(name="downsample", options={"small": ""})).config.small == ()
+    with pytest.raises(UnknownNameError, match="jpg"):
+        plugins().degradation(Choice(name="downsample", options={"small": "jpg"}))

@@ -1,4 +1,4 @@
-"""Gaussian noise, photon noise, low light: the statistics that their equations promise."""
+"""Gaussian noise, photon noise, low light, camera noise: the statistics that their equations promise."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 
 from adair_core.plugins import plugins
 from adair_core.specs import Choice
+from adair_plugins.degradations.camera_noise import bayer_masks, demosaic
 from adair_plugins.degradations.photons import log_uniform, shot_noise
 
 
@@ -110,3 +111,66 @@ def test_low_light_stays_in_range_where_negative_values_would_be():
     degraded = degrade("low-light", torch.zeros(1, 3, 40, 40), exposure=-4, read=1)
     assert degraded.min() == 0
     assert 0.02 < degraded.max() < 0.3
+
+
+@pytest.mark.parametrize("phase", [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_bayer_pattern(phase: tuple[int, int]):
+    masks = bayer_masks((3, 5, 7), phase)
+    assert (masks.sum(0) == 1).all()
+    red = masks[0].nonzero()
+    assert ((red - torch.tensor(phase)) % 2 == 0).all()
+    blue = masks[2].nonzero()
+    assert ((blue - torch.tensor(phase)) % 2 == 1).all()
+
+
+def test_demosaicing_averages_the_nearest_pixels_of_a_colour():
+    mosaic = torch.rand(3, 6, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    picture = demosaic(mosaic, (0, 0))
+    red, green, blue = mosaic
+    # Red pixels lie at even rows and columns, blue ones at odd rows and columns, green ones between them.
+    assert picture[0, 2, 2] == red[2, 2]
+    assert picture[0, 2, 3] == pytest.approx((red[2, 2] + red[2, 4]) / 2)
+    assert picture[0, 3, 2] == pytest.approx((red[2, 2] + red[4, 2]) / 2)
+    assert picture[0, 3, 3] == pytest.approx((red[2, 2] + red[2, 4] + red[4, 2] + red[4, 4]) / 4)
+    assert picture[1, 2, 2] == pytest.approx((green[1, 2] + green[3, 2] + green[2, 1] + green[2, 3]) / 4)
+    assert picture[1, 2, 3] == green[2, 3]
+    assert picture[2, 2, 2] == pytest.approx((blue[1, 1] + blue[1, 3] + blue[3, 1] + blue[3, 3]) / 4)
+    assert picture[0, 0, 5] == pytest.approx(red[0, 4])  # the border has one neighbour
+
+
+def test_demosaicing_leaves_ramps_alone():
+    rows, columns = torch.meshgrid(torch.arange(8.0), torch.arange(9.0), indexing="ij")
+    ramp = torch.stack([rows + 2 * columns, 3 - rows, columns], 0).double()
+    torch.testing.assert_close(demosaic(ramp, (1, 0))[:, 1:-1, 1:-1], ramp[:, 1:-1, 1:-1])
+
+
+def test_camera_noise_is_that_of_the_sensor_weighed_by_the_interpolation():
+    images = torch.full((1, 3, 401, 400), 0.7, dtype=torch.float64)
+    degraded = degrade("camera-noise", images, photons=3000, read=0.4, gain=2, quality=None).numpy()[0]
+    light = 0.7**2.2
+    noise = degraded**2.2 - light
+    # A quarter of the red pixels is measured, a half is the mean of two and a quarter that of four; of the green ones
+    # a half is measured and a half the mean of four. Gains amplify what fewer photons made.
+    share = {"red": 0.25 + 0.5 / 2 + 0.25 / 4, "green": 0.5 + 0.5 / 4}
+    read = (0.4 / 255) ** 2
+    expected = {"red": 4 * (light / 2 / 3000 + read), "green": light / 3000 + read}
+    for channel, colour in enumerate(("red", "green", "red")):
+        variance = expected[colour] * share[colour]
+        assert abs(noise[channel].mean()) < 5 * np.sqrt(expected[colour] / noise[channel].size)
+        assert noise[channel].var() == pytest.approx(variance, rel=0.03)
+    # Interpolated pixels share the measured ones; white noise would have no such correlation.
+    assert np.mean(noise[0][:, 1:] * noise[0][:, :-1]) / noise[0].var() > 0.3
+    assert abs(np.mean(noise[0] * noise[2])) / noise[0].var() < 0.02
+
+
+def test_camera_noise_without_noise_and_jpeg_is_the_picture():
+    # Not black, where the development's slope is infinite.
+    images = 0.2 + 0.8 * torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    degraded = degrade("camera-noise", images, photons=1e9, read=0, quality=None)
+    np.testing.assert_allclose(degraded.numpy(), images.numpy(), atol=1e-3)
+
+
+def test_camera_noise_ends_in_a_file():
+    images = torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(0))
+    levels = degrade("camera-noise", images, quality=90) * 255
+    torch.testing.assert_close(levels, levels.round(), atol=1e-4, rtol=0)

@@ -48,6 +48,7 @@ def labels(name: str, **options: Any) -> list[str]:
 
 def test_offers_the_tasks() -> None:
     wanted = {"denoise", "deblur", "derain", "dehaze", "super-resolve", "dejpeg", "low-light", "pairs"}
+    wanted |= {"real-denoise", "hybrid"}
     assert set(TASKS) == wanted
     assert wanted <= set(plugins().tasks)
 
@@ -177,9 +178,14 @@ def test_super_resolution_is_judged_in_luma_inside_a_border(scale: int) -> None:
     assert spec.degradation(config).options == {"scale": [scale]}  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("name", ["derain", "dehaze", "low-light"])
+@pytest.mark.parametrize("name", ["derain", "dehaze", "low-light", "real-denoise"])
 def test_physical_options_narrow_training_alone(name: str) -> None:
-    option, value = {"derain": ("coverage", 0.5), "dehaze": ("beta", 3), "low-light": ("exposure", -1)}[name]
+    option, value = {
+        "derain": ("coverage", 0.5),
+        "dehaze": ("beta", 3),
+        "low-light": ("exposure", -1),
+        "real-denoise": ("photons", 50),
+    }[name]
     spec, config = resolved(name, **{option: value})
     assert spec.protocol(config) == protocol_of(name)
     choice = spec.degradation(config)
@@ -189,7 +195,8 @@ def test_physical_options_narrow_training_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "color"), [("deblur", "rgb"), ("derain", "y"), ("dehaze", "rgb"), ("low-light", "rgb")]
+    ("name", "color"),
+    [("deblur", "rgb"), ("derain", "y"), ("dehaze", "rgb"), ("low-light", "rgb"), ("real-denoise", "rgb")],
 )
 def test_real_pairs_of_a_task(name: str, color: str) -> None:
     spec, config = resolved(name, pairs="true")

@@ -1,0 +1,132 @@
+"""The noise of a camera's finished pictures: sensor noise that went through demosaicing and development."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from adair_core.degradation import ConfiguredDegradation, Draws, Range, in_bounds, uniform, uniform_integer
+from adair_core.errors import UsageError, expected
+from adair_core.specs import Config, DegradationSpec
+from adair_plugins.degradations.jpeg import compress
+from adair_plugins.degradations.photons import draw_seed, log_uniform, shot_noise
+
+DISPLAY_GAMMA = 2.2
+
+
+class CameraNoiseConfig(Config):
+    """Options of `CameraNoise`."""
+
+    photons: Annotated[Range, in_bounds(1e-3, 1e9)] = Field(
+        (100.0, 5000.0), description="photons counted at white in green, drawn log-uniformly; fewer = noisier"
+    )
+    read: Annotated[Range, in_bounds(0)] = Field(
+        (0.05, 1.0), description="standard deviation of the read noise in linear light, of 255"
+    )
+    gain: Annotated[Range, in_bounds(0.1, 10)] = Field(
+        (1.2, 2.4), description="white-balance gain of red, and of blue, over green; more = noisier colours"
+    )
+    quality: Annotated[Range, in_bounds(1, 100)] | None = Field(
+        (85.0, 100.0), description="JPEG quality of the finished picture; none = no JPEG"
+    )
+
+
+def demosaic(mosaic: Tensor, phase: tuple[int, int]) -> Tensor:
+    """Interpolate a Bayer mosaic bilinearly; at the borders from the neighbours that there are.
+
+    Args:
+        mosaic: ``(3, H, W)``; of each channel the pixels that have its colour count, and where a picture is so small
+            that a pixel has no such neighbour, the pixel itself.
+        phase: row and column, 0 or 1, of the first red pixel; blue lies diagonally across.
+
+    Returns:
+        ``(3, H, W)``.
+
+    Source: the bilinear reference of Malvar et al., "High-quality linear interpolation for demosaicing of
+    Bayer-patterned color images", ICASSP 2004.
+    """
+    red_or_blue = torch.tensor([[0.25, 0.5, 0.25], [0.5, 1, 0.5], [0.25, 0.5, 0.25]])
+    green = torch.tensor([[0, 0.25, 0], [0.25, 1, 0.25], [0, 0.25, 0]])
+    kernels = torch.stack([red_or_blue, green, red_or_blue])[:, None].to(mosaic)
+    masks = bayer_masks(mosaic.shape, phase).to(mosaic)
+    sums = functional.conv2d((mosaic * masks)[None], kernels, padding=1, groups=3)[0]
+    weights = functional.conv2d(masks[None], kernels, padding=1, groups=3)[0]
+    return torch.where(weights > 0, sums / weights.clamp(min=0.25), mosaic)
+
+
+def bayer_masks(shape: Sequence[int], phase: tuple[int, int]) -> Tensor:
+    """Which pixels of a Bayer mosaic have which colour: ``(3, H, W)`` bool; every pixel has one."""
+    odd_row = (torch.arange(shape[-2]) + phase[0])[:, None] % 2 == 1
+    odd_column = (torch.arange(shape[-1]) + phase[1])[None] % 2 == 1
+    return torch.stack([~odd_row & ~odd_column, odd_row != odd_column, odd_row & odd_column])
+
+
+class CameraNoise(ConfiguredDegradation):
+    """Shot and read noise of a Bayer sensor, demosaiced, white-balanced and developed with the picture.
+
+    Equation::
+
+        l = x^2.2,    n_c = g_c (k_c / P - l_c / g_c + (read / 255) n),    k_c ~ Poisson(P l_c / g_c),  n ~ N(0, 1)
+        y = jpeg(max(l + demosaic(n), 0)^(1 / 2.2))
+
+    with g the white-balance gains (1 for green). Only the noise is demosaiced: the clean picture is the one that the
+    same camera makes without noise, as in data sets whose targets average many shots. So the noise is correlated over
+    neighbouring pixels, differs between the colours, and is largest in the developed shadows.
+
+    Source: the pipeline of Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019, and the noise of
+    Foi et al., IEEE TIP 2008 (see `PoissonNoise`).
+    """
+
+    config: CameraNoiseConfig
+
+    def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> Draws:
+        """Draw the exposure, the camera and the noise."""
+        config = self.config
+        quality = uniform(config.quality or (100, 100), generator)
+        return {
+            "photons": log_uniform(config.photons, generator),
+            "read": uniform(config.read, generator),
+            "gains": (uniform(config.gain, generator), 1.0, uniform(config.gain, generator)),
+            "phase": (uniform_integer(0, 1, generator), uniform_integer(0, 1, generator)),
+            "quality": None if config.quality is None else round(quality),
+            "seed": draw_seed(generator),
+            "noise": torch.randn(shape, generator=generator),
+        }
+
+    def degrade(self, images: Tensor, draws: Sequence[Draws]) -> Tensor:
+        """Take each picture."""
+        return torch.stack([take(image, draw) for image, draw in zip(images, draws, strict=True)])
+
+
+def take(image: Tensor, draw: Draws) -> Tensor:
+    """Take the picture: ``(C, H, W)`` -> ``(C, H, W)``, C = 3, or 1 for gray, in float64 inside.
+
+    Raises:
+        UsageError: another number of channels.
+    """
+    channels = len(image)
+    if channels not in (1, 3):
+        raise UsageError(expected("camera-noise", expected="1 or 3 channels", got=channels))
+    light = image.double().clamp(min=0).pow(DISPLAY_GAMMA)
+    gains = torch.tensor(draw["gains"] if channels == 3 else (1.0,), dtype=torch.float64, device=image.device)
+    exposed = light / gains[:, None, None]
+    noise = shot_noise(exposed, draw["photons"], draw["seed"]) - exposed + draw["noise"].to(light) * draw["read"] / 255
+    if channels == 3:
+        noise = demosaic(noise, draw["phase"]) * gains[:, None, None]
+    finished = (light + noise).clamp(min=0).pow(1 / DISPLAY_GAMMA).to(image.dtype)
+    if draw["quality"] is None:
+        return finished
+    return compress(finished, quality=draw["quality"], subsampling="4:4:4")
+
+
+SPEC = DegradationSpec(
+    name="camera-noise",
+    summary="sensor noise after demosaicing, development and JPEG",
+    config=CameraNoiseConfig,
+    build=CameraNoise,
+)
