@@ -1,0 +1,229 @@
+"""The study: its plan is fair, its statistics are right, and a run that stopped goes on."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from adair_core.errors import AdairError, UsageError
+from adair_core.specs import Choice
+from adair_core.training.recipe import AdapterRecipe, Data, Settings
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+
+from adaptation import study_report
+from adaptation.baselines import dark_channel, deconvolved, non_local_means
+from adaptation.results import Outcomes, difference, mean, over_seeds
+from adaptation.runs import Measurement, Place, Run, perform
+from adaptation.study_plan import BUDGETS, IMAGES, RATES, Plan, Scale, sized
+from adaptation.tasks import TASKS, StudiedTask, TestSet
+
+BASE = "restormer-tiny@2"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """Image sets in the layout of the real ones, of a few small pictures."""
+    generator = np.random.default_rng(0)
+    data = tmp_path / "data"
+    folders = ["train/BSD400", "train/DIV2K_test_LRx4", "train/SunHays80_half", "train/T91", "test/CBSD68/clean"]
+    for folder in folders:
+        (data / folder).mkdir(parents=True)
+        for index in range(5 if folder.startswith("train") else 2):
+            smooth = Image.fromarray(generator.integers(0, 255, (6, 6, 3), dtype=np.uint8)).resize((80, 72))
+            smooth.save(data / folder / f"{index}.png")
+    for index in range(5, max(IMAGES)):
+        (data / folders[0] / f"{index}.png").hardlink_to(data / folders[0] / "0.png")
+    return Place(data, tmp_path / "out", threads=1)
+
+
+def chosen_rates(plan: Plan, rate: float) -> None:
+    """As if the short runs had been done, and this rate had won."""
+    for run in plan.rates():
+        folder = plan.place.folder(run) / "training"
+        folder.mkdir(parents=True)
+        value = 30 if run.labels["rate"] == rate else 29
+        (folder / "metrics.jsonl").write_text(json.dumps({"kind": "validation", "value": value}) + "\n")
+
+
+def test_every_method_gets_equal_data_steps_and_seed(place: Place):
+    plan = Plan(place, BASE, Scale(), ["denoise"])
+    chosen_rates(plan, RATES[1])
+    trained = [run for run in plan.comparison() if run.recipe is not None]
+    assert {run.labels["method"] for run in trained} == set(plan.methods)
+    for seed in (0, 1, 2):
+        recipes = [run.recipe for run in trained if run.labels["seed"] == seed]
+        assert len(recipes) == len(plan.methods)
+        assert len({recipe.model_dump_json(include={"data", "task"}) for recipe in recipes if recipe}) == 1
+        settings = {recipe.settings.model_dump_json(exclude={"learning_rate"}) for recipe in recipes if recipe}
+        assert len(settings) == 1
+    assert len({run.name for run in plan.runs()}) == len(list(plan.runs()))
+
+
+def test_each_method_gets_the_rate_that_validated_best(place: Place):
+    plan = Plan(place, BASE, Scale(), ["denoise"])
+    chosen_rates(plan, RATES[2])
+    for run in plan.comparison():
+        if run.recipe is not None:
+            assert run.recipe.settings.learning_rate == RATES[2]
+
+
+def test_no_test_set_is_trained_on(place: Place):
+    plan = Plan(place, BASE, Scale(), list(TASKS))
+    chosen_rates(plan, RATES[0])
+    for run in plan.runs():
+        if run.recipe is not None:
+            data = run.recipe.data
+            for folder in (*data.images, data.pairs_input, data.pairs_target):
+                assert folder is None or "test" not in folder.parts
+
+
+@pytest.mark.parametrize(("adapter", "option"), [("lora", "rank"), ("bottleneck", "width"), ("prompt", "channels")])
+def test_sizes_are_the_nearest_to_the_budget(adapter: str, option: str):
+    import adair_core
+
+    model = adair_core.load(BASE)
+    total = sum(parameter.numel() for parameter in model.backbone.parameters())
+    value = sized(BASE, adapter, option, BUDGETS[1])
+    gaps = []
+    for candidate in (value - 1, value, value + 1):
+        model.add_adapter(f"a{candidate}", adapter, {option: candidate})
+        count = sum(parameter.numel() for parameter in model.adapter_parameters(f"a{candidate}").values())
+        gaps.append(abs(count - BUDGETS[1] * total))
+    assert min(gaps) == gaps[1]
+
+
+TASK = StudiedTask("denoise-25", "noise", "denoise", {"sigma": "25"}, tests=(TestSet("CBSD68"),))
+
+
+def small_run(place: Place, **changes: Any) -> Run:
+    settings = Settings(steps=2, batch_size=1, patch_size=64, device="cpu", workers=0, validate_every=0)
+    recipe = AdapterRecipe(
+        data=Data(images=(place.data / "train/BSD400",)),
+        settings=settings.model_copy(update=changes),
+        base=BASE,
+        adapter=Choice(name="lora", options={"rank": 1}),
+        task=Choice(name="denoise", options={"sigma": "25"}),
+    )
+    return Run("small", recipe, BASE, (Measurement(TASK, TASK.tests[0]),), {"part": "methods", "method": "lora"})
+
+
+def test_a_run_is_trained_measured_and_done_once(place: Place, monkeypatch: pytest.MonkeyPatch):
+    run = small_run(place)
+    result = perform(run, place)
+    training = result["training"]
+    assert (training["steps"], training["bytes"] > 4 * training["parameters"]) == (2, True)
+    assert training["peak_bytes"] > 100e6
+    rows = result["measurements"]["denoise-25-CBSD68"]["rows"]
+    assert [row["condition"] for row in rows] == ["sigma 25", "sigma 25"]
+    assert all(19 < row["input"]["psnr"] < 23 < row["restored"]["psnr"] for row in rows)
+    monkeypatch.setattr("subprocess.Popen", None)
+    assert perform(run, place) == json.loads(json.dumps(result))
+    with pytest.raises(UsageError, match="one of another"):
+        perform(small_run(place, steps=3), place)
+
+
+def test_a_failed_run_says_why_and_where(place: Place):
+    run = small_run(place, patch_size=500)
+    with pytest.raises(AdairError, match=r"adair train ended with 1: .*smaller.*small/training.log"):
+        perform(run, place)
+    assert place.result(run) is None
+
+
+def outcome(method: str, values: list[float], **labels: Any) -> dict[str, Any]:
+    rows = [
+        {
+            "condition": "c",
+            "image": f"{index}",
+            "input": {"psnr": 20.0, "ssim": 0.5},
+            "restored": {"psnr": v, "ssim": 0.9},
+        }
+        for index, v in enumerate(values)
+    ]
+    training = {"steps": 10, "seconds": 5, "waiting": 0, "peak_bytes": 3e8, "parameters": 1234, "bytes": 5000}
+    return {
+        "run": f"methods/{method}",
+        "labels": {"part": "methods", "task": "denoise", "method": method, **labels},
+        "training": None if method == "frozen base" else training,
+        "measurements": {"denoise-CBSD68": {"rows": rows, "protocol": "denoise", "seconds": 1}},
+    }
+
+
+def test_differences_are_paired():
+    first, second = {str(i): 20.0 + 5 * i for i in range(9)}, {str(i): 19.5 + 5 * i for i in range(9)}
+    statistic = difference(first, second)
+    assert (statistic.mean, statistic.low, statistic.high) == pytest.approx((0.5, 0.5, 0.5))
+    assert mean(first).high - mean(first).low > 10  # the images differ far more
+    with pytest.raises(ValueError, match="same images"):
+        difference(first, {"0": 1.0})
+
+
+def test_seeds_are_summarised():
+    found = Outcomes([outcome("lora-2%", [value], seed=seed) for seed, value in enumerate((30.0, 31.0, 32.0))])
+    text = over_seeds(found.all, lambda each: mean(each.images("psnr")).mean)
+    assert text == "31.00 (s.d. 1.00 of 3)"
+
+
+def test_the_page_has_the_numbers(tmp_path: Path):
+    documents = [
+        outcome("frozen base", [25.0, 27.0]),
+        outcome("lora-2%", [29.0, 31.0], seed=0),
+        outcome("full", [29.5, 31.5], seed=0),
+    ]
+    for document in documents:
+        folder = tmp_path / "runs" / document["run"]
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text(json.dumps(document))
+    page = tmp_path / "docs" / "study.md"
+    page.parent.mkdir()
+    page.write_text(f"# Study\n\nWords.\n\n{study_report.MARKER}last time")
+    study_report.write(tmp_path / "runs", page)
+    text = page.read_text()
+    assert text.startswith("# Study\n\nWords.")
+    assert "last time" not in text
+    (row,) = [line for line in text.splitlines() if line.startswith("| lora-2%")]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[1].startswith("30.00 [")
+    assert cells[2:] == ["0.9000", "-0.50 [-0.50, -0.50]", "1,234", "5", "500", "300", "0.1"]
+    assert json.loads((page.parent / "study" / "methods--full.json").read_text()) == documents[2]
+    assert (page.parent / "study" / "sizes.png").exists()
+
+
+def photo() -> np.ndarray:
+    rows, columns = np.mgrid[0:60, 0:80] / 10
+    image = np.stack([0.5 + 0.3 * np.sin(rows), 0.4 + 0.3 * np.cos(columns), 0.5 + 0.2 * np.sin(rows + columns)], -1)
+    image[20:40, 30:50] = (0.05, 0.4, 0.1)  # something dark in one channel, as the prior expects
+    return image
+
+
+def psnr(image: np.ndarray, clean: np.ndarray) -> float:
+    return float(-10 * np.log10(np.mean((np.clip(image, 0, 1) - clean) ** 2)))
+
+
+def test_baselines_restore():
+    clean = photo()
+    noisy = clean + np.random.default_rng(0).normal(0, 25 / 255, clean.shape)
+    assert psnr(non_local_means(noisy, {"sigma": 25}), clean) > psnr(noisy, clean) + 5
+    blur = torch.nn.functional.conv2d
+    taps = torch.exp(-0.5 * (torch.arange(-6, 7).double() / 1.5) ** 2)
+    kernel = (torch.outer(taps, taps) / taps.sum() ** 2).expand(3, 1, 13, 13)
+    padded = np.pad(clean, ((6, 6), (6, 6), (0, 0)), mode="symmetric")
+    blurred = blur(torch.from_numpy(padded).permute(2, 0, 1)[None], kernel, groups=3)[0].permute(1, 2, 0).numpy()
+    assert psnr(deconvolved(blurred, {"sigma": 1.5}), clean) > psnr(blurred, clean) + 3
+
+
+def test_the_dark_channel_undoes_even_haze():
+    """Where transmission is the same everywhere and every neighbourhood has a dark pixel, the prior is exact."""
+    clean = np.random.default_rng(1).uniform(0, 0.9, (120, 120, 3))
+    clean[::4, ::4, 1] = 0
+    hazy = clean * 0.6 + 0.4
+    hazy[:20, :20] = 1  # the sky, which the airlight is read from
+    restored = dark_channel(hazy, {})
+    assert psnr(restored[90:, 90:], clean[90:, 90:]) > 30 > 15 > psnr(hazy[90:, 90:], clean[90:, 90:])

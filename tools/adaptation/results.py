@@ -1,0 +1,109 @@
+"""Reading what runs came to: means, and differences between methods with paired intervals."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adair_core.evaluation.statistics import Statistic, bootstrap
+
+Values = dict[str, float]
+"""Image name -> the mean of a metric over the conditions."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run's result, with questions that tables ask."""
+
+    document: Mapping[str, Any]
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """Of the run."""
+        return dict(self.document["labels"])
+
+    @property
+    def training(self) -> dict[str, Any] | None:
+        """What the training took; ``None`` for a base alone."""
+        found = self.document["training"]
+        return None if found is None else dict(found)
+
+    def images(
+        self, metric: str, *, measurement: str | None = None, condition: str | None = None, side: str = "restored"
+    ) -> Values:
+        """Each image's value, the mean over the conditions that are asked for.
+
+        Args:
+            metric: its name.
+            measurement: name of the test set's folder; ``None`` = the only one.
+            condition: a label; ``None`` = all.
+            side: ``input`` or ``restored``.
+        """
+        measurements = self.document["measurements"]
+        chosen = measurements[measurement] if measurement else next(iter(measurements.values()))
+        values: dict[str, list[float]] = {}
+        for row in chosen["rows"]:
+            if condition in (None, row["condition"]):
+                values.setdefault(row["image"], []).append(float(row[side][metric]))
+        return {image: sum(found) / len(found) for image, found in values.items()}
+
+    def conditions(self) -> list[str]:
+        """The conditions of the first test set."""
+        rows = next(iter(self.document["measurements"].values()))["rows"]
+        return list(dict.fromkeys(row["condition"] for row in rows))
+
+
+class Outcomes:
+    """All results of a study, found by their labels.
+
+    Args:
+        documents: what the runs wrote.
+    """
+
+    def __init__(self, documents: Iterable[Mapping[str, Any]]) -> None:
+        self.all = [Outcome(document) for document in documents]
+
+    @classmethod
+    def read(cls, out: Path) -> Outcomes:
+        """Read every ``result.json`` below a folder."""
+        return cls(json.loads(file.read_text(encoding="utf-8")) for file in sorted(out.rglob("result.json")))
+
+    def where(self, **labels: Any) -> list[Outcome]:
+        """The results whose labels have these values."""
+        return [found for found in self.all if all(found.labels.get(key) == value for key, value in labels.items())]
+
+    def one(self, **labels: Any) -> Outcome | None:
+        """The first such result, or ``None`` while it is not there."""
+        return next(iter(self.where(**labels)), None)
+
+
+def mean(values: Values) -> Statistic:
+    """The mean over images with its 95 % bootstrap interval."""
+    return bootstrap([value for _, value in sorted(values.items())])
+
+
+def difference(first: Values, second: Values) -> Statistic:
+    """The mean of ``first - second``, image by image, with its paired 95 % bootstrap interval.
+
+    Raises:
+        ValueError: they are not of the same images.
+    """
+    if first.keys() != second.keys():
+        raise ValueError(
+            f"expected values of the same images, got {sorted(first.keys() ^ second.keys())[:3]} in one only"
+        )
+    return bootstrap([first[image] - second[image] for image in sorted(first)])
+
+
+def over_seeds(outcomes: list[Outcome], value: Callable[[Outcome], float]) -> str:
+    """Mean and standard deviation over runs of other seeds, as text; one run has no deviation."""
+    values = [value(outcome) for outcome in outcomes]
+    average = sum(values) / len(values)
+    if len(values) == 1:
+        return f"{average:.2f}"
+    deviation = math.sqrt(sum((each - average) ** 2 for each in values) / (len(values) - 1))
+    return f"{average:.2f} (s.d. {deviation:.2f} of {len(values)})"

@@ -1,0 +1,230 @@
+"""One training and its measurements, in processes of their own, done once.
+
+Every run has a folder with everything that came out of it, and ends with ``result.json``: where that exists, nothing
+is done again. A process of its own gives each run its own peak of memory, and an interrupted one resumes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from adair_core.atomic_file import write_atomically
+from adair_core.errors import AdairError, UsageError, expected
+from adair_core.evaluation import Report
+from adair_core.training.recipe import AdapterRecipe, PretrainRecipe
+from adaptation.tasks import StudiedTask, TestSet
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A test set, judged as a task."""
+
+    task: StudiedTask
+    test: TestSet
+
+    @property
+    def name(self) -> str:
+        """Of its folder: the task and the set."""
+        return f"{self.task.name}-{self.test.name}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training, or none, and what is measured with the result.
+
+    Attributes:
+        name: of its folder.
+        recipe: of the training; ``None`` measures the base as it is.
+        base: zoo name or file of the base that is measured; ``None`` = the one that a pre-training makes.
+        measurements: what is measured.
+        labels: what the tables need to know: the method, the budget, ...
+        after: runs that must be done before, because this one uses what they write.
+        restore: more options of ``adair evaluate``, such as a strength.
+    """
+
+    name: str
+    recipe: AdapterRecipe | PretrainRecipe | None
+    base: str | None
+    measurements: tuple[Measurement, ...]
+    labels: dict[str, Any] = field(default_factory=dict)
+    after: tuple[str, ...] = ()
+    restore: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where everything is.
+
+    Attributes:
+        data: root of the image sets.
+        out: folder of the runs' folders.
+        threads: that each process computes with.
+    """
+
+    data: Path
+    out: Path
+    threads: int
+
+    def folder(self, run: Run | str) -> Path:
+        """A run's folder."""
+        return self.out / (run if isinstance(run, str) else run.name)
+
+    def result(self, run: Run | str) -> dict[str, Any] | None:
+        """What a run came to, if it is done."""
+        file = self.folder(run) / "result.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
+def perform(run: Run, place: Place) -> dict[str, Any]:
+    """Train and measure, or go on where that stopped; nothing, if it is done.
+
+    Raises:
+        UsageError: the folder holds a run of another plan.
+        AdairError: a process failed.
+    """
+    folder = place.folder(run)
+    plan = _plan(run)
+    _refuse_another(folder, plan)
+    done = place.result(run)
+    if done is not None:
+        return done
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "plan.json", json.dumps(plan, indent=2).encode())
+    result: dict[str, Any] = {"run": run.name, "labels": run.labels, "recipe": plan["recipe"], "training": None}
+    if run.recipe is not None:
+        result["training"] = _train(run, folder, place)
+    result["measurements"] = {each.name: _measure(run, each, folder, place) for each in run.measurements}
+    write_atomically(folder / "result.json", json.dumps(result, indent=1).encode())
+    return result
+
+
+def weights_of(run: Run, place: Place) -> Path:
+    """The base file, or the adapter's folder, that a run writes."""
+    training = place.folder(run) / "training"
+    if isinstance(run.recipe, PretrainRecipe):
+        return training / f"{run.recipe.backbone.name}-{run.recipe.preset or 'base'}.safetensors"
+    assert run.recipe is not None
+    return training / run.recipe.task.name
+
+
+def _plan(run: Run) -> dict[str, Any]:
+    return {
+        "recipe": None if run.recipe is None else run.recipe.model_dump(mode="json", exclude={"environment"}),
+        "base": run.base,
+        "measurements": [each.name for each in run.measurements],
+        "restore": list(run.restore),
+    }
+
+
+def _refuse_another(folder: Path, plan: dict[str, Any]) -> None:
+    file = folder / "plan.json"
+    if file.exists() and json.loads(file.read_text(encoding="utf-8")) != plan:
+        hint = "remove the folder, or choose another --out"
+        raise UsageError(expected(str(folder), expected="a run of this plan", got="one of another", hint=hint))
+
+
+def _train(run: Run, folder: Path, place: Place) -> dict[str, Any]:
+    recipe = run.recipe
+    assert recipe is not None
+    training, outcome = folder / "training", folder / "training.json"
+    if not outcome.exists():
+        file = folder / "recipe.json"
+        write_atomically(file, recipe.model_dump_json(indent=2).encode())
+        command = "train" if isinstance(recipe, AdapterRecipe) else "pretrain"
+        begun = (training / "recipe.json").exists()
+        words = [command, "--json", "--out", str(training), *(["--resume"] if begun else ["--recipe", str(file)])]
+        printed, peak = _adair(words, folder / "training.log", place)
+        found = json.loads(printed)
+        # A resumed run's peak is that of its last sitting, which lacks nothing but the start.
+        summary = {"steps": found["step"], "seconds": found["seconds"], "waiting": found["waiting"], "peak_bytes": peak}
+        write_atomically(outcome, json.dumps(summary).encode())
+    summary = json.loads(outcome.read_text(encoding="utf-8"))
+    weights = weights_of(run, place)
+    files = [weights] if weights.is_file() else sorted(weights.glob("*.safetensors"))
+    environment = json.loads((training / "recipe.json").read_text(encoding="utf-8"))["environment"]
+    checkpoints = training / "checkpoints"
+    if checkpoints.exists():
+        shutil.rmtree(checkpoints)  # nothing resumes from them any more
+    return {
+        **summary,
+        "parameters": sum(_parameters(file) for file in files),
+        "bytes": sum(file.stat().st_size for file in files),
+        "environment": environment,
+    }
+
+
+def _parameters(file: Path) -> int:
+    from safetensors import safe_open
+
+    with safe_open(str(file), "pt") as tensors:
+        return sum(_product(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
+
+
+def _product(shape: Sequence[int]) -> int:
+    count = 1
+    for side in shape:
+        count *= side
+    return count
+
+
+def _measure(run: Run, each: Measurement, folder: Path, place: Place) -> dict[str, Any]:
+    out = folder / each.name
+    seconds_file = out / "seconds"
+    if not seconds_file.exists():
+        words = [
+            "evaluate",
+            *each.task.arguments(each.test),
+            *each.test.arguments(place.data),
+            *run.restore,
+            "--out",
+            str(out),
+        ]
+        words += ["--base", run.base or str(weights_of(run, place))]
+        if isinstance(run.recipe, AdapterRecipe):
+            words += ["--adapter", str(weights_of(run, place))]
+        begun = time.perf_counter()
+        _adair(words, folder / f"{each.name}.log", place)
+        write_atomically(seconds_file, f"{time.perf_counter() - begun:.1f}".encode())
+    report = Report.from_json((out / "report.json").read_text(encoding="utf-8"))
+    rows = [
+        {"condition": row.condition, "image": row.image, "input": row.input, "restored": row.restored}
+        for row in report.rows
+    ]
+    return {"protocol": report.protocol.name, "seconds": float(seconds_file.read_text()), "rows": rows}
+
+
+def _adair(words: list[str], log: Path, place: Place) -> tuple[str, int]:
+    """Run a command.
+
+    Returns:
+        What it printed, and the peak of its memory in bytes.
+    """
+    command = [str(Path(sys.executable).with_name("adair")), *words, "--threads", str(place.threads)]
+    click.echo(f"$ adair {' '.join(words)}")
+    printed = log.with_suffix(".out")
+    with log.open("ab") as errors, printed.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=errors)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except KeyboardInterrupt:
+            process.wait()
+            raise
+    code = os.waitstatus_to_exitcode(status)
+    process.returncode = code
+    if code:
+        tail = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+        raise AdairError(f"adair {words[0]} ended with {code}: {' '.join(tail)}; see {log}")
+    text = printed.read_text(encoding="utf-8")
+    printed.unlink()
+    return text, usage.ru_maxrss * 1024

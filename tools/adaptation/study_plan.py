@@ -1,0 +1,341 @@
+"""What the study trains and measures.
+
+Every comparison has equal data, equal steps and equal seeds. Learning rates are not equal: an adapter wants a higher
+one than a whole network, so each method's is chosen first, on a short run, by validation on held-out training images.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from adair_core.data.folders import find_images
+from adair_core.errors import UsageError, expected
+from adair_core.model.files import save_base
+from adair_core.model.load import load, untrained
+from adair_core.specs import Choice
+from adair_core.training.recipe import AdapterRecipe, Data, PretrainRecipe, Settings
+from adaptation.runs import Measurement, Place, Run, weights_of
+from adaptation.tasks import CLEAN_SETS, MAIN, TASKS, StudiedTask, TestSet
+
+BUDGETS = (0.02, 0.08)  # of the base's parameters
+SIZE_OPTION = {"lora": "rank", "bottleneck": "width", "prompt": "channels"}
+RATES = (3e-4, 1e-3, 3e-3)
+RATE_TASK = "hybrid"
+SEEDS = (0, 1, 2)
+SEEDED_TASK = "denoise"
+IMAGES = (10, 50, 400)
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1)
+
+MIXTURES: dict[str, list[dict[str, Any]]] = {
+    "one degradation": [{"name": "gaussian-noise", "options": {"sigma": [0, 55]}}],
+    "three degradations": [
+        {"name": "gaussian-noise", "options": {"sigma": [0, 55]}},
+        {"name": "downsample"},
+        {"name": "jpeg"},
+    ],
+    "the whole mixture": [],
+}
+"""The pre-training ablation; empty is the default of ``adair pretrain``."""
+
+UNION = ("gaussian-noise", "rain", "low-light", "hybrid")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How long everything is trained.
+
+    Attributes:
+        steps: of an adapter, of full fine-tuning and of training from scratch.
+        pretraining: steps of each base of the ablation.
+        rates: steps of the runs that choose learning rates.
+        batch: patches a step.
+        patch: their side, in pixels.
+    """
+
+    steps: int = 1500
+    pretraining: int = 3000
+    rates: int = 400
+    batch: int = 8
+    patch: int = 64
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to learn a task.
+
+    Attributes:
+        name: unique.
+        adapter: type and options.
+        random: whether it starts from random weights, not from the base.
+    """
+
+    name: str
+    adapter: Choice
+    random: bool = False
+
+
+class Plan:
+    """All runs of the study, in an order in which each finds what it needs.
+
+    Args:
+        place: where everything is.
+        base: zoo name or file of the pre-trained base.
+        scale: how long everything is trained.
+        tasks: names of `TASKS` that are studied.
+    """
+
+    def __init__(self, place: Place, base: str, scale: Scale, tasks: Sequence[str]) -> None:
+        self.place, self.base, self.scale = place, base, scale
+        self.tasks = [TASKS[name] for name in tasks]
+        self.methods = {method.name: method for method in methods(base)}
+
+    def rates(self) -> list[Run]:
+        """Runs that choose each method's learning rate; nothing of a test set enters."""
+        task = TASKS[RATE_TASK]
+        return [
+            self._training(
+                f"rates/{method.name}-{rate:g}",
+                method,
+                task,
+                self._settings(steps=self.scale.rates, learning_rate=rate),
+                measured=False,
+                labels={"part": "rates", "method": method.name, "rate": rate},
+            )
+            for method in self.methods.values()
+            for rate in RATES
+        ]
+
+    def runs(self) -> Iterator[Run]:
+        """Everything else; the learning rates must be chosen."""
+        yield from self.comparison()
+        yield from self.pretraining()
+        yield from self.amounts()
+        yield from self.union()
+        yield from self.strengths()
+
+    def comparison(self) -> Iterator[Run]:
+        """Methods with equal data and equal steps, on every task."""
+        for task in self.tasks:
+            labels = {"part": "methods", "task": task.name}
+            yield self._frozen(f"methods/{task.name}/frozen", self.base, task, {**labels, "method": "frozen base"})
+            whole = task.name in MAIN
+            for method in self.methods.values():
+                if not whole and method.name not in (f"lora-{BUDGETS[-1]:.0%}", "full"):
+                    continue
+                for seed in SEEDS if task.name == SEEDED_TASK else SEEDS[:1]:
+                    name = f"methods/{task.name}/{method.name}{f'-seed{seed}' if seed else ''}"
+                    yield self._training(
+                        name,
+                        method,
+                        task,
+                        self._settings(method, seed=seed),
+                        labels={**labels, "method": method.name, "seed": seed},
+                    )
+
+    def pretraining(self) -> Iterator[Run]:
+        """What an adapter owes to the degradations that its base was pre-trained on."""
+        tasks = [task for task in self.tasks if task.name in MAIN]
+        snow = StudiedTask("snow", "snow, in no mixture", "snow", tests=(TestSet("Kodak24"),))
+        bases: dict[str, tuple[str, tuple[str, ...]]] = {"none": (str(self.random_base()), ())}
+        for title, mixture in MIXTURES.items():
+            options = {"degradations": mixture} if mixture else {}
+            run = Run(
+                name=f"pretraining/{title.replace(' ', '-')}/base",
+                recipe=PretrainRecipe(
+                    data=TASKS["denoise"].data(self.place.data),
+                    settings=self._settings(steps=self.scale.pretraining, learning_rate=1e-3),
+                    backbone=load(self.base).info.backbone,
+                    degradation=Choice(name="one-of", options=options),
+                ),
+                base=None,
+                measurements=(),
+                labels={"part": "bases", "pretraining": title},
+            )
+            yield run
+            bases[title] = (str(weights_of(run, self.place)), (run.name,))
+        method = self.methods[f"lora-{BUDGETS[-1]:.0%}"]
+        for title, (base, after) in bases.items():
+            folder = f"pretraining/{title.replace(' ', '-')}"
+            for task in (*tasks, snow):
+                labels = {"part": "pretraining", "pretraining": title, "task": task.name}
+                yield self._frozen(
+                    f"{folder}/{task.name}-frozen", base, task, {**labels, "method": "frozen base"}, after
+                )
+                run = self._training(
+                    f"{folder}/{task.name}-{method.name}",
+                    method,
+                    task,
+                    self._settings(method),
+                    labels={**labels, "method": method.name},
+                )
+                assert isinstance(run.recipe, AdapterRecipe)
+                yield replace(run, recipe=run.recipe.model_copy(update={"base": base}), base=base, after=after)
+
+    def amounts(self) -> Iterator[Run]:
+        """Adapters and full fine-tuning with few images."""
+        task = TASKS["denoise"]
+        for count in IMAGES:
+            data = Data(images=(self.some_images(count),))
+            for method in (self.methods[f"lora-{BUDGETS[-1]:.0%}"], self.methods["full"]):
+                run = self._training(
+                    f"amounts/{count}-{method.name}",
+                    method,
+                    task,
+                    self._settings(method),
+                    labels={"part": "amounts", "images": count, "task": task.name, "method": method.name},
+                )
+                assert isinstance(run.recipe, AdapterRecipe)
+                yield replace(run, recipe=run.recipe.model_copy(update={"data": data}))
+
+    def union(self) -> Iterator[Run]:
+        """One network for several tasks, with the steps of all of them, against an adapter for each."""
+        singles = [
+            TASKS["denoise"],
+            StudiedTask("synthetic-rain", "synthetic rain", "derain", tests=(TestSet("Kodak24"),)),
+            StudiedTask("synthetic-low-light", "synthetic low light", "low-light", tests=(TestSet("Kodak24"),)),
+            TASKS["hybrid"],
+        ]
+        from adair_core.plugins import plugins
+
+        parts = []
+        for task in singles:
+            spec = plugins().task(task.task)
+            choice = spec.degradation(spec.config(**task.options))
+            assert choice is not None
+            parts.append(choice.model_dump(mode="json"))
+        everything = StudiedTask("all-in-one", "all in one", "one-of", {"degradations": parts})
+        run = self._training(
+            "union/all-in-one",
+            self.methods["full"],
+            everything,
+            self._settings(self.methods["full"], steps=len(singles) * self.scale.steps),
+            labels={"part": "union", "method": "all in one"},
+        )
+        yield replace(run, measurements=tuple(Measurement(task, test) for task in singles for test in task.tests))
+        method = self.methods[f"lora-{BUDGETS[-1]:.0%}"]
+        for task in singles:
+            yield self._training(
+                f"union/{task.name}-{method.name}",
+                method,
+                task,
+                self._settings(method),
+                labels={"part": "union", "task": task.name, "method": method.name},
+            )
+
+    def strengths(self) -> Iterator[Run]:
+        """How the result changes with an adapter's strength; no training."""
+        source = f"methods/denoise/lora-{BUDGETS[-1]:.0%}"
+        adapter = self.place.folder(source) / "training" / "denoise"
+        for strength in STRENGTHS:
+            yield Run(
+                name=f"strengths/denoise-{strength:g}",
+                recipe=None,
+                base=self.base,
+                measurements=(Measurement(TASKS["denoise"], TASKS["denoise"].tests[0]),),
+                labels={"part": "strengths", "strength": strength},
+                after=(source,),
+                restore=("--adapter", str(adapter), "--blend", f"{strength:g}"),
+            )
+
+    def random_base(self) -> Path:
+        """A base of the same shape with random weights, for training from scratch."""
+        backbone = load(self.base).info.backbone
+        file = self.place.out / "random-base.safetensors"
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            save_base(file, untrained(backbone.name, **backbone.options).backbone, backbone=backbone)
+        return file
+
+    def some_images(self, count: int) -> Path:
+        """A folder of links to a fixed choice of the clean training images."""
+        folder = self.place.out / "images" / str(count)
+        if not folder.exists():
+            files = [file for name in CLEAN_SETS for file in find_images(self.place.data / name)]
+            if len(files) < count:
+                raise UsageError(expected("clean training images", expected=f"at least {count}", got=len(files)))
+            chosen = random.Random(0).sample(files, count)
+            folder.mkdir(parents=True)
+            for file in chosen:
+                (folder / f"{file.parent.name}-{file.name}").symlink_to(file)
+        return folder
+
+    def _settings(self, method: Method | None = None, **changes: Any) -> Settings:
+        rate = {"learning_rate": self.best_rate(method)} if method is not None else {}
+        values: dict[str, Any] = {
+            "steps": self.scale.steps,
+            "batch_size": self.scale.batch,
+            "patch_size": self.scale.patch,
+            "precision": "bfloat16",
+            "workers": 0,
+            "device": "cpu",
+            "validate_every": 0,
+            **rate,
+        }
+        return Settings(**{**values, **changes})
+
+    def best_rate(self, method: Method) -> float:
+        """The learning rate whose short run validated best."""
+        values = {rate: self._validated(f"rates/{method.name}-{rate:g}") for rate in RATES}
+        return max(values, key=lambda rate: values[rate])
+
+    def _validated(self, run: str) -> float:
+        lines = (self.place.folder(run) / "training" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        last = [json.loads(line) for line in lines if '"validation"' in line][-1]
+        return float(last["value"])
+
+    def _frozen(
+        self, name: str, base: str, task: StudiedTask, labels: Mapping[str, Any], after: tuple[str, ...] = ()
+    ) -> Run:
+        measured = tuple(Measurement(task, test) for test in task.tests)
+        return Run(name=name, recipe=None, base=base, measurements=measured, labels=dict(labels), after=after)
+
+    def _training(
+        self,
+        name: str,
+        method: Method,
+        task: StudiedTask,
+        settings: Settings,
+        *,
+        labels: Mapping[str, Any],
+        measured: bool = True,
+    ) -> Run:
+        base = str(self.random_base()) if method.random else self.base
+        recipe = AdapterRecipe(
+            data=task.data(self.place.data),
+            settings=settings,
+            base=base,
+            adapter=method.adapter,
+            task=Choice(name=task.task, options=dict(task.options)),
+        )
+        tests = tuple(Measurement(task, test) for test in task.tests) if measured else ()
+        return Run(name=name, recipe=recipe, base=base, measurements=tests, labels=dict(labels))
+
+
+def methods(base: str) -> list[Method]:
+    """Adapters of each type at each budget, full fine-tuning, and training from random weights."""
+    found = [
+        Method(f"{adapter}-{budget:.0%}", Choice(name=adapter, options={option: sized(base, adapter, option, budget)}))
+        for adapter, option in SIZE_OPTION.items()
+        for budget in BUDGETS
+    ]
+    full = Choice(name="full", options={})
+    return [*found, Method("full", full), Method("scratch", full, random=True)]
+
+
+def sized(base: str, adapter: str, option: str, share: float) -> int:
+    """The value of an option whose adapter comes nearest to a share of the base's parameters."""
+    model = load(base)
+    wanted = share * sum(parameter.numel() for parameter in model.backbone.parameters())
+    counts = {}
+    for value in range(1, 257):
+        model.add_adapter("sized", adapter, {option: value})
+        counts[value] = sum(parameter.numel() for parameter in model.adapter_parameters("sized").values())
+        model.remove_adapter("sized")
+        if counts[value] > wanted:
+            break
+    return min(counts, key=lambda value: abs(counts[value] - wanted))

@@ -1,0 +1,101 @@
+"""The tasks that are trained and measured, and the image sets that each uses.
+
+A set is a folder below one root, which the user gives: ``train/BSD400`` and the like, and ``test/CBSD68/clean``, or for
+real pairs ``test/Rain100L/input`` and ``test/Rain100L/target``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from adair_core.training.recipe import Data
+
+CLEAN_SETS = ("train/BSD400", "train/DIV2K_test_LRx4", "train/SunHays80_half", "train/T91")
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Images that a task is measured on; nothing is trained or chosen on them.
+
+    Attributes:
+        name: the folder below ``test/``.
+        pairs: whether it holds real pairs, not clean images.
+        metric: that the tables show.
+    """
+
+    __test__ = False  # not a test of pytest's
+
+    name: str
+    pairs: bool = False
+    metric: str = "psnr"
+
+    def arguments(self, root: Path) -> list[str]:
+        """The options of ``adair evaluate`` that name the set."""
+        folder = root / "test" / self.name
+        return (
+            ["--pairs", str(folder / "input"), str(folder / "target")] if self.pairs else ["--data", f"{folder}/clean"]
+        )
+
+
+@dataclass(frozen=True)
+class StudiedTask:
+    """A task with its options, what it learns from and what it is measured on.
+
+    Attributes:
+        name: unique here.
+        title: for tables.
+        task: name of adair's task.
+        options: of the task.
+        pairs: the folder below ``train_paired/`` that it learns from; ``None`` = clean images that the task degrades.
+        tests: where it is measured.
+    """
+
+    name: str
+    title: str
+    task: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    pairs: str | None = None
+    tests: tuple[TestSet, ...] = ()
+
+    def data(self, root: Path) -> Data:
+        """The training images."""
+        if self.pairs is None:
+            return Data(images=tuple(root / name for name in CLEAN_SETS))
+        folder = root / "train_paired" / self.pairs
+        return Data(pairs_input=folder / "input", pairs_target=folder / "target")
+
+    def arguments(self, test: TestSet) -> list[str]:
+        """The options of ``adair evaluate`` that name the task, as this set judges it."""
+        given = [
+            word for key, value in self.options.items() if key != "pairs" for word in (f"--task.{key}", str(value))
+        ]
+        return ["--task", self.task, *given, *(["--task.pairs"] if test.pairs else [])]
+
+
+PAIRS = {"pairs": True}
+TASKS = {
+    task.name: task
+    for task in (
+        StudiedTask("denoise", "denoising, sigma 5-55", "denoise", tests=(TestSet("CBSD68"),)),
+        StudiedTask("derain", "deraining", "derain", PAIRS, "Rain100L", (TestSet("Rain100L", pairs=True),)),
+        StudiedTask("low-light", "low light", "low-light", PAIRS, "LOL", (TestSet("LOL_eval15", pairs=True),)),
+        StudiedTask("hybrid", "small, noisy JPEG photos", "hybrid", tests=(TestSet("Kodak24"),)),
+        StudiedTask(
+            "real-denoise",
+            "camera noise",
+            "real-denoise",
+            tests=(TestSet("CC15", pairs=True),),
+        ),
+        StudiedTask("gaussian-deblur", "Gaussian blur", "deblur", {"kind": "gaussian"}, tests=(TestSet("Kodak24"),)),
+        StudiedTask("motion-deblur", "motion blur", "deblur", {"kind": "motion"}, tests=(TestSet("Kodak24"),)),
+        StudiedTask("dehaze", "dehazing", "dehaze", PAIRS, "SOTS_indoor", (TestSet("SOTS_indoor", pairs=True),)),
+        StudiedTask("super-resolve-x2", "super-resolution x2", "super-resolve", {"scale": 2}, tests=(TestSet("Set5"),)),
+        StudiedTask("super-resolve-x3", "super-resolution x3", "super-resolve", {"scale": 3}, tests=(TestSet("Set5"),)),
+        StudiedTask("super-resolve-x4", "super-resolution x4", "super-resolve", {"scale": 4}, tests=(TestSet("Set5"),)),
+        StudiedTask("dejpeg", "JPEG, quality 10-90", "dejpeg", tests=(TestSet("Kodak24"),)),
+    )
+}
+MAIN = ("denoise", "derain", "low-light", "hybrid")

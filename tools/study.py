@@ -1,0 +1,120 @@
+"""The study: what adapters reach against full fine-tuning, and what pre-training has to do with it.
+
+    python tools/study.py run --data IMAGES       train and measure everything; run it again to go on where it stopped
+    python tools/study.py report                  docs/study.md, its figures, and the raw numbers as JSON beside it
+    python tools/study.py plan                    list the runs and which are done
+
+IMAGES holds the sets that tools/adaptation/tasks.py names. Everything that a run makes is in its folder below --out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+from adaptation import baselines, study_report
+from adaptation.runs import Place, Run, perform
+from adaptation.study_plan import Plan, Scale
+from adaptation.tasks import TASKS
+
+import adair_core as adair
+from adair_core.atomic_file import write_atomically
+from adair_core.cli.choices import DEFAULT_BASE
+
+DOCS = Path(__file__).parents[1] / "docs" / "study.md"
+OUT = Path("runs/study")
+
+
+@click.group(help=__doc__)
+def main() -> None:
+    """See the module."""
+
+
+def plan_options(function: Any) -> Any:
+    """The options that say what the plan is."""
+    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    options = [
+        click.option("--data", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True),
+        click.option("--out", type=click.Path(path_type=Path), default=OUT, show_default=True),
+        click.option("--base", default=DEFAULT_BASE, show_default=True),
+        click.option("--task", "tasks", multiple=True, type=click.Choice(sorted(TASKS)), help="only these tasks"),
+        click.option("--part", "parts", multiple=True, help="only these parts, such as methods or pretraining"),
+        click.option("--steps", default=Scale.steps, show_default=True),
+        click.option("--pretraining-steps", default=Scale.pretraining, show_default=True),
+        click.option("--rate-steps", default=Scale.rates, show_default=True),
+        click.option("--threads", default=threads, show_default=True),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def _plan(options: dict[str, Any]) -> tuple[Plan, Place]:
+    place = Place(options["data"].absolute(), options["out"].absolute(), options["threads"])
+    scale = Scale(steps=options["steps"], pretraining=options["pretraining_steps"], rates=options["rate_steps"])
+    info = adair.load(options["base"]).info
+    return Plan(place, info.name, scale, options["tasks"] or tuple(TASKS)), place
+
+
+def _wanted(run: Run, options: dict[str, Any]) -> bool:
+    part = "pretraining" if run.labels["part"] == "bases" else run.labels["part"]
+    return not options["parts"] or part in options["parts"]
+
+
+@main.command("run")
+@plan_options
+def run_all(**options: Any) -> None:
+    """Train and measure what is not done yet."""
+    plan, place = _plan(options)
+    for run in plan.rates():
+        perform(run, place)
+    for task in plan.tasks:
+        for name, method in baselines.METHODS.get(task.name, {}).items():
+            _baseline(name, method, task, place)
+    for run in plan.runs():
+        if _wanted(run, options):
+            perform(run, place)
+    click.echo("done; python tools/study.py report writes the page")
+
+
+def _baseline(name: str, method: baselines.Method, task: Any, place: Place) -> None:
+    folder = place.out / "baselines" / task.name / name.replace(" ", "-").replace(",", "")
+    reason = baselines.missing(name)
+    if reason is not None:
+        click.echo(reason)
+    elif not (folder / "result.json").exists():
+        click.echo(f"{name} on {task.name}")
+        measured = {f"{task.name}-{test.name}": baselines.measure(method, task, test, place) for test in task.tests}
+        labels = {"part": "baselines", "task": task.name, "method": name}
+        run = f"baselines/{task.name}/{name}"
+        document = {"run": run, "labels": labels, "recipe": None, "training": None, "measurements": measured}
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "result.json", json.dumps(document).encode())
+
+
+@main.command()
+@plan_options
+def plan(**options: Any) -> None:
+    """List the runs. Those after the choice of learning rates are known when that is done."""
+    found, place = _plan(options)
+    rates = found.rates()
+    known = all(place.result(run) for run in rates)
+    runs = [*rates, *(found.runs() if known else ())]
+    for run in filter(lambda run: _wanted(run, options) or run.labels["part"] == "rates", runs):
+        click.echo(f"{'done' if place.result(run) else 'to do':6} {run.name}")
+
+
+@main.command()
+@click.option("--out", type=click.Path(path_type=Path), default=OUT, show_default=True)
+@click.option("--page", type=click.Path(path_type=Path), default=DOCS, show_default=True)
+def report(out: Path, page: Path) -> None:
+    """Write the page."""
+    study_report.write(out, page)
+    click.echo(f"wrote {page}")
+
+
+if __name__ == "__main__":
+    main()
