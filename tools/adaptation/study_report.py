@@ -18,10 +18,10 @@ from adaptation.tasks import TASKS
 INTRODUCTION = """# The study
 
 What an adapter reaches against full fine-tuning, and what pre-training has to do with it: made by `tools/study.py` on
-two CPU cores, with small networks and short trainings. Numbers of methods compare with each other, because data, steps and
-seeds are equal; they are not what any of them reaches in the end. Intervals are 95 % bootstrap intervals over images,
-differences paired image by image; they leave out the variance of training, for which denoising is repeated with three
-seeds. Learning rates were chosen for each method on held-out training images.
+two CPU cores, with small networks and short trainings. Numbers of methods compare with each other, because data, steps
+and seeds are equal; they are not what any of them reaches in the end. Intervals are 95 % bootstrap intervals over
+images, differences paired image by image; they leave out the variance of training, for which denoising is repeated with
+three seeds. Learning rates were chosen for each method on held-out training images.
 
 """
 MARKER = "<!-- Everything below is written by tools/study.py report. -->\n"
