@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 import rich_click
 
 from adair_core.cli.choices import DEFAULT_BASE, base_named, trained_adapter
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from adair_core.model import RestorationModel
     from adair_core.model.adapter_files import AdapterFile
     from adair_core.model.tiling import Tile
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+"""`adair_core.model.restoring.Precision`, which takes PyTorch to import."""
 
 
 def model_options(function: Any) -> Any:
@@ -37,6 +41,12 @@ def model_options(function: Any) -> Any:
         ),
         rich_click.option("--accept-unknown-base", is_flag=True, help="use an adapter that does not name its base"),
         rich_click.option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps [default: auto]"),
+        rich_click.option(
+            "--precision",
+            type=click.Choice(PRECISIONS),
+            default="float32",
+            help="bfloat16 and float16 are mixed precision: faster, half the memory [default: float32]",
+        ),
         rich_click.option(
             "--tile", default="auto", metavar="N|auto|none", help="side of the tiles for large images [default: auto]"
         ),

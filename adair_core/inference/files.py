@@ -17,6 +17,7 @@ from adair_core.errors import AdairError, DataError, UsageError, expected, is_ou
 from adair_core.inference.enlarging import enlarged
 from adair_core.inference.outputs import Job, plan
 from adair_core.model.restoration_model import RestorationModel
+from adair_core.model.restoring import Precision, check_precision
 from adair_core.model.tiling import OnShare, Tile, resolve_overlap
 
 
@@ -50,6 +51,7 @@ class _Way:
     strength: float
     tile: Tile
     overlap: int
+    precision: Precision | None
     scale: int
     quality: int | None
     overwrite: bool
@@ -64,6 +66,7 @@ def restore_files(
     strength: float = 1.0,
     tile: Tile = "auto",
     overlap: int | None = None,
+    precision: Precision | None = None,
     scale: int = 1,
     suffix: str | None = None,
     quality: int | None = None,
@@ -85,6 +88,7 @@ def restore_files(
             for byte.
         tile: see `RestorationModel.restore`.
         overlap: pixels that neighbouring tiles share, at most half a tile; None = 64, or half a smaller tile.
+        precision: see `RestorationModel.restore`.
         scale: enlarge so many times, bicubically, before restoring (super-resolution).
         suffix: ending, and so format, of the results.
         quality: 1 to 100, for JPEG and WebP.
@@ -109,12 +113,14 @@ def restore_files(
         raise UsageError(expected("quality", expected="a whole number from 1 to 100", got=quality))
     if overwrite and skip_existing:
         raise UsageError("expected overwrite or skip_existing for results that are there already, got both")
+    check_precision(precision)
     # Checked now: a small image would be restored and written before a large one needs tiles.
     overlap = resolve_overlap(overlap, tile)
     way = _Way(
         strength=strength,
         tile=tile,
         overlap=overlap,
+        precision=precision,
         scale=scale,
         quality=quality,
         overwrite=overwrite,
@@ -174,6 +180,7 @@ def _restored(model: RestorationModel, image: ImageFile, way: _Way) -> ImageFile
         "strength": way.strength,
         "tile": way.tile,
         "overlap": way.overlap,
+        "precision": way.precision,
         "on_share": way.on_share,
     }
     if way.scale == 1:

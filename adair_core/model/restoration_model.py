@@ -13,7 +13,7 @@ from adair_core.model.adapter_card import AdapterCard
 from adair_core.model.adapter_files import install_read, read_adapter, write_adapter
 from adair_core.model.backbone import BaseInfo
 from adair_core.model.peft_form import refuse_outside_peft
-from adair_core.model.restoring import ImageT, restore_image
+from adair_core.model.restoring import ImageT, Precision, restore_image
 from adair_core.model.tiling import OnShare, Tile
 from adair_core.model.weights_file import StorageType
 from adair_core.model.zoo import find_weights
@@ -106,6 +106,7 @@ class RestorationModel(AdaptedBackbone):
         strength: float = 1.0,
         tile: Tile = "auto",
         overlap: int | None = None,
+        precision: Precision | None = None,
         on_share: OnShare | None = None,
     ) -> ImageT:
         """Restore an image of any usual kind with the active adapters.
@@ -118,6 +119,8 @@ class RestorationModel(AdaptedBackbone):
                 takes no more than about 2 GiB (`adair_core.model.memory`), or tiles that do.
             overlap: pixels that neighbouring tiles share, at most half a tile (128 with ``"auto"``); ``None`` = 64, or
                 half a smaller tile.
+            precision: ``"bfloat16"`` and ``"float16"`` compute in mixed precision, faster and in half the memory;
+                ``None`` = that of the weights.
             on_share: told after each tile, if it takes several, how much of the image is done.
 
         Returns:
@@ -125,8 +128,11 @@ class RestorationModel(AdaptedBackbone):
 
         Raises:
             DataError: the image is of a kind or shape that cannot be restored.
-            UsageError: strength, tile or overlap are out of range.
+            UsageError: strength, tile, overlap or precision are out of range.
             AdairError: the network's output is not finite.
+
+        Warns:
+            SmallerTilesWarning: memory ran out, and the image was restored in smaller tiles than asked for.
         """
         own = next(self.backbone.parameters(), torch.empty(0))
         was_training = self.training
@@ -142,6 +148,7 @@ class RestorationModel(AdaptedBackbone):
                     overlap=overlap,
                     device=own.device,
                     dtype=own.dtype,
+                    precision=precision,
                     on_share=on_share,
                 )
         finally:

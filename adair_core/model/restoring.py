@@ -2,20 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import warnings
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from adair_core.data.pixels import Array, from_batch, to_batch
-from adair_core.errors import AdairError, UsageError, expected
+from adair_core.errors import AdairError, UsageError, expected, is_out_of_memory
 from adair_core.model.memory import affordable_pixels
-from adair_core.model.tiling import SMALLEST_TILE, OnShare, Tile, automatic_tile, padded_pixels, resolve_overlap, tiled
+from adair_core.model.tiling import (
+    ALIGNMENT,
+    OVERLAP,
+    SMALLEST_TILE,
+    OnShare,
+    Tile,
+    automatic_tile,
+    padded_pixels,
+    resolve_overlap,
+    tiled,
+)
 
 ImageT = TypeVar("ImageT", Tensor, Array)
+
+Precision = Literal["float32", "bfloat16", "float16"]
+"""Of the network's convolutions and products. The two short ones are mixed precision (autocast): weights, statistics
+and the image stay float32."""
+
+LAST_RESORT = 2 * OVERLAP
+"""Side of the smallest tiles that are tried when memory runs out."""
+
+
+class SmallerTilesWarning(UserWarning):
+    """Memory ran out, so an image was restored in smaller tiles than it would have been."""
+
+
+def check_precision(precision: str | None) -> None:
+    """Check what was asked for.
+
+    Raises:
+        UsageError: there is no such precision.
+    """
+    if precision is not None and precision not in get_args(Precision):
+        wanted = ", ".join(get_args(Precision))
+        raise UsageError(expected("precision", expected=f"one of {wanted}", got=repr(precision)))
 
 
 def restore_image(
@@ -27,11 +61,15 @@ def restore_image(
     overlap: int | None,
     device: torch.device,
     dtype: torch.dtype,
+    precision: Precision | None = None,
     on_share: OnShare | None = None,
 ) -> ImageT:
     """Restore an image, and give back the same kind of image.
 
     out = in + strength * (network(in) - in)
+
+    The network's device holds one tile at a time. Where memory runs out, the image is tried again in tiles of half the
+    side, down to `LAST_RESORT`, with a `SmallerTilesWarning`.
 
     Args:
         network: ``(B, 3, h, w)`` to ``(B, 3, h, w)``.
@@ -41,6 +79,7 @@ def restore_image(
         overlap: see `adair_core.model.tiling.resolve_overlap`.
         device: where the network is.
         dtype: that the network takes.
+        precision: of the network; ``None`` = that of its weights.
         on_share: told after each tile, if it takes several.
 
     Raises:
@@ -56,19 +95,19 @@ def restore_image(
     if strength == 0:
         return image.copy() if isinstance(image, np.ndarray) else image.clone()
 
+    check_precision(precision)
+
     def run(part: Tensor) -> Tensor:
-        # The network's device holds one tile at a time, and tiles of a half precision network are blended in float32.
-        return network(part.to(device, dtype)).to(part)
+        # Tiles of a half precision network are blended in float32.
+        with _computing(precision, device):
+            return network(part.to(device, dtype)).to(part)
 
     side, at_once = None if tile == "auto" else tile, len(batch)
     if tile == "auto" and len(batch) * padded_pixels(height, width) > SMALLEST_TILE**2:
         affordable = affordable_pixels(run, batch)
         side = automatic_tile(affordable, height, width)
         at_once = max(1, affordable // padded_pixels(height, width))
-    parts = torch.split(batch, at_once)
-    restored = torch.cat(
-        [run(part) if side is None else tiled(run, part, side, shared, on_share=on_share) for part in parts]
-    )
+    restored = _as_memory_allows(run, batch, at_once, side, shared, device, on_share)
     if not bool(torch.isfinite(restored).all()):
         # Integers cannot hold NaN: the image would come out black in silence.
         hint = "the weights are broken, or the precision overflows: try float32"
@@ -78,3 +117,48 @@ def restore_image(
     result = from_batch(restored, layout)
     assert isinstance(result, type(image))
     return result
+
+
+def _as_memory_allows(
+    run: Callable[[Tensor], Tensor],
+    batch: Tensor,
+    at_once: int,
+    side: int | None,
+    shared: int,
+    device: torch.device,
+    on_share: OnShare | None,
+) -> Tensor:
+    """Restore `at_once` images at a time, in tiles if there is a `side`; if memory runs out, fewer and smaller ones."""
+    while True:
+        try:
+            return torch.cat(
+                [
+                    run(part) if side is None else tiled(run, part, side, shared, on_share=on_share)
+                    for part in torch.split(batch, at_once)
+                ]
+            )
+        except (MemoryError, RuntimeError) as error:
+            smaller = _half(side or max(batch.shape[-2:]))
+            if not is_out_of_memory(error) or (at_once == 1 and smaller is None):
+                raise
+        # Not in the except clause, whose exception holds the tensors of the pass that failed.
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        if at_once > 1:
+            at_once = 1  # the same result
+            continue
+        warnings.warn(f"memory ran out; trying again in tiles of {smaller} pixels", SmallerTilesWarning, stacklevel=4)
+        side, shared = smaller, min(shared, OVERLAP)
+
+
+def _half(side: int) -> int | None:
+    """Half as large a tile; ``None`` where none is left to try."""
+    if side <= LAST_RESORT:
+        return None
+    return max(side // 2 - side // 2 % ALIGNMENT, LAST_RESORT)
+
+
+def _computing(precision: Precision | None, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    if precision in (None, "float32"):
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, getattr(torch, str(precision)))

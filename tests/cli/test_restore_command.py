@@ -6,12 +6,15 @@ import csv
 import json
 import os
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
+from adair_core.cli.models import PRECISIONS
 from adair_core.data.images import read_image
 from adair_core.model import AdapterCard, load
+from adair_core.model.restoring import Precision
 from adair_core.testing import installed, run_program, write_package
 
 
@@ -215,3 +218,21 @@ def test_wrong_requests_to_evaluate(arguments, code, message, adapter):
     outcome = run_program("evaluate", *arguments, "--adapter", adapter)
     assert outcome.exit_code == code
     assert message in outcome.stderr
+
+
+def test_precision_reaches_the_network(adapter, photos):
+    restored = {}
+    for precision in PRECISIONS:
+        out = Path(f"{precision}.png")
+        outcome = run_program(
+            "restore", photos / "photo0.png", "--adapter", adapter, "--precision", precision, "-o", out
+        )
+        assert outcome.exit_code == 0, outcome.stderr
+        restored[precision] = pixels(out).astype(int)
+    difference = {name: np.abs(image - restored["float32"]).max() for name, image in restored.items()}
+    assert 0 < difference["bfloat16"] < 20
+    assert difference["float16"] <= difference["bfloat16"]
+
+
+def test_precisions_are_those_of_the_network():
+    assert get_args(Precision) == PRECISIONS

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from adair_core.errors import AdairError, DataError, UsageError
+from adair_core.model import SmallerTilesWarning
 
 
 @pytest.fixture
@@ -124,6 +125,72 @@ def test_the_network_sees_one_tile_at_a_time(model):
     model.backbone.register_forward_pre_hook(lambda _, inputs: moved.append(inputs[0].untyped_storage().nbytes()))
     model.double().restore(random_array((200, 200, 3)), tile=32)
     assert max(moved) <= 3 * 32 * 32 * 8
+
+
+class LittleMemory:
+    """A network on a device that has room for so many pixels."""
+
+    def __init__(self, network, room):
+        self.network, self.room, self.sizes = network, room, []
+
+    def __call__(self, x):
+        self.sizes.append(tuple(x.shape))
+        if x.shape[0] * x.shape[2] * x.shape[3] > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return self.network(x)
+
+
+@pytest.mark.parametrize("tile", [None, 512])
+def test_where_memory_runs_out_the_tiles_get_smaller(adapted, tile):
+    image = random_array((300, 340, 3), np.float32)
+    whole = adapted.restore(image, tile=None)
+    little = LittleMemory(adapted.backbone.forward, 150 * 170)
+    adapted.backbone.forward = little
+    with pytest.warns(SmallerTilesWarning, match="memory ran out; trying again in tiles of") as said:
+        restored = adapted.restore(image, tile=tile)
+    # 340 -> 160 fits; or 512 -> 256 does not yet, 128 does. The network looks 3 pixels far.
+    assert len(said) == (1 if tile is None else 2)
+    np.testing.assert_allclose(restored, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_where_memory_runs_out_a_batch_is_restored_one_by_one(adapted):
+    batch = torch.rand(3, 3, 40, 40)
+    whole = adapted.restore(batch)
+    adapted.backbone.forward = LittleMemory(adapted.backbone.forward, 2000)
+    torch.testing.assert_close(adapted.restore(batch), whole)  # and no warning: tests turn those into errors
+
+
+def test_where_memory_is_too_small_for_any_tile_the_error_remains(adapted):
+    adapted.backbone.forward = LittleMemory(adapted.backbone.forward, 100)
+    with pytest.warns(SmallerTilesWarning), pytest.raises(torch.OutOfMemoryError):
+        adapted.restore(random_array((300, 300, 3)), tile=None)
+
+
+def test_other_failures_are_not_taken_for_lack_of_memory(adapted):
+    def fail(x):
+        raise RuntimeError("shapes cannot be multiplied")
+
+    adapted.backbone.forward = fail
+    with pytest.raises(RuntimeError, match="multiplied"):
+        adapted.restore(random_array((300, 300, 3)))
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_mixed_precision(adapted, precision):
+    image = random_array((60, 70, 3), np.float32)
+    exact = network(adapted, image)
+    seen = []
+    adapted.backbone.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].dtype))
+    mixed, full = (adapted.restore(image, precision=each) for each in (precision, "float32"))
+    assert mixed.dtype == np.float32
+    assert seen == [torch.float32] * 2  # what the network is given keeps its precision
+    error = {each: np.abs(result - exact).max() for each, result in (("mixed", mixed), ("full", full))}
+    assert 10 * error["full"] < error["mixed"] < (0.03 if precision == "bfloat16" else 0.004)
+
+
+def test_unknown_precision_is_refused(adapted):
+    with pytest.raises(UsageError, match="one of float32, bfloat16, float16, got 'half'"):
+        adapted.restore(random_array((9, 9, 3)), precision="half")
 
 
 def test_a_network_that_overflows_is_an_error(model):

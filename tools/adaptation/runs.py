@@ -111,11 +111,10 @@ def perform(run: Run, place: Place) -> dict[str, Any]:
 
 def weights_of(run: Run, place: Place) -> Path:
     """The base file, or the adapter's folder, that a run writes."""
-    training = place.folder(run) / "training"
     if isinstance(run.recipe, PretrainRecipe):
-        return training / f"{run.recipe.backbone.name}-{run.recipe.preset or 'base'}.safetensors"
+        return place.folder(run) / "base.safetensors"
     assert run.recipe is not None
-    return training / run.recipe.task.name
+    return place.folder(run) / "training" / run.recipe.task.name
 
 
 def _plan(run: Run) -> dict[str, Any]:
@@ -146,6 +145,8 @@ def _train(run: Run, folder: Path, place: Place) -> dict[str, Any]:
         words = [command, "--json", "--out", str(training), *(["--resume"] if begun else ["--recipe", str(file)])]
         printed, peak = _adair(words, folder / "training.log", place)
         found = json.loads(printed)
+        if isinstance(recipe, PretrainRecipe):
+            shutil.copyfile(found["weights"], weights_of(run, place))
         # A resumed run's peak is that of its last sitting, which lacks nothing but the start.
         summary = {"steps": found["step"], "seconds": found["seconds"], "waiting": found["waiting"], "peak_bytes": peak}
         write_atomically(outcome, json.dumps(summary).encode())

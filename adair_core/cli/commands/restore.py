@@ -73,6 +73,7 @@ def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters
             parameters["out"],
             strength=parameters["strength"],
             tile=tile,
+            precision=parameters["precision"],
             scale=_scale(parameters["scale"], task, loaded),
             suffix=parameters["suffix"],
             quality=parameters["quality"],
