@@ -1,0 +1,127 @@
+"""The device that is checked, and how time is measured on it.
+
+A rehearsal runs the same code on a CPU with small tensors, so that a visit to a GPU does not fail for a wrong name.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+ROUNDS = 30
+WARM_UPS = 3
+L2_BYTES = 256 * 2**20
+"""Written between two measurements: more than any second-level cache holds."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """A GPU, or a CPU that stands in for one.
+
+    Attributes:
+        name: ``cuda`` or ``cpu``.
+    """
+
+    name: str
+
+    @property
+    def rehearsal(self) -> bool:
+        """Whether it only stands in."""
+        return self.name == "cpu"
+
+    def side(self, length: int, small: int = 24) -> int:
+        """A length in pixels; a small one in a rehearsal."""
+        return small if self.rehearsal else length
+
+    def wait(self) -> None:
+        """Wait until everything that was asked of it is done."""
+        if not self.rehearsal:
+            torch.cuda.synchronize()
+
+    def peak(self, run: Callable[[], object]) -> int | None:
+        """Bytes of tensors that live at the same time while `run` runs, at most; ``None`` in a rehearsal."""
+        if self.rehearsal:
+            run()
+            return None
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        run()
+        self.wait()
+        return torch.cuda.max_memory_allocated()
+
+    def captured(self, run: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        """Capture a computation as a CUDA graph; in a rehearsal, what is captured is called.
+
+        Args:
+            run: uses the same memory in every call and never waits for the device.
+
+        Returns:
+            Replays it; the result is the same tensor each time.
+        """
+        if self.rehearsal:
+            return run
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UPS):
+                run()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            result = run()
+
+        def replay() -> Tensor:
+            graph.replay()
+            return result
+
+        return replay
+
+    def seconds(self, competitors: Mapping[str, Callable[[], object]], *, rounds: int = ROUNDS) -> dict[str, float]:
+        """Time competitors in turn: the median of rounds, each with cold caches.
+
+        Args:
+            competitors: name -> what is timed; each is warmed up first.
+            rounds: of one call to each.
+        """
+        rounds = 2 if self.rehearsal else rounds
+        for run in competitors.values():
+            for _ in range(1 if self.rehearsal else WARM_UPS):
+                run()
+        self.wait()
+        flushed = torch.empty(8 if self.rehearsal else L2_BYTES, dtype=torch.uint8, device=self.name)
+        times: dict[str, list[float]] = {name: [] for name in competitors}
+        names = list(competitors)
+        for number in range(rounds):
+            first = number % len(names)
+            for name in (*names[first:], *names[:first]):
+                flushed.zero_()
+                times[name].append(self._once(competitors[name]))
+        return {name: statistics.median(found) for name, found in times.items()}
+
+    def _once(self, run: Callable[[], object]) -> float:
+        if self.rehearsal:
+            begun = time.perf_counter()
+            run()
+            return time.perf_counter() - begun
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        run()
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end) / 1000
+
+
+def chosen(*, dry_run: bool) -> Device:
+    """The GPU, or the CPU for a rehearsal.
+
+    Raises:
+        RuntimeError: there is no GPU, and it is no rehearsal.
+    """
+    if not dry_run and not torch.cuda.is_available():
+        raise RuntimeError("no CUDA device is visible to PyTorch; --dry-run rehearses on the CPU")
+    return Device("cpu" if dry_run else "cuda")

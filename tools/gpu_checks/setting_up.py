@@ -1,0 +1,88 @@
+"""What this machine is, building the kernels, the tests, and the sanitizers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gpu_checks.device import Device
+
+ROOT = Path(__file__).parents[2]
+TAIL = 40
+
+
+def environment(device: Device) -> dict[str, Any]:
+    """Versions, the card and its driver, the compiler."""
+    found: dict[str, Any] = {"torch": torch.__version__, "python": sys.version.split()[0], "cuda": torch.version.cuda}
+    if not device.rehearsal:
+        properties = torch.cuda.get_device_properties(0)
+        found |= {
+            "card": properties.name,
+            "capability": f"{properties.major}.{properties.minor}",
+            "multiprocessors": properties.multi_processor_count,
+            "bytes": properties.total_memory,
+            "driver": _first_line(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]),
+        }
+    found["nvcc"] = _last_line(["nvcc", "--version"])
+    found["commit"] = _first_line(["git", "-C", str(ROOT), "rev-parse", "HEAD"])
+    return {**found, "failures": []}
+
+
+def build(device: Device) -> dict[str, Any]:
+    """Build the kernels in place, for this card alone."""
+    if device.rehearsal:
+        return {"note": "the build is not rehearsed", "failures": []}
+    major, minor = torch.cuda.get_device_capability()
+    variables = {"ADAIR_BUILD": "cuda", "TORCH_CUDA_ARCH_LIST": f"{major}.{minor}"}
+    return _run([sys.executable, "setup.py", "build_ext", "--inplace"], variables)
+
+
+def tests(device: Device) -> dict[str, Any]:
+    """The tests that are marked ``gpu``; a rehearsal collects them."""
+    arguments = ["--collect-only", "-q"] if device.rehearsal else ["-q", "-x"]
+    return _run([sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", *arguments, "tests/ops"], {})
+
+
+def sanitize(device: Device, tool: str) -> dict[str, Any]:
+    """Every kernel on tiny odd shapes under a tool of compute-sanitizer; a rehearsal runs without it.
+
+    PyTorch's own kernels are watched, too, but only what ours do is counted: names of ours hold ``adair``.
+    """
+    words = [sys.executable, str(ROOT / "tools" / "gpu_check.py"), "perform", "tiny"]
+    if device.rehearsal:
+        return _run([*words, "--dry-run"], {})
+    program = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
+    options = ["--tool", tool, "--error-exitcode", "9", "--kernel-name", "kernel_substring=adair"]
+    # The caching allocator would hide accesses beyond a tensor.
+    return _run([program, *options, *words], {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"})
+
+
+def _run(words: list[str], variables: dict[str, str]) -> dict[str, Any]:
+    done = subprocess.run(words, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
+    lines = (done.stdout + done.stderr).splitlines()
+    failures = [] if done.returncode == 0 else [f"{Path(words[0]).name} ended with {done.returncode}"]
+    return {
+        "command": " ".join([*(f"{k}={v}" for k, v in variables.items()), *words]),
+        "output": lines[-TAIL:],
+        "failures": failures,
+    }
+
+
+def _first_line(words: list[str]) -> str:
+    return next(iter(_lines(words)), "")
+
+
+def _last_line(words: list[str]) -> str:
+    return next(iter(reversed(_lines(words))), "")
+
+
+def _lines(words: list[str]) -> list[str]:
+    if shutil.which(words[0]) is None:
+        return []
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip().splitlines()
