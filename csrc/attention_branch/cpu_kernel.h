@@ -22,7 +22,7 @@ void attend_block(const AttentionBranch<T>& a, const ExpansionWeights<T>& weight
   Scratch scratch(Scratch::bytes<float>(columns * places) + expand_bytes(block, weights));
   float* row = scratch.take<float>(columns * places);
   std::memset(sums, 0, AngleSums::count(heads) * sizeof(float));
-  expand_block(a.expansion, weights, block, scratch, [&](const float* const rows[3], int64_t start) {
+  expand_block(a.expansion, weights, block, scratch, [&](const float* const rows[3], int64_t y) {
     // Rounded at once, so that the cosines are those of the q and k that the backward pass reads.
     convolve_row(rows, places, weights.taps, weights.taps_bias, columns,
                  [&](int64_t x, int64_t c, vec value) { store(row + x * places + c, rounded<T>(value)); });
@@ -31,6 +31,7 @@ void attend_block(const AttentionBranch<T>& a, const ExpansionWeights<T>& weight
                    sums + head * padded * padded, padded);
     }
     add_squares(row, places, 2 * third, columns, sums + AngleSums::products(heads));
+    const int64_t start = a.expansion.pixel(block.image, y, block.left);
     for (int64_t x = 0; x < columns; ++x) {
       write_parts(row + x * places + (a.keep ? 0 : 2 * third), written, a.kept + (start + x) * a.kept_channels());
     }
@@ -145,7 +146,7 @@ void attention_branch_kernel(const AttentionBranch<T>& a, const Parallel& parall
                   Scratch::bytes<float>(all_heads * padded * padded) + Scratch::bytes<float>(e.channels * places) +
                   Scratch::bytes<float>(matrices * e.channels * places) + Scratch::bytes<float>(whole.padded()) +
                   Scratch::bytes<E>(matrices * mixing.matrix_size) + Scratch::bytes<E>(all_heads * mixing.head_size));
-  const ExpansionWeights<T> weights(e, true, false, scratch);
+  const ExpansionWeights<T> weights(e, true, false, scratch, parallel);
   float* sums = scratch.take<float>(grid.blocks() * sums_size);
   float* attention = scratch.take<float>(all_heads * padded * padded);
   float* out_weight = scratch.take<float>(e.channels * places);
@@ -167,14 +168,13 @@ void attention_branch_kernel(const AttentionBranch<T>& a, const Parallel& parall
       fold_attention(out_weight, found, e.channels, heads, head, packed.take<float>(packed_size<float>(padded, padded)),
                      folded + image * e.channels * places);
     } else {
-      pack_matrix(found, padded, mixing.attention + index * mixing.head_size);
+      pack<float>(head_matrix(found, heads), mixing.attention + index * mixing.head_size, kSerial);
     }
   });
-  parallel.run(matrices, [&](int64_t index) {
+  for (int64_t index = 0; index < matrices; ++index) {
     const float* matrix = mixing.folded ? folded + index * e.channels * places : out_weight;
-    pack<E>([&](int64_t n, int64_t k) { return n < e.channels ? matrix[n * places + k] : 0.0f; },
-            whole.padded(), places, mixing.matrices + index * mixing.matrix_size);
-  });
+    pack<float>(Matrix::plain(matrix, whole, Parts(1, places)), mixing.matrices + index * mixing.matrix_size, parallel);
+  }
   const int64_t chunks = divide_up(pixels, kMixedPixels);
   parallel.run(images * chunks, [&](int64_t index) {
     const int64_t image = index / chunks, first = index % chunks * kMixedPixels;

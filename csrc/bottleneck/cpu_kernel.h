@@ -8,21 +8,6 @@ inline int64_t bottleneck_columns(int64_t width, int64_t padded_channels) {
   return even_part(width, std::max<int64_t>(30, kBottleneckRow / padded_channels));
 }
 
-// GELU of the convolution of `count` pixels; `rows` as for convolve_pixels.
-template <class E>
-inline void activate_row(const float* const rows[3], int64_t rank, const float* taps, const float* bias, int64_t count,
-                         E* to) {
-  in_groups(count, [&](auto group, int64_t x) {
-    constexpr int n = decltype(group)::value;
-    for (int64_t c = 0; c < rank; c += kWidth) {
-      vec sums[n];
-      const float* const from[3] = {rows[0] + x * rank + c, rows[1] + x * rank + c, rows[2] + x * rank + c};
-      convolve_pixels<n>(from, rank, taps + c, rank, load(bias + c), sums);
-      for (int p = 0; p < n; ++p) store(to + (x + p) * rank + c, gelu(sums[p]));
-    }
-  });
-}
-
 template <class T>
 void bottleneck_block(const Bottleneck<T>& f, const BottleneckWeights<T>& weights, const Block& block) {
   typedef typename OperandOf<T>::type E;
@@ -47,7 +32,8 @@ void bottleneck_block(const Bottleneck<T>& f, const BottleneckWeights<T>& weight
     }
     if (y < block.top + 1) continue;
     const float* const rows[3] = {ring_row(y - 2), ring_row(y - 1), ring_row(y)};
-    activate_row(rows, r, weights.taps, weights.taps_bias, columns, hidden);
+    convolve_row(rows, r, weights.taps, weights.taps_bias, columns,
+                 [&](int64_t x, int64_t rank, vec value) { store(hidden + x * r + rank, gelu(value)); });
     multiply(hidden, r, columns, weights.up, c, r, weights.up_bias, result, c);
     const int64_t start = ((block.image * f.height + y - 1) * f.width + block.left) * f.channels;
     for (int64_t i = 0; i < columns; ++i) {
