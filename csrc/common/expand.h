@@ -45,6 +45,24 @@ struct ExpansionWeights {
   }
 };
 
+// Memory for `prepare_expansions`.
+template <class T, class Arguments>
+inline size_t expansions_bytes(const PerImage<Arguments>& sets) {
+  return Scratch::bytes<ExpansionWeights<T>>(sets.count) +
+         sets.count * ExpansionWeights<T>::bytes(sets.shared().expansion);
+}
+
+// The parameters of each set, for the forward pass.
+template <class T, class Arguments>
+inline const ExpansionWeights<T>* prepare_expansions(const PerImage<Arguments>& sets, Scratch& scratch,
+                                                     const Parallel& parallel) {
+  ExpansionWeights<T>* weights = scratch.take<ExpansionWeights<T>>(sets.count);
+  for (int64_t set = 0; set < sets.count; ++set) {
+    weights[set] = ExpansionWeights<T>(sets.sets[set].expansion, true, false, scratch, parallel);
+  }
+  return weights;
+}
+
 // Columns of a block such that three rows of `places` channels fit the ring.
 inline int64_t expansion_columns(int64_t width, int64_t places) {
   return even_part(width, std::max<int64_t>(30, kExpansionRing / (3 * places)));

@@ -205,14 +205,14 @@ CASES = [
         bottleneck_batch,
         plain_bottleneck_batch,
         (IMAGE, (3, 3, 12, 1, 1), (3, 3), (3, 3, 1, 3, 3), (3, 3), (3, 12, 3, 1, 1), (3, 12), (3,)),
-        extra=(torch.tensor([-1, 2]),),
+        extra=(torch.tensor([-1, 2]), None),
     ),
     Case(
         "bottleneck_batch",
         bottleneck_batch,
         plain_bottleneck_batch,
         (IMAGE, (3, 3, 12, 1, 1), None, (3, 3, 1, 3, 3), None, (3, 12, 3, 1, 1), None, (3,)),
-        extra=(torch.tensor([1, 0]),),
+        extra=(torch.tensor([1, 0]), None),
     ),
     Case(
         "low_rank_convolution",

@@ -24,8 +24,9 @@ def bottleneck_batch(
     up_b: Tensor | None,
     scale: Tensor,
     index: Tensor,
+    base: Tensor | None = None,
 ) -> Tensor:
-    """Compute the residual of `bottleneck`, of another adapter for each image.
+    """Compute `bottleneck`, of another adapter for each image.
 
     Args:
         x: ``(B, C, H, W)``, any strides.
@@ -36,10 +37,12 @@ def bottleneck_batch(
         up_w: ``(K, C, r, 1, 1)``.
         up_b: ``(K, C)`` or ``None``.
         scale: ``(K,)``.
-        index: ``(B,)`` int64, the adapter of each image, from 0 to K - 1; -1 is none, and gives zeros.
+        index: ``(B,)`` int64, the adapter of each image, from 0 to K - 1; -1 is none, whose residual is zero.
+        base: ``(B, C, H, W)``, what the residuals are added to, rounded to the dtype of `x`.
 
     Returns:
-        The residual alone, ``(B, C, H, W)`` in the dtype of `x`; channels last if `x` is, else contiguous.
+        The residuals, or their sums with `base`, ``(B, C, H, W)`` in the dtype of `x`; channels last if `x` is, else
+        contiguous.
 
     Raises:
         UsageError: the shapes do not fit together, or an index is out of range.
@@ -66,7 +69,11 @@ def bottleneck_batch(
     require_shape(name, "index", index, (x.shape[0],))
     if index.dtype != torch.int64:
         raise UsageError(expected(f"{name}: index", expected="int64", got=index.dtype))
-    result: Tensor = _forward(autocast(x), down_w, down_b, depthwise_w, depthwise_b, up_w, up_b, scale, index)
+    if base is not None:
+        require_shape(name, "base", base, tuple(x.shape))
+    x = autocast(x)
+    base = None if base is None else base.to(x.dtype)
+    result: Tensor = _forward(x, down_w, down_b, depthwise_w, depthwise_b, up_w, up_b, scale, index, base)
     return result
 
 
@@ -88,8 +95,8 @@ def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     inputs, needs = ctx.saved_tensors, ctx.needs_input_grad
     if torch.is_grad_enabled():
         return registration.reference_gradients(reference.bottleneck_batch, inputs, gradient, needs)
-    gradients = _backward(gradient, *inputs, needs[0])
-    return *(value if need else None for value, need in zip(gradients, needs, strict=False)), None
+    gradients = (*_backward(gradient, *inputs[:-1], needs[0]), None, gradient)
+    return tuple(value if need else None for value, need in zip(gradients, needs, strict=True))
 
 
 _PARAMETERS = (
@@ -97,7 +104,7 @@ _PARAMETERS = (
     " Tensor? up_bias, Tensor scale, Tensor index"
 )
 _forward = registration.define(
-    f"bottleneck_batch(Tensor x, {_PARAMETERS}) -> Tensor",
+    f"bottleneck_batch(Tensor x, {_PARAMETERS}, Tensor? base) -> Tensor",
     reference=reference.bottleneck_batch,
     fake=_fake,
     native=native.FORWARD,

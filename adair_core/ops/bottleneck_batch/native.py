@@ -12,9 +12,9 @@ from adair_core.ops.native import NativeKernel
 
 
 def _forward(x: Tensor, *arguments: Any) -> Tensor:
-    *stack, scale, index = arguments
+    *stack, scale, index, base = arguments
     require_index(index, len(scale))
-    return run_stack(x, index, tuple(stack), scale)
+    return run_stack(x, index, tuple(stack), scale, base)
 
 
 def _backward(gradient: Tensor, x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:

@@ -27,21 +27,22 @@ def require_index(index: Tensor, adapters: int) -> None:
 
 
 def bottleneck_batch(x: Tensor, *arguments: Any) -> Tensor:
-    """Compute the residuals.
+    """Compute the residuals, and add them to `base` where there is one.
 
     Args:
         x: ``(B, C, H, W)``.
         arguments: the parameters of `bottleneck` in order, each with a first dimension of K adapters, and index
-            ``(B,)``: the adapter of each image, -1 for none.
+            ``(B,)``: the adapter of each image, -1 for none; and base, ``(B, C, H, W)`` or ``None``.
 
     Returns:
         ``(B, C, H, W)``.
     """
-    *stack, index = arguments
+    *stack, index, base = arguments
     require_index(index, len(stack[-1]))
     result = torch.zeros_like(x, memory_format=memory_format(x))
     for adapter, chosen in _groups(index):
         result = result.index_copy(0, chosen, single.bottleneck(x[chosen], *_of(stack, adapter)))
+    result = result if base is None else base + result
     return result.contiguous(memory_format=memory_format(x))
 
 
@@ -51,7 +52,8 @@ def bottleneck_batch_backward(gradient: Tensor, x: Tensor, *arguments: Any) -> t
     Args:
         gradient: of the result, ``(B, C, H, W)``.
         x: as in `bottleneck_batch`.
-        arguments: as in `bottleneck_batch`, and whether the gradient of x is wanted; without, it is empty.
+        arguments: as in `bottleneck_batch`, but for base; and whether the gradient of x is wanted: without, it is
+            empty.
 
     Returns:
         Gradients in the order of the inputs; those of biases that are ``None`` are empty.
