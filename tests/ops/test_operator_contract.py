@@ -122,7 +122,8 @@ def backward_arguments(case: Case, layout: torch.memory_format | None) -> list[t
     if case.name == "bottleneck":
         return [(gradient, *tensors[:8], needs_x) for needs_x in (True, False)]
     if case.name == "bottleneck_batch":
-        return [(gradient, *tensors, *case.extra, needs_x) for needs_x in (True, False)]
+        index, _ = case.extra
+        return [(gradient, *tensors, index, needs_x) for needs_x in (True, False)]
     return [(gradient, *tensors[1:], *case.constants)]
 
 
