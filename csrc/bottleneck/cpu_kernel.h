@@ -8,6 +8,17 @@ inline int64_t bottleneck_columns(int64_t width, int64_t padded_channels) {
   return even_part(width, std::max<int64_t>(30, kBottleneckRow / padded_channels));
 }
 
+// Adds what is injected at the pixels [from, to) of a row to what comes out of `down` there.
+template <class T>
+inline void add_injected(const Bottleneck<T>& f, int64_t image, int64_t y, int64_t from, int64_t to, float* reduced) {
+  const T* injected = f.injected + ((image * f.height + y) * f.width + from) * f.rank;
+  for (int64_t x = from; x < to; ++x, injected += f.rank, reduced += round_up(f.rank, kWidth)) {
+    for (int64_t k = 0; k < f.rank; k += kWidth) {
+      store(reduced + k, load(reduced + k) + read(injected + k, f.rank - k));
+    }
+  }
+}
+
 template <class T>
 void bottleneck_block(const Bottleneck<T>& f, const BottleneckWeights<T>& weights, const Block& block) {
   typedef typename OperandOf<T>::type E;
@@ -29,6 +40,7 @@ void bottleneck_block(const Bottleneck<T>& f, const BottleneckWeights<T>& weight
       const T* x = f.x + ((block.image * f.height + y) * f.width + from) * f.channels;
       multiply(operand_row(x, f.channels, to - from, room), c, to - from, weights.down, r, c, weights.down_bias,
                ring_row(y) + (from - block.left + 1) * r, r);
+      if (f.injected != nullptr) add_injected(f, block.image, y, from, to, ring_row(y) + (from - block.left + 1) * r);
     }
     if (y < block.top + 1) continue;
     const float* const rows[3] = {ring_row(y - 2), ring_row(y - 1), ring_row(y)};

@@ -42,20 +42,30 @@ void feed_forward_block(const FeedForward<T>& f, const ExpansionWeights<T>& weig
 }
 
 template <class T>
-void feed_forward_kernel(const FeedForward<T>& f, const Parallel& parallel) {
+void feed_forward_kernel(const PerImage<FeedForward<T>>& sets, const Parallel& parallel) {
   typedef typename OperandOf<T>::type E;
-  const Expansion<T>& e = f.expansion;
-  const Matrix out = projection_matrix(f);
-  Scratch scratch(ExpansionWeights<T>::bytes(e) + Scratch::bytes<E>(out.packed<E>()) +
-                  Scratch::bytes<float>(out.rows.padded()));
-  const ExpansionWeights<T> weights(e, true, false, scratch, parallel);
-  E* projection = scratch.take<E>(out.packed<E>());
-  pack<T>(out, projection, parallel);
-  const float* bias = padded_parameter<T>(f.out_bias, out.rows, scratch.take<float>(out.rows.padded()));
+  const Expansion<T>& e = sets.shared().expansion;
+  const Matrix shape = projection_matrix(sets.shared());
+  const int64_t matrix_size = shape.packed<E>(), bias_size = shape.rows.padded();
+  Scratch scratch(expansions_bytes<T>(sets) + Scratch::bytes<E>(sets.count * matrix_size) +
+                  Scratch::bytes<float>(sets.count * bias_size));
+  const ExpansionWeights<T>* weights = prepare_expansions<T>(sets, scratch, parallel);
+  E* projections = scratch.take<E>(sets.count * matrix_size);
+  float* biases = scratch.take<float>(sets.count * bias_size);
+  for (int64_t set = 0; set < sets.count; ++set) {
+    pack<T>(projection_matrix(sets.sets[set]), projections + set * matrix_size, parallel);
+    padded_parameter<T>(sets.sets[set].out_bias, shape.rows, biases + set * bias_size);
+  }
   // Rows above and below a block are computed twice: as few blocks as keep the threads busy.
-  const int64_t columns = expansion_columns(e.width, weights.parts.padded());
+  const int64_t columns = expansion_columns(e.width, weights[0].parts.padded());
   const int64_t wanted = divide_up(4 * parallel.threads, e.images * divide_up(e.width, columns));
   const int64_t rows = even_part(e.height, std::max<int64_t>(8, divide_up(e.height, wanted)));
   const Grid grid{e.images, e.height, e.width, rows, columns};
-  parallel.run(grid.blocks(), [&](int64_t index) { feed_forward_block(f, weights, projection, bias, grid.at(index)); });
+  parallel.run(grid.blocks(), [&](int64_t index) {
+    const Block block = grid.at(index);
+    const int64_t set = sets.index[block.image];
+    const FeedForward<T>& f = sets.sets[set];
+    feed_forward_block(f, weights[set], projections + set * matrix_size,
+                       f.out_bias == nullptr ? nullptr : biases + set * bias_size, block);
+  });
 }

@@ -61,6 +61,26 @@ def test_a_base_is_added_to(layout: torch.memory_format) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_is_injected_is_added_inside(layout: torch.memory_format) -> None:
+    x, *stack, index = arguments(torch.tensor([2, 0, -1, 2]))
+    x = x.contiguous(memory_format=layout).requires_grad_()
+    injected = torch.randn((4, 2, 5, 6), generator=torch.Generator().manual_seed(3)).requires_grad_()
+    found = bottleneck_batch(x, *stack, index, None, injected)
+    assert not found[2].any()
+    alone = torch.cat(
+        [
+            bottleneck(x[place : place + 1], *(value[own] for value in stack), None, injected[place : place + 1])
+            for place, own in ((0, 2), (1, 0), (3, 2))
+        ]
+    )
+    torch.testing.assert_close(found[[0, 1, 3]], alone)
+    slopes = torch.cos(torch.arange(x.numel())).reshape(x.shape)
+    together = torch.autograd.grad(found, [x, injected], slopes)
+    for value, expected in zip(together, torch.autograd.grad(alone, [x, injected], slopes[[0, 1, 3]]), strict=True):
+        torch.testing.assert_close(value, expected)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_an_unused_adapter_gets_zero_gradients(layout: torch.memory_format) -> None:
     x, *stack, index = arguments(torch.tensor([2, 0]))
     parameters = [value.requires_grad_() for value in stack]

@@ -79,7 +79,7 @@ def test_images_are_as_if_alone(
 
 
 @needs_library
-@pytest.mark.parametrize("name", ["attention_branch"])
+@pytest.mark.parametrize("name", ["attention_branch", "feed_forward"])
 def test_a_native_kernel_takes_the_batch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     x = random(4, 6, 5, 4, seed=1).float()
     assert refusal(KERNELS[name], x) is None

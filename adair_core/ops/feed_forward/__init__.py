@@ -13,7 +13,8 @@ from adair_core.ops.checks import require_images, require_shape
 from adair_core.ops.feed_forward import native, reference
 from adair_core.ops.keeping import keeps
 from adair_core.ops.layout import autocast, memory_format
-from adair_core.ops.per_image import shares, varies
+from adair_core.ops.native import refusal
+from adair_core.ops.per_image import counts_of, shares, varies
 
 
 def feed_forward(
@@ -83,6 +84,9 @@ def feed_forward(
 
 
 def _forward_each(x: Tensor, parameters: Sequence[Tensor | None], eps: float, residual: bool) -> Tensor:
+    counts = counts_of(x, parameters)
+    if not torch.is_grad_enabled() and refusal(native.FORWARD, x) is None:
+        return native.forward_each(x, parameters, counts, eps, residual)
     results = [_forward(share, *own, eps, residual, keeps(share, *own))[0] for share, own in shares(x, parameters)]
     return torch.cat(results).contiguous(memory_format=memory_format(x))
 
