@@ -156,6 +156,24 @@ class FeatureAdapter(_SiteModule, ABC):
         )
 
 
+def index_of_each(adapters: Sequence[object | None], counts: Sequence[int]) -> list[int]:
+    """What operators take that compute a batch of adapters (`FeatureAdapter.add_to_each`).
+
+    Args:
+        adapters: see `FeatureAdapter.add_to_each`.
+        counts: see `FeatureAdapter.add_to_each`.
+
+    Returns:
+        For each image the place of its adapter among those that are not ``None``, or -1.
+    """
+    index: list[int] = []
+    place = 0
+    for adapter, count in zip(adapters, counts, strict=True):
+        index += [-1 if adapter is None else place] * count
+        place += adapter is not None
+    return index
+
+
 Adapter = WeightAdapter | FeatureAdapter
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from adair_core.adapter import AdapterConfig, FeatureAdapter
+from adair_core.adapter import AdapterConfig, FeatureAdapter, index_of_each
 from adair_core.ops import bottleneck, bottleneck_batch
 from adair_core.specs import AdapterSpec, Site
 
@@ -60,16 +60,11 @@ class Bottleneck(FeatureAdapter):
         chosen = [entry for entry in adapters if entry is not None]
         if len({module.down.weight.shape for module, _ in chosen}) > 1:  # widths differ
             return super().add_to_each(output, features, adapters, counts)
-        places = iter(range(len(chosen)))
-        index = [
-            place
-            for entry, count in zip(adapters, counts, strict=True)
-            for place in [-1 if entry is None else next(places)] * count
-        ]
         each = [module._parameters_in_order() for module, _ in chosen]
         stack = [torch.stack(values) for values in zip(*each, strict=True)]
+        index = torch.tensor(index_of_each(adapters, counts), device=features.device)
         scale = torch.cat([module.scale * strength for module, strength in chosen])
-        return bottleneck_batch(features, *stack, scale, torch.tensor(index, device=features.device), output)
+        return bottleneck_batch(features, *stack, scale, index, output)
 
     def _run(self, features: Tensor, scale: Tensor, base: Tensor | None) -> Tensor:
         return bottleneck(features, *self._parameters_in_order(), scale, base)

@@ -43,8 +43,8 @@ def bottleneck_batch(x: Tensor, *arguments: Any) -> Tensor:
     result = torch.zeros_like(x, memory_format=memory_format(x))
     for adapter, chosen in _groups(index):
         added = None if injected is None else injected[chosen]
-        own = single.bottleneck(x[chosen], *_of(stack, adapter), None, added)
-        result = result.index_copy(0, chosen, own)
+        of_adapter = [*_of(stack, adapter), None, added]
+        result = result.index_copy(0, chosen, single.bottleneck(x[chosen], *of_adapter))
     result = result if base is None else base + result
     return result.contiguous(memory_format=memory_format(x))
 
@@ -69,9 +69,8 @@ def bottleneck_batch_backward(gradient: Tensor, x: Tensor, *arguments: Any) -> t
     for adapter, chosen in _groups(index):
         images = x[chosen].contiguous(memory_format=layout)
         added = None if injected is None else injected[chosen]
-        to_images, *to_stack, to_added = single.bottleneck_backward(
-            gradient[chosen], images, *_of(stack, adapter), added, needs_x
-        )
+        of_adapter = [*_of(stack, adapter), added, needs_x]
+        to_images, *to_stack, to_added = single.bottleneck_backward(gradient[chosen], images, *of_adapter)
         if injected is not None:
             to_injected[chosen] = to_added
         if needs_x:
