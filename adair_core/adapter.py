@@ -20,6 +20,7 @@ from types import MappingProxyType
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from adair_core.errors import UsageError, listing
 from adair_core.ops import low_rank_weight
@@ -128,6 +129,49 @@ class FeatureAdapter(_SiteModule, ABC):
         """
         residual: Tensor = self(features)
         return output + (residual if strength == 1 else strength * residual)
+
+    @classmethod
+    def add_to_each(
+        cls, output: Tensor, features: Tensor, adapters: Sequence[tuple[Self, float] | None], counts: Sequence[int]
+    ) -> Tensor:
+        """Compute `add_to` for a batch whose images have different adapters of this class.
+
+        Override it where they can be computed together.
+
+        Args:
+            output: see `add_to`.
+            features: see `add_to`.
+            adapters: each with its strength; ``None`` leaves images as they are.
+            counts: how many images of the batch have each of them: the first ones have the first.
+
+        Returns:
+            ``(B, C, H, W)`` in the dtype of `output`.
+        """
+        shares = zip(adapters, torch.split(output, list(counts)), torch.split(features, list(counts)), strict=True)
+        return torch.cat(
+            [
+                own if chosen is None else chosen[0].add_to(own, seen, chosen[1]).to(output.dtype)
+                for chosen, own, seen in shares
+            ]
+        )
+
+
+def index_of_each(adapters: Sequence[object | None], counts: Sequence[int]) -> list[int]:
+    """What operators take that compute a batch of adapters (`FeatureAdapter.add_to_each`).
+
+    Args:
+        adapters: see `FeatureAdapter.add_to_each`.
+        counts: see `FeatureAdapter.add_to_each`.
+
+    Returns:
+        For each image the place of its adapter among those that are not ``None``, or -1.
+    """
+    index: list[int] = []
+    place = 0
+    for adapter, count in zip(adapters, counts, strict=True):
+        index += [-1 if adapter is None else place] * count
+        place += adapter is not None
+    return index
 
 
 Adapter = WeightAdapter | FeatureAdapter

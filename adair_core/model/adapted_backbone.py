@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,8 +16,20 @@ from adair_core.errors import UnknownNameError, UsageError, expected, listing
 from adair_core.model.backbone import with_whole
 from adair_core.model.folding import Change, Combination, FoldCache, fold
 from adair_core.model.installed_adapter import InstalledAdapter, install
-from adair_core.model.per_sample import group_images, run_grouped
+from adair_core.model.per_sample import (
+    Chosen,
+    ParametersPerImage,
+    Runs,
+    group_images,
+    in_order,
+    neighbours,
+    run_grouped,
+)
+from adair_core.model.residuals import add_residuals, add_residuals_per_image
+from adair_core.ops.per_image import NotPerImageError
 from adair_core.specs import Site
+
+logger = logging.getLogger(__name__)
 
 
 class AdaptedBackbone(nn.Module):
@@ -42,9 +55,11 @@ class AdaptedBackbone(nn.Module):
         self.sites = with_whole(backbone, sites, what=what)
         self._installed = nn.ModuleDict()
         self._active: Combination = ()
-        self._running: Combination = ()
+        self._running: Runs = ()
         self._hooked: set[str] = set()
         self._folded = FoldCache()
+        self._per_image = ParametersPerImage()
+        self._indivisible: set[frozenset[str]] = set()
         self._kept: dict[str, Tensor] | None = None
         self.eval()
 
@@ -177,31 +192,39 @@ class AdaptedBackbone(nn.Module):
         self.adapter(name)
         del self._installed[_key_of(name)]
         self._active = tuple(entry for entry in self._active if entry[0] != name)
-        self._folded.clear()
+        self._forget_folded()
 
-    def forward(self, x: Tensor, adapters: Sequence[str | None] | None = None) -> Tensor:
+    def forward(self, x: Tensor, adapters: Sequence[Chosen] | None = None) -> Tensor:
         """Restore a batch.
 
         Args:
             x: ``(B, C, H, W)``, in [0, 1].
-            adapters: for each image the adapter that restores it, at full strength, and ``None`` for the base alone;
-                without it, the active adapters restore all images.
+            adapters: for each image the adapter that restores it, at full strength, or a blend as ``{name: strength}``,
+                or ``None`` for the base alone; without it, the active adapters restore all images. Without gradients
+                the images go through the backbone together, where it can be done.
 
         Returns:
             ``(B, C, H, W)``, not clipped.
 
         Raises:
             UnknownNameError: there is no such adapter.
-            UsageError: there are not as many names as images, or the model is merged.
+            UsageError: there are not as many entries as images, or the model is merged.
         """
         if adapters is None:
             return self._run(x, () if self._kept is not None else self._active)
         self._refuse_merged("choosing an adapter for each image")
         groups = group_images(adapters, len(x))
-        for name in groups:
-            if name is not None:
-                self.adapter(name)
-        return run_grouped(lambda part, name: self._run(part, () if name is None else ((name, 1.0),)), x, groups)
+        names = frozenset(name for combination in groups for name, _ in combination)
+        for name in names:
+            self.adapter(name)
+        apart = torch.is_grad_enabled() or torch.compiler.is_compiling() or names in self._indivisible
+        if len(groups) > 1 and not apart:
+            try:
+                return self._run_together(x, groups)
+            except NotPerImageError as error:
+                logger.debug("adapters %s run one after the other: %s", sorted(names), error)
+                self._indivisible.add(names)
+        return run_grouped(self._run, x, groups)
 
     def merge(self) -> None:
         """Put the active adapters into the base's weights, so that they cost nothing.
@@ -225,7 +248,7 @@ class AdaptedBackbone(nn.Module):
             self._kept = {name: self.backbone.get_parameter(name).clone() for name in changed}
             for name, value in changed.items():
                 self.backbone.get_parameter(name).copy_(value)
-        self._folded.clear()
+        self._forget_folded()
 
     def unmerge(self) -> None:
         """Put the base's own weights back, bit for bit.
@@ -245,21 +268,32 @@ class AdaptedBackbone(nn.Module):
         super().train(mode)
         self.backbone.eval()
         if mode:
-            self._folded.clear()
+            self._forget_folded()
         return self
 
     def _run(self, x: Tensor, combination: Combination) -> Tensor:
-        changes = self._changes(combination)
-        self._running = combination
+        return self._call(x, self._fold(combination), [(combination, len(x))])
+
+    def _run_together(self, x: Tensor, groups: Mapping[Combination, Sequence[int]]) -> Tensor:
+        order, runs, weight_runs = neighbours(groups, self._weights_of)
+        folded = [self._fold(weights) for weights, _ in weight_runs]
+        parameters = folded[0]
+        if len(folded) > 1:
+            parameters = self._per_image.get(self.backbone, folded, [count for _, count in weight_runs])
+        ordered = x if order == sorted(order) else x[order]
+        return in_order(self._call(ordered, parameters, runs), order)
+
+    def _call(self, x: Tensor, parameters: dict[str, Tensor], runs: Runs) -> Tensor:
+        self._running = runs
         try:
-            if not changes:
-                output = self.backbone(x)
-            else:
-                output = torch.func.functional_call(self.backbone, self._fold(combination, changes), (x,))
+            output = torch.func.functional_call(self.backbone, parameters, (x,)) if parameters else self.backbone(x)
         finally:
             self._running = ()
         assert isinstance(output, Tensor)
         return output
+
+    def _weights_of(self, combination: Combination) -> Combination:
+        return tuple(entry for entry in combination if self.adapter(entry[0]).weight_parts)
 
     def _changes(self, combination: Combination) -> list[Change]:
         return [
@@ -268,24 +302,34 @@ class AdaptedBackbone(nn.Module):
             for site, module in self.adapter(name).weight_parts
         ]
 
-    def _fold(self, combination: Combination, changes: list[Change]) -> dict[str, Tensor]:
+    def _fold(self, combination: Combination) -> dict[str, Tensor]:
+        changes = self._changes(combination)
+        if not changes:
+            return {}
         # With gradients, the fold is part of the graph and cannot be reused; the compiler cannot look at versions.
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return fold(self.backbone, changes)
         return self._folded.get(combination, self.backbone, changes)
 
     def _add_residuals(self, path: str, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-        features = output
-        for name, strength in self._running:
-            output = self.adapter(name).add_residuals(path, features, output, strength)
-        return output
+        stacks = [
+            [(module, strength) for name, strength in combination for module in self.adapter(name).features_at(path)]
+            for combination, _ in self._running
+        ]
+        if len(stacks) > 1:
+            return add_residuals_per_image(output, stacks, [count for _, count in self._running])
+        return add_residuals(output, stacks[0]) if stacks else output
+
+    def _forget_folded(self) -> None:
+        self._folded.clear()
+        self._per_image.clear()
 
     def _refuse_merged(self, what: str) -> None:
         if self._kept is not None:
             raise UsageError(f"{what}: the active adapters are merged into the base; call unmerge() first")
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        self._folded.clear()
+        self._forget_folded()
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +25,8 @@ class InstalledAdapter(nn.Module):
     Attributes:
         choice: the adapter type with every option.
         sites: the adapted sites.
+        weight_parts: the sites whose parameters change, each with its module.
+        feature_parts: the sites whose output changes, each with its module.
     """
 
     def __init__(self, choice: Choice, parts: Sequence[tuple[Site, Adapter]]) -> None:
@@ -33,10 +34,12 @@ class InstalledAdapter(nn.Module):
         self.choice = choice
         self.sites = tuple(site for site, _ in parts)
         self.site_modules = nn.ModuleDict({_key(site): module for site, module in parts})
-        self._features: dict[str, list[str]] = {}
-        for site, module in parts:
-            if isinstance(module, FeatureAdapter):
-                self._features.setdefault(site.path, []).append(_key(site))
+        # Lists are no state of a module, but copies of it have copies of them.
+        self.weight_parts = [(site, module) for site, module in parts if isinstance(module, WeightAdapter)]
+        self.feature_parts = [(site, module) for site, module in parts if isinstance(module, FeatureAdapter)]
+        self._features: dict[str, list[FeatureAdapter]] = {}
+        for site, module in self.feature_parts:
+            self._features.setdefault(site.path, []).append(module)
 
     @property
     def parts(self) -> Iterator[tuple[Site, Adapter]]:
@@ -44,34 +47,9 @@ class InstalledAdapter(nn.Module):
         for site in self.sites:
             yield site, self.site_modules[_key(site)]  # type: ignore[misc]
 
-    @property
-    def weight_parts(self) -> list[tuple[Site, WeightAdapter]]:
-        """The sites whose parameters change."""
-        return [(site, module) for site, module in self.parts if isinstance(module, WeightAdapter)]
-
-    @property
-    def feature_parts(self) -> list[tuple[Site, FeatureAdapter]]:
-        """The sites whose output changes."""
-        return [(site, module) for site, module in self.parts if isinstance(module, FeatureAdapter)]
-
-    def add_residuals(self, path: str, features: Tensor, output: Tensor, strength: float) -> Tensor:
-        """Add to a module's output what this adapter makes of it, once for each kind of site that the module is.
-
-        Args:
-            path: of the module.
-            features: ``(B, C, H, W)``, its own output.
-            output: ``(B, C, H, W)``, the same after other adapters; what is added to.
-            strength: how much of the adapter is used.
-
-        Returns:
-            ``(B, C, H, W)`` in the dtype of `output`.
-        """
-        for key in self._features.get(path, ()):
-            module = self.site_modules[key]
-            assert isinstance(module, FeatureAdapter)
-            with _precision(module, features):
-                output = module.add_to(output, features, strength).to(output.dtype)
-        return output
+    def features_at(self, path: str) -> Sequence[FeatureAdapter]:
+        """What changes the output of the module at `path`: one for each kind of site that it is."""
+        return self._features.get(path, ())
 
     def tensors(self) -> dict[str, Tensor]:
         """All state by the names that files use: the site's path, then the name inside its module."""
@@ -152,16 +130,6 @@ def preset_options(spec: AdapterSpec, options: Mapping[str, Any], preset: str | 
         known = ", ".join(sorted(spec.presets)) or "none"
         raise UsageError(f"adapter type {spec.name!r} has no preset {preset!r}; known: {known}")
     return {**(spec.presets[preset] if preset is not None else {}), **options}
-
-
-def _precision(module: FeatureAdapter, features: Tensor) -> contextlib.AbstractContextManager[Any]:
-    """How an adapter that is kept in float32 works on half precision features: as autocast would have it."""
-    device = features.device.type
-    parameter = next(module.parameters(), None)
-    half = features.dtype in (torch.bfloat16, torch.float16)
-    if not half or parameter is None or parameter.dtype == features.dtype or torch.is_autocast_enabled(device):
-        return contextlib.nullcontext()
-    return torch.autocast(device, features.dtype)
 
 
 def _key(site: Site) -> str:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from adair_core.errors import UsageError
+from adair_core.ops.per_image import PerImage
 
 _FILES = ("_ops_cpu*.so", "_ops_cpu*.pyd")
 _switched_off: list[str] = []
@@ -155,3 +156,9 @@ def undense(result: Tensor, layout: torch.memory_format) -> Tensor:
 def parameter(value: Tensor | None) -> Tensor | None:
     """The form in which kernels take parameters: contiguous float32."""
     return None if value is None else value.to(torch.float32).contiguous()
+
+
+def choices(value: Tensor | None) -> list[Tensor | None]:
+    """The form in which kernels take parameters that may be per image: each value as `parameter` makes it."""
+    values = value.variants if isinstance(value, PerImage) else () if value is None else (value,)
+    return [parameter(each) for each in values]

@@ -9,26 +9,22 @@
 namespace adair {
 namespace {
 
+typedef const std::vector<Tensor>& Values;
+
 // The parameters as the Python side passes them.
 struct Parameters {
-  const Tensor& norm_weight;
-  const std::optional<Tensor>& norm_bias;
+  Values norm_weight, norm_bias;
   double eps;
-  const Tensor& qkv_weight;
-  const std::optional<Tensor>& qkv_bias;
-  const Tensor& depthwise;
-  const std::optional<Tensor>& depthwise_bias;
-  const Tensor& temperature;
-  const Tensor& out_weight;
-  const std::optional<Tensor>& out_bias;
+  Values qkv_weight, qkv_bias, depthwise, depthwise_bias, temperature, out_weight, out_bias;
   bool residual;
 };
 
 template <class T>
-AttentionBranch<T> arguments(const Tensor& x, const Parameters& p, const Tensor& kept, bool keep, const Tensor& cosines,
-                             const Tensor& lengths) {
+AttentionBranch<T> arguments(const Tensor& x, const Parameters& p, size_t set, const Tensor& kept, bool keep,
+                             const Tensor& cosines, const Tensor& lengths) {
   const int64_t images = x.size(0), height = x.size(1), width = x.size(2), channels = x.size(3);
-  const int64_t heads = p.temperature.numel();
+  STD_TORCH_CHECK(!p.temperature.empty(), "temperature: expected a value");
+  const int64_t heads = p.temperature[0].numel();
   STD_TORCH_CHECK(heads > 0 && channels % heads == 0, "channels: expected a multiple of ", heads, " heads, got ",
                   channels);
   AttentionBranch<T> a{};
@@ -37,15 +33,15 @@ AttentionBranch<T> arguments(const Tensor& x, const Parameters& p, const Tensor&
   e.parts = 3 * heads, e.part = channels / heads;
   e.eps = static_cast<float>(p.eps);
   e.x = data<T>(x, "x", {images, height, width, channels});
-  e.norm_weight = data<float>(p.norm_weight, "norm_weight", {channels});
-  e.norm_bias = data<float>(p.norm_bias, "norm_bias", {channels});
-  e.weight = data<float>(p.qkv_weight, "qkv_weight", {3 * channels, channels});
-  e.bias = data<float>(p.qkv_bias, "qkv_bias", {3 * channels});
-  e.depthwise = data<float>(p.depthwise, "depthwise", {3 * channels, 9});
-  e.depthwise_bias = data<float>(p.depthwise_bias, "depthwise_bias", {3 * channels});
-  a.temperature = data<float>(p.temperature, "temperature", {heads});
-  a.out_weight = data<float>(p.out_weight, "out_weight", {channels, channels});
-  a.out_bias = data<float>(p.out_bias, "out_bias", {channels});
+  e.norm_weight = data<float>(p.norm_weight, set, "norm_weight", {channels});
+  e.norm_bias = data<float>(p.norm_bias, set, "norm_bias", {channels});
+  e.weight = data<float>(p.qkv_weight, set, "qkv_weight", {3 * channels, channels});
+  e.bias = data<float>(p.qkv_bias, set, "qkv_bias", {3 * channels});
+  e.depthwise = data<float>(p.depthwise, set, "depthwise", {3 * channels, 9});
+  e.depthwise_bias = data<float>(p.depthwise_bias, set, "depthwise_bias", {3 * channels});
+  a.temperature = data<float>(p.temperature, set, "temperature", {heads});
+  a.out_weight = data<float>(p.out_weight, set, "out_weight", {channels, channels});
+  a.out_bias = data<float>(p.out_bias, set, "out_bias", {channels});
   a.residual = p.residual;
   a.keep = keep;
   a.kept = data<T>(kept, "kept", {images, height, width, a.kept_channels()});
@@ -54,37 +50,40 @@ AttentionBranch<T> arguments(const Tensor& x, const Parameters& p, const Tensor&
   return a;
 }
 
-void attention_branch(const Tensor& x, const Tensor& norm_weight, const std::optional<Tensor>& norm_bias, double eps,
-                      const Tensor& qkv_weight, const std::optional<Tensor>& qkv_bias, const Tensor& depthwise,
-                      const std::optional<Tensor>& depthwise_bias, const Tensor& temperature, const Tensor& out_weight,
-                      const std::optional<Tensor>& out_bias, bool residual, Tensor y, Tensor kept, bool keep,
-                      Tensor cosines, Tensor lengths) {
+void attention_branch(const Tensor& x, const std::vector<int64_t>& counts, Values norm_weight, Values norm_bias,
+                      double eps, Values qkv_weight, Values qkv_bias, Values depthwise, Values depthwise_bias,
+                      Values temperature, Values out_weight, Values out_bias, bool residual, Tensor y, Tensor kept,
+                      bool keep, Tensor cosines, Tensor lengths) {
   const Parameters parameters{norm_weight, norm_bias,   eps,        qkv_weight, qkv_bias, depthwise, depthwise_bias,
                               temperature, out_weight, out_bias, residual};
   with_type(x, [&](auto type) {
     using T = decltype(type);
-    AttentionBranch<T> a = arguments<T>(x, parameters, kept, keep, cosines, lengths);
-    a.y = data<T>(y, "y", {a.expansion.images, a.expansion.height, a.expansion.width, a.expansion.channels});
-    ADAIR_DISPATCH(attention_branch_kernel<T>)(a, torch_threads());
+    auto make = [&](size_t set) {
+      AttentionBranch<T> a = arguments<T>(x, parameters, set, kept, keep, cosines, lengths);
+      a.y = data<T>(y, "y", {a.expansion.images, a.expansion.height, a.expansion.width, a.expansion.channels});
+      return a;
+    };
+    with_sets(x.size(0), counts, make, [&](const PerImage<AttentionBranch<T>>& sets) {
+      ADAIR_DISPATCH(attention_branch_kernel<T>)(sets, torch_threads());
+    });
   });
 }
 
 void attention_branch_backward(
-    const Tensor& gradient, const Tensor& x, const Tensor& norm_weight, const std::optional<Tensor>& norm_bias,
-    double eps, const Tensor& qkv_weight, const std::optional<Tensor>& qkv_bias, const Tensor& depthwise,
-    const std::optional<Tensor>& depthwise_bias, const Tensor& temperature, const Tensor& out_weight,
-    const std::optional<Tensor>& out_bias, bool residual, const Tensor& qkv, const Tensor& cosines,
-    const Tensor& lengths, const std::optional<Tensor>& to_x, const std::optional<Tensor>& to_norm_weight,
-    const std::optional<Tensor>& to_norm_bias, const std::optional<Tensor>& to_qkv_weight,
-    const std::optional<Tensor>& to_qkv_bias, const std::optional<Tensor>& to_depthwise,
-    const std::optional<Tensor>& to_depthwise_bias, const std::optional<Tensor>& to_temperature,
-    const std::optional<Tensor>& to_out_weight, const std::optional<Tensor>& to_out_bias) {
+    const Tensor& gradient, const Tensor& x, Values norm_weight, Values norm_bias, double eps, Values qkv_weight,
+    Values qkv_bias, Values depthwise, Values depthwise_bias, Values temperature, Values out_weight, Values out_bias,
+    bool residual, const Tensor& qkv, const Tensor& cosines, const Tensor& lengths, const std::optional<Tensor>& to_x,
+    const std::optional<Tensor>& to_norm_weight, const std::optional<Tensor>& to_norm_bias,
+    const std::optional<Tensor>& to_qkv_weight, const std::optional<Tensor>& to_qkv_bias,
+    const std::optional<Tensor>& to_depthwise, const std::optional<Tensor>& to_depthwise_bias,
+    const std::optional<Tensor>& to_temperature, const std::optional<Tensor>& to_out_weight,
+    const std::optional<Tensor>& to_out_bias) {
   const Parameters parameters{norm_weight, norm_bias,   eps,        qkv_weight, qkv_bias, depthwise, depthwise_bias,
                               temperature, out_weight, out_bias, residual};
   with_type(x, [&](auto type) {
     using T = decltype(type);
     AttentionBranchBackward<T> b{};
-    b.forward = arguments<T>(x, parameters, qkv, true, cosines, lengths);
+    b.forward = arguments<T>(x, parameters, 0, qkv, true, cosines, lengths);
     const Expansion<T>& e = b.forward.expansion;
     b.gradient = data<T>(gradient, "gradient", {e.images, e.height, e.width, e.channels});
     b.to.x = data<T>(to_x, "to_x", {e.images, e.height, e.width, e.channels});
@@ -105,14 +104,14 @@ void attention_branch_backward(
 
 STABLE_TORCH_LIBRARY_FRAGMENT(adair_native, m) {
   m.def(
-      "attention_branch(Tensor x, Tensor norm_weight, Tensor? norm_bias, float eps, Tensor qkv_weight,"
-      " Tensor? qkv_bias, Tensor depthwise, Tensor? depthwise_bias, Tensor temperature, Tensor out_weight,"
-      " Tensor? out_bias, bool residual, Tensor(a!) y, Tensor(b!) kept, bool keep, Tensor(c!) cosines,"
-      " Tensor(d!) lengths) -> ()");
+      "attention_branch(Tensor x, int[] counts, Tensor[] norm_weight, Tensor[] norm_bias, float eps,"
+      " Tensor[] qkv_weight, Tensor[] qkv_bias, Tensor[] depthwise, Tensor[] depthwise_bias, Tensor[] temperature,"
+      " Tensor[] out_weight, Tensor[] out_bias, bool residual, Tensor(a!) y, Tensor(b!) kept, bool keep,"
+      " Tensor(c!) cosines, Tensor(d!) lengths) -> ()");
   m.def(
-      "attention_branch_backward(Tensor gradient, Tensor x, Tensor norm_weight, Tensor? norm_bias, float eps,"
-      " Tensor qkv_weight, Tensor? qkv_bias, Tensor depthwise, Tensor? depthwise_bias, Tensor temperature,"
-      " Tensor out_weight, Tensor? out_bias, bool residual, Tensor qkv, Tensor cosines, Tensor lengths,"
+      "attention_branch_backward(Tensor gradient, Tensor x, Tensor[] norm_weight, Tensor[] norm_bias, float eps,"
+      " Tensor[] qkv_weight, Tensor[] qkv_bias, Tensor[] depthwise, Tensor[] depthwise_bias, Tensor[] temperature,"
+      " Tensor[] out_weight, Tensor[] out_bias, bool residual, Tensor qkv, Tensor cosines, Tensor lengths,"
       " Tensor(a!)? to_x, Tensor(b!)? to_norm_weight, Tensor(c!)? to_norm_bias, Tensor(d!)? to_qkv_weight,"
       " Tensor(e!)? to_qkv_bias, Tensor(f!)? to_depthwise, Tensor(g!)? to_depthwise_bias,"
       " Tensor(h!)? to_temperature, Tensor(i!)? to_out_weight, Tensor(j!)? to_out_bias) -> ()");

@@ -111,11 +111,11 @@ void differentiate_head(const AttentionBranchBackward<T>& b, const Parts& heads,
     k_radial[i] = k_length[i] <= kShortest ? 0.0f : k_radial[i] / (k_length[i] * k_length[i]);
   }
   found.temperature[index] = to_temperature;
-  pack_matrix(mixing, padded, found.to_q + index * found.head_size);
-  pack_transposed(mixing, padded, found.to_k + index * found.head_size);
+  pack<float>(head_matrix(mixing, heads), found.to_q + index * found.head_size, kSerial);
+  pack<float>(head_matrix(mixing, heads).transposed(), found.to_k + index * found.head_size, kSerial);
   fold_attention(out_weight, attention, channels, heads, head, packed, found.folded + image * channels * places);
   if (found.out_weight != nullptr) {
-    pack_matrix(attention, padded, packed);
+    pack<float>(head_matrix(attention, heads), packed, kSerial);
     multiply(to_mixing + first, places, channels, packed, padded, padded, nullptr,
              found.out_weight + image * channels * places + first, places);
   }
@@ -137,54 +137,84 @@ void write_attention_gradients(const AttentionBranchBackward<T>& b, const Parts&
     b.to_temperature[head] = total(found.temperature + head, heads.count, e.images);
   }
   for (int64_t n = 0; n < e.channels; ++n) {
-    for (int64_t place = 0; b.to_out_weight != nullptr && place < places; ++place) {
-      const int64_t at = heads.at(place);
-      if (at < 0) continue;
-      b.to_out_weight[n * e.channels + at] =
+    heads.for_each([&](int64_t channel, int64_t place) {
+      if (b.to_out_weight == nullptr) return;
+      b.to_out_weight[n * e.channels + channel] =
           total(found.out_weight + n * places + place, e.channels * places, e.images);
-    }
+    });
     if (b.to_out_bias != nullptr) {
       b.to_out_bias[n] = total(sums + round_up(e.channels, kWidth) * places + n, sums_size, e.images * groups);
     }
   }
 }
 
-// d[q, k, v] of `count` pixels from `start`, padded.
+// d[q, k, v], for expansion_backward.
 template <class T>
-void fill_gradient(const AttentionBranchBackward<T>& b, const Parts& heads, const AttentionGradients<T>& found,
-                   int64_t image, int64_t start, int64_t count, float* to) {
+struct AttendedSource {
   typedef typename OperandOf<T>::type E;
-  const int64_t channels = b.forward.expansion.channels, padded_channels = round_up(channels, kWidth);
-  const int64_t places = heads.padded(), padded = heads.padded_size;
-  const Parts both(2 * heads.count, heads.size);
-  Scratch scratch(Scratch::bytes<E>(count * padded_channels) + Scratch::bytes<E>(count * 2 * places));
-  E* gradient = scratch.take<E>(count * padded_channels);
-  E* queries = scratch.take<E>(count * 2 * places);
-  const E* keys = queries + places;
-  for (int64_t i = 0; i < count; ++i) {
-    read_pixel(b.gradient + (start + i) * channels, channels, gradient + i * padded_channels, padded_channels);
-    read_parts(b.forward.kept + (start + i) * 3 * channels, both, queries + i * 2 * places);
+  const AttentionBranchBackward<T>& b;
+  const Parts& heads;
+  const AttentionGradients<T>& found;
+
+  int64_t channels() const { return round_up(b.forward.expansion.channels, kWidth); }
+  static int64_t pixels(const Block& block) { return rows_together(block) * (block.right - block.left + 2); }
+  size_t bytes(const Block& block) const {
+    return Scratch::bytes<E>(pixels(block) * channels()) + Scratch::bytes<E>(pixels(block) * 2 * heads.padded());
   }
-  for (int64_t head = 0; head < heads.count; ++head) {
-    const int64_t first = head * padded, matrix = (image * heads.count + head) * found.head_size;
-    multiply(keys + first, 2 * places, count, found.to_q + matrix, padded, padded, nullptr, to + first, 3 * places);
-    multiply(queries + first, 2 * places, count, found.to_k + matrix, padded, padded, nullptr, to + places + first,
-             3 * places);
+  int64_t sums() const { return 0; }
+  void write(const float*) const {}
+
+  auto fill(const Block& block, Scratch& scratch, float*) const {
+    E* gradient = scratch.take<E>(pixels(block) * channels());
+    E* queries = scratch.take<E>(pixels(block) * 2 * heads.padded());
+    return [this, gradient, queries, image = block.image](const Ring& ring, int64_t y, int64_t end) {
+      const int64_t count = ring.to - ring.from;
+      for (int64_t row = y; row < end; ++row) {
+        read_row(b.forward.expansion.pixel(image, row, ring.from), count, gradient + (row - y) * count * channels(),
+                 queries + (row - y) * count * 2 * heads.padded());
+      }
+      multiply_rows(ring, image, y, end, gradient, queries);
+    };
   }
-  multiply(gradient, padded_channels, count, found.to_v + image * found.matrix_size, places, padded_channels,
-           nullptr, to + 2 * places, 3 * places);
-  const float* radial = found.radial + image * 2 * places;
-  for (int64_t i = 0; i < count; ++i) {
-    for (int64_t c = 0; c < 2 * places; c += kWidth) {
-      float* value = to + i * 3 * places + c;
-      store(value, load(value) - load(radial + c) * load(queries + i * 2 * places + c));
+
+  // Operands from `count` pixels: of the gradient, and of q and k.
+  void read_row(int64_t start, int64_t count, E* gradient, E* queries) const {
+    const int64_t size = b.forward.expansion.channels;
+    const Parts both(2 * heads.count, heads.size);
+    for (int64_t i = 0; i < count; ++i) {
+      read_pixel(b.gradient + (start + i) * size, size, gradient + i * channels(), channels());
+      read_parts(b.forward.kept + (start + i) * 3 * size, both, queries + i * 2 * heads.padded());
     }
   }
-}
+
+  void multiply_rows(const Ring& ring, int64_t image, int64_t y, int64_t end, const E* gradient,
+                     const E* queries) const {
+    const int64_t places = heads.padded(), padded = heads.padded_size, count = ring.to - ring.from;
+    const int64_t stride = ring.wide * ring.places;
+    float* to = ring.inside(y);
+    multiply_groups(end - y, gradient, count * channels(), channels(), count, found.to_v + image * found.matrix_size,
+                    places, channels(), nullptr, to + 2 * places, stride, 3 * places);
+    const float* radial = found.radial + image * 2 * places;
+    for (int64_t row = 0; row < end - y; ++row, to += stride, queries += count * 2 * places) {
+      for (int64_t head = 0; head < heads.count; ++head) {
+        const int64_t first = head * padded, matrix = (image * heads.count + head) * found.head_size;
+        multiply(queries + places + first, 2 * places, count, found.to_q + matrix, padded, padded, nullptr, to + first,
+                 3 * places);
+        multiply(queries + first, 2 * places, count, found.to_k + matrix, padded, padded, nullptr, to + places + first,
+                 3 * places);
+      }
+      for (int64_t i = 0; i < count; ++i) {
+        for (int64_t c = 0; c < 2 * places; c += kWidth) {
+          float* value = to + i * 3 * places + c;
+          store(value, load(value) - load(radial + c) * load(queries + i * 2 * places + c));
+        }
+      }
+    }
+  }
+};
 
 template <class T>
 void attention_branch_backward_kernel(const AttentionBranchBackward<T>& b, const Parallel& parallel) {
-  typedef typename OperandOf<T>::type E;
   const AttentionBranch<T>& a = b.forward;
   const Expansion<T>& e = a.expansion;
   const Parts heads(a.heads(), e.part);
@@ -214,14 +244,10 @@ void attention_branch_backward_kernel(const AttentionBranchBackward<T>& b, const
   });
   write_attention_gradients(b, heads, found, sums, sums_size, groups);
   if (!b.to.any()) return;
-  parallel.run(e.images, [&](int64_t image) {
-    const float* matrix = found.folded + image * e.channels * places;
-    pack<E>([&](int64_t n, int64_t k) { return k < e.channels ? matrix[k * places + n] : 0.0f; }, places, padded,
-            found.to_v + image * found.matrix_size);
-  });
-  expansion_backward(e, b.to, a.residual ? b.gradient : nullptr, parallel, [&](const Block& block) {
-    return [&, image = block.image](int64_t y, int64_t from, int64_t count, float* to) {
-      fill_gradient(b, heads, found, image, (image * e.height + y) * e.width + from, count, to);
-    };
-  });
+  for (int64_t image = 0; image < e.images; ++image) {
+    const Matrix folded = Matrix::plain(found.folded + image * e.channels * places, Parts(1, e.channels),
+                                        Parts(1, places));
+    pack<float>(folded.transposed(), found.to_v + image * found.matrix_size, parallel);
+  }
+  expansion_backward(e, b.to, a.residual ? b.gradient : nullptr, parallel, AttendedSource<T>{b, heads, found});
 }

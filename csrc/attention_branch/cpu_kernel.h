@@ -22,7 +22,7 @@ void attend_block(const AttentionBranch<T>& a, const ExpansionWeights<T>& weight
   Scratch scratch(Scratch::bytes<float>(columns * places) + expand_bytes(block, weights));
   float* row = scratch.take<float>(columns * places);
   std::memset(sums, 0, AngleSums::count(heads) * sizeof(float));
-  expand_block(a.expansion, weights, block, scratch, [&](const float* const rows[3], int64_t start) {
+  expand_block(a.expansion, weights, block, scratch, [&](const float* const rows[3], int64_t y) {
     // Rounded at once, so that the cosines are those of the q and k that the backward pass reads.
     convolve_row(rows, places, weights.taps, weights.taps_bias, columns,
                  [&](int64_t x, int64_t c, vec value) { store(row + x * places + c, rounded<T>(value)); });
@@ -31,6 +31,7 @@ void attend_block(const AttentionBranch<T>& a, const ExpansionWeights<T>& weight
                    sums + head * padded * padded, padded);
     }
     add_squares(row, places, 2 * third, columns, sums + AngleSums::products(heads));
+    const int64_t start = a.expansion.pixel(block.image, y, block.left);
     for (int64_t x = 0; x < columns; ++x) {
       write_parts(row + x * places + (a.keep ? 0 : 2 * third), written, a.kept + (start + x) * a.kept_channels());
     }
@@ -64,15 +65,15 @@ inline void measure_angles(const AttentionBranch<T>& a, const Parts& heads, int6
   }
 }
 
-// How v becomes y: by one matrix for each image, W_o A, or, where an image has fewer pixels than channels and making
+// How the v of an image becomes y: by one matrix, W_o A, or, where the image has fewer pixels than channels and making
 // that matrix would cost more than it saves, by the attention of each head and then W_o.
 template <class T>
 struct Mixing {
   typedef typename OperandOf<T>::type E;
   bool folded;
-  int64_t matrix_size, head_size;
-  E *matrices, *attention;
-  float* bias;
+  const E *matrix, *attention;
+  int64_t head_size;
+  const float* bias;
 };
 
 // Rows of operands from `count` pixels of v; they are taken where they lie if that needs no padding.
@@ -89,7 +90,7 @@ inline const E* value_rows(const AttentionBranch<T>& a, const Parts& heads, int6
 }
 
 template <class T>
-void mix_pixels(const AttentionBranch<T>& a, const Parts& heads, const Mixing<T>& mixing, int64_t image, int64_t start,
+void mix_pixels(const AttentionBranch<T>& a, const Parts& heads, const Mixing<T>& mixing, int64_t start,
                 int64_t count) {
   typedef typename OperandOf<T>::type E;
   const int64_t channels = a.expansion.channels, padded_channels = round_up(channels, kWidth);
@@ -103,14 +104,13 @@ void mix_pixels(const AttentionBranch<T>& a, const Parts& heads, const Mixing<T>
   float* result = scratch.take<float>(count * padded_channels);
   if (!mixing.folded) {
     for (int64_t head = 0; head < heads.count; ++head) {
-      multiply(rows + head * padded, stride, count, mixing.attention + (image * heads.count + head) * mixing.head_size,
-               padded, padded, nullptr, wide_attended + head * padded, places);
+      multiply(rows + head * padded, stride, count, mixing.attention + head * mixing.head_size, padded, padded,
+               nullptr, wide_attended + head * padded, places);
     }
     for (int64_t i = 0; i < count * places; i += kWidth) store(attended + i, load(wide_attended + i));
     rows = attended, stride = places;
   }
-  multiply(rows, stride, count, mixing.matrices + (mixing.folded ? image * mixing.matrix_size : 0), padded_channels,
-           places, mixing.bias, result, padded_channels);
+  multiply(rows, stride, count, mixing.matrix, padded_channels, places, mixing.bias, result, padded_channels);
   for (int64_t i = 0; i < count; ++i) {
     const T* x = a.expansion.x + (start + i) * channels;
     T* y = a.y + (start + i) * channels;
@@ -129,55 +129,63 @@ inline Grid summed_blocks(int64_t images, int64_t height, int64_t width, int64_t
 }
 
 template <class T>
-void attention_branch_kernel(const AttentionBranch<T>& a, const Parallel& parallel) {
+void attention_branch_kernel(const PerImage<AttentionBranch<T>>& sets, const Parallel& parallel) {
   typedef typename OperandOf<T>::type E;
-  const Expansion<T>& e = a.expansion;
-  const Parts heads(a.heads(), e.part), whole(1, e.channels);
+  const AttentionBranch<T>& shared = sets.shared();
+  const Expansion<T>& e = shared.expansion;
+  const Parts heads(shared.heads(), e.part), whole(1, e.channels);
   const int64_t images = e.images, places = heads.padded(), padded = heads.padded_size, pixels = e.pixels();
   const Grid grid = summed_blocks(images, e.height, e.width, 3 * places);
   const int64_t blocks = grid.blocks() / images, sums_size = AngleSums::count(heads);
-  Mixing<T> mixing;
-  mixing.folded = pixels > e.channels;
-  mixing.matrix_size = packed_size<E>(whole.padded(), places);
-  mixing.head_size = packed_size<E>(padded, padded);
-  const int64_t matrices = mixing.folded ? images : 1, all_heads = images * heads.count;
-  Scratch scratch(ExpansionWeights<T>::bytes(e) + Scratch::bytes<float>(grid.blocks() * sums_size) +
-                  Scratch::bytes<float>(all_heads * padded * padded) + Scratch::bytes<float>(e.channels * places) +
-                  Scratch::bytes<float>(matrices * e.channels * places) + Scratch::bytes<float>(whole.padded()) +
-                  Scratch::bytes<E>(matrices * mixing.matrix_size) + Scratch::bytes<E>(all_heads * mixing.head_size));
-  const ExpansionWeights<T> weights(e, true, false, scratch);
+  const bool fold = pixels > e.channels;
+  const int64_t matrix_size = packed_size<E>(whole.padded(), places), head_size = packed_size<E>(padded, padded);
+  const int64_t matrices = fold ? images : sets.count, all_heads = images * heads.count;
+  const int64_t wide_size = e.channels * places;
+  Scratch scratch(expansions_bytes<T>(sets) + Scratch::bytes<float>(grid.blocks() * sums_size) +
+                  Scratch::bytes<float>(all_heads * padded * padded) + Scratch::bytes<float>(sets.count * wide_size) +
+                  Scratch::bytes<float>(fold ? images * wide_size : 0) +
+                  Scratch::bytes<float>(sets.count * whole.padded()) + Scratch::bytes<E>(matrices * matrix_size) +
+                  Scratch::bytes<E>(all_heads * head_size));
+  const ExpansionWeights<T>* weights = prepare_expansions<T>(sets, scratch, parallel);
   float* sums = scratch.take<float>(grid.blocks() * sums_size);
   float* attention = scratch.take<float>(all_heads * padded * padded);
-  float* out_weight = scratch.take<float>(e.channels * places);
-  float* folded = scratch.take<float>(matrices * e.channels * places);
-  mixing.bias = padded_parameter<T>(a.out_bias, whole, scratch.take<float>(whole.padded()));
-  mixing.matrices = scratch.take<E>(matrices * mixing.matrix_size);
-  mixing.attention = scratch.take<E>(all_heads * mixing.head_size);
+  float* out_weights = scratch.take<float>(sets.count * wide_size);
+  float* folded = scratch.take<float>(fold ? images * wide_size : 0);
+  float* biases = scratch.take<float>(sets.count * whole.padded());
+  E* packed_matrices = scratch.take<E>(matrices * matrix_size);
+  E* packed_attention = scratch.take<E>(all_heads * head_size);
   parallel.run(grid.blocks(), [&](int64_t index) {
-    attend_block(a, weights, heads, grid.at(index), sums + index * sums_size);
+    const Block block = grid.at(index);
+    attend_block(sets.of(block.image), weights[sets.index[block.image]], heads, block, sums + index * sums_size);
   });
-  padded_out_weight(a, heads, out_weight);
+  for (int64_t set = 0; set < sets.count; ++set) {
+    padded_out_weight(sets.sets[set], heads, out_weights + set * wide_size);
+    padded_parameter<T>(sets.sets[set].out_bias, whole, biases + set * whole.padded());
+  }
   parallel.run(all_heads, [&](int64_t index) {
     const int64_t image = index / heads.count, head = index % heads.count;
+    const AttentionBranch<T>& a = sets.of(image);
     measure_angles(a, heads, image, head, sums + image * blocks * sums_size, blocks);
     float* found = attention + index * padded * padded;
     attention_of(a.cosines + index * heads.size * heads.size, a.temperature[head], heads, found);
-    if (mixing.folded) {
+    if (fold) {
       Scratch packed(Scratch::bytes<float>(packed_size<float>(padded, padded)));
-      fold_attention(out_weight, found, e.channels, heads, head, packed.take<float>(packed_size<float>(padded, padded)),
-                     folded + image * e.channels * places);
+      fold_attention(out_weights + sets.index[image] * wide_size, found, e.channels, heads, head,
+                     packed.take<float>(packed_size<float>(padded, padded)), folded + image * wide_size);
     } else {
-      pack_matrix(found, padded, mixing.attention + index * mixing.head_size);
+      pack<float>(head_matrix(found, heads), packed_attention + index * head_size, kSerial);
     }
   });
-  parallel.run(matrices, [&](int64_t index) {
-    const float* matrix = mixing.folded ? folded + index * e.channels * places : out_weight;
-    pack<E>([&](int64_t n, int64_t k) { return n < e.channels ? matrix[n * places + k] : 0.0f; },
-            whole.padded(), places, mixing.matrices + index * mixing.matrix_size);
-  });
+  for (int64_t index = 0; index < matrices; ++index) {
+    const float* matrix = (fold ? folded : out_weights) + index * wide_size;
+    pack<float>(Matrix::plain(matrix, whole, Parts(1, places)), packed_matrices + index * matrix_size, parallel);
+  }
   const int64_t chunks = divide_up(pixels, kMixedPixels);
   parallel.run(images * chunks, [&](int64_t index) {
-    const int64_t image = index / chunks, first = index % chunks * kMixedPixels;
-    mix_pixels(a, heads, mixing, image, image * pixels + first, std::min(kMixedPixels, pixels - first));
+    const int64_t image = index / chunks, first = index % chunks * kMixedPixels, set = sets.index[image];
+    const Mixing<T> mixing{fold, packed_matrices + (fold ? image : set) * matrix_size,
+                           packed_attention + image * heads.count * head_size, head_size,
+                           sets.of(image).out_bias == nullptr ? nullptr : biases + set * whole.padded()};
+    mix_pixels(sets.of(image), heads, mixing, image * pixels + first, std::min(kMixedPixels, pixels - first));
   });
 }

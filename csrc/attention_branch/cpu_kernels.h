@@ -5,6 +5,7 @@
 #include "common/parts.h"
 #include "common/gelu.h"
 #include "common/gemm.h"
+#include "common/pack.h"
 #include "common/depthwise.h"
 #include "common/products.h"
 #include "common/expand.h"

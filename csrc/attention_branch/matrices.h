@@ -37,16 +37,10 @@ inline void padded_out_weight(const AttentionBranch<T>& a, const Parts& heads, f
   }
 }
 
-// Packs one head's matrix for products with it; `multiply` is by the transpose of what it is given.
-template <class E>
-inline void pack_transposed(const float* matrix, int64_t size, E* packed) {
-  pack<E>([&](int64_t n, int64_t k) { return matrix[k * size + n]; }, size, size, packed);
-}
-
-// Packs one head's matrix for products with its transpose.
-template <class E>
-inline void pack_matrix(const float* matrix, int64_t size, E* packed) {
-  pack<E>([&](int64_t n, int64_t k) { return matrix[n * size + k]; }, size, size, packed);
+// The matrix of one head, as it is packed for products with its transpose.
+inline Matrix head_matrix(const float* values, const Parts& heads) {
+  const Parts side(1, heads.padded_size);
+  return Matrix::plain(values, side, side);
 }
 
 // The columns of one head of W_o A, the attention folded into the output convolution: (channels, heads.padded()).
@@ -54,7 +48,7 @@ inline void pack_matrix(const float* matrix, int64_t size, E* packed) {
 inline void fold_attention(const float* out_weight, const float* attention, int64_t channels, const Parts& heads,
                            int64_t head, float* packed, float* folded) {
   const int64_t padded = heads.padded_size, first = head * padded;
-  pack_transposed(attention, padded, packed);
+  pack<float>(head_matrix(attention, heads).transposed(), packed, kSerial);
   multiply(out_weight + first, heads.padded(), channels, packed, padded, padded, nullptr, folded + first,
            heads.padded());
 }

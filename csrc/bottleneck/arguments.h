@@ -5,7 +5,7 @@
 
 namespace adair {
 
-// y = up(GELU(dw(down(x)))) (+ base) with the scale folded into up; see adair_core/ops/bottleneck/reference.py. There is a stack
+// y = up(GELU(dw(down(x) (+ injected)))) (+ base) with the scale folded into up; see adair_core/ops/bottleneck/reference.py. There is a stack
 // of adapters, and each image uses one. T is float or bfloat16; parameters are float32 and are rounded to T.
 template <class T>
 struct Bottleneck {
@@ -18,6 +18,7 @@ struct Bottleneck {
   const float* depthwise_bias;  // (adapters, rank) or null
   const float* up;              // (adapters, channels, rank)
   const float* up_bias;         // (adapters, channels) or null
+  const T* injected;            // (images, height, width, rank) or null
   const T* base;                // (images, height, width, channels): what the result is added to, or null
   T* y;                         // (images, height, width, channels)
 

@@ -41,10 +41,11 @@ Bottleneck<T> arguments(const Tensor& x, OptionalTensor index, const Tensor& dow
 
 void bottleneck(const Tensor& x, OptionalTensor index, const Tensor& down, OptionalTensor down_bias,
                 const Tensor& depthwise, OptionalTensor depthwise_bias, const Tensor& up, OptionalTensor up_bias,
-                OptionalTensor base, Tensor y) {
+                OptionalTensor injected, OptionalTensor base, Tensor y) {
   with_type(x, [&](auto type) {
     using T = decltype(type);
     Bottleneck<T> f = arguments<T>(x, index, down, down_bias, depthwise, depthwise_bias, up, up_bias);
+    f.injected = data<T>(injected, "injected", {f.images, f.height, f.width, f.rank});
     f.base = data<T>(base, "base", {f.images, f.height, f.width, f.channels});
     f.y = data<T>(y, "y", {f.images, f.height, f.width, f.channels});
     ADAIR_DISPATCH(bottleneck_kernel<T>)(f, torch_threads());
@@ -78,7 +79,7 @@ void bottleneck_backward(const Tensor& gradient, const Tensor& x, OptionalTensor
 STABLE_TORCH_LIBRARY_FRAGMENT(adair_native, m) {
   m.def(
       "bottleneck(Tensor x, Tensor? index, Tensor down, Tensor? down_bias, Tensor depthwise, Tensor? depthwise_bias,"
-      " Tensor up, Tensor? up_bias, Tensor? base, Tensor(a!) y) -> ()");
+      " Tensor up, Tensor? up_bias, Tensor? injected, Tensor? base, Tensor(a!) y) -> ()");
   m.def(
       "bottleneck_backward(Tensor gradient, Tensor x, Tensor? index, Tensor down, Tensor? down_bias, Tensor depthwise,"
       " Tensor? depthwise_bias, Tensor up, Tensor? up_bias, Tensor(a!)? to_x, Tensor(b!) to_down,"

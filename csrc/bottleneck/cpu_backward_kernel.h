@@ -42,25 +42,6 @@ struct BottleneckSums {
   }
 };
 
-// The gradient of a row before the activation, and the activation again.
-inline void activation_gradient_row(const float* const rows[3], int64_t rank, const float* taps, const float* bias,
-                                    const float* to_hidden, int64_t count, float* to_convolved, float* hidden) {
-  in_groups(count, [&](auto group, int64_t x) {
-    constexpr int n = decltype(group)::value;
-    for (int64_t c = 0; c < rank; c += kWidth) {
-      vec sums[n];
-      const float* const from[3] = {rows[0] + x * rank + c, rows[1] + x * rank + c, rows[2] + x * rank + c};
-      convolve_pixels<n>(from, rank, taps + c, rank, load(bias + c), sums);
-      for (int p = 0; p < n; ++p) {
-        vec value, derivative;
-        gelu_with_derivative(sums[p], value, derivative);
-        store(hidden + (x + p) * rank + c, value);
-        store(to_convolved + (x + p) * rank + c, load(to_hidden + (x + p) * rank + c) * derivative);
-      }
-    }
-  });
-}
-
 template <class T>
 void bottleneck_backward_block(const BottleneckBackward<T>& b, const BottleneckWeights<T>& weights, const Block& block,
                                const BottleneckSums& sums) {
@@ -109,8 +90,13 @@ void bottleneck_backward_block(const BottleneckBackward<T>& b, const BottleneckW
                                     reduced_row(middle + 1) + skip};
       multiply(operand_row(at(b.gradient, middle, from), f.channels, to - from, room), c, to - from,
                weights.up_transposed, r, c, nullptr, to_hidden, r);
-      activation_gradient_row(rows, r, weights.taps, weights.taps_bias, to_hidden, to - from,
-                              convolved_row(middle) + skip, hidden);
+      float* to_row = convolved_row(middle) + skip;
+      convolve_row(rows, r, weights.taps, weights.taps_bias, to - from, [&](int64_t x, int64_t rank, vec convolved) {
+        vec value, derivative;
+        gelu_with_derivative(convolved, value, derivative);
+        store(hidden + x * r + rank, value);
+        store(to_row + x * r + rank, load(to_hidden + x * r + rank) * derivative);
+      });
       if (middle >= block.top && middle < block.bottom) {
         const float* const around[3] = {reduced_row(middle - 1) + r, reduced_row(middle) + r,
                                         reduced_row(middle + 1) + r};
@@ -128,7 +114,7 @@ void bottleneck_backward_block(const BottleneckBackward<T>& b, const BottleneckW
     const float* const gradients[3] = {convolved_row(y - 1), convolved_row(y), convolved_row(y + 1)};
     convolve_row(gradients, r, weights.flipped, nullptr, columns, [&](int64_t x, int64_t channel, vec value) {
       store(to_reduced + x * r + channel, value);
-      if (wide_to_reduced != nullptr) store(wide_to_reduced + x * r + channel, value);
+      store(wide_to_reduced + x * r + channel, value);
     });
     read_row(at(f.x, y, block.left));
     add_products(wide_to_reduced, r, r, pixels, c, c, columns, sums.down, c);

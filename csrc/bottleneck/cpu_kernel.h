@@ -8,19 +8,15 @@ inline int64_t bottleneck_columns(int64_t width, int64_t padded_channels) {
   return even_part(width, std::max<int64_t>(30, kBottleneckRow / padded_channels));
 }
 
-// GELU of the convolution of `count` pixels; `rows` as for convolve_pixels.
-template <class E>
-inline void activate_row(const float* const rows[3], int64_t rank, const float* taps, const float* bias, int64_t count,
-                         E* to) {
-  in_groups(count, [&](auto group, int64_t x) {
-    constexpr int n = decltype(group)::value;
-    for (int64_t c = 0; c < rank; c += kWidth) {
-      vec sums[n];
-      const float* const from[3] = {rows[0] + x * rank + c, rows[1] + x * rank + c, rows[2] + x * rank + c};
-      convolve_pixels<n>(from, rank, taps + c, rank, load(bias + c), sums);
-      for (int p = 0; p < n; ++p) store(to + (x + p) * rank + c, gelu(sums[p]));
+// Adds what is injected at the pixels [from, to) of a row to what comes out of `down` there.
+template <class T>
+inline void add_injected(const Bottleneck<T>& f, int64_t image, int64_t y, int64_t from, int64_t to, float* reduced) {
+  const T* injected = f.injected + ((image * f.height + y) * f.width + from) * f.rank;
+  for (int64_t x = from; x < to; ++x, injected += f.rank, reduced += round_up(f.rank, kWidth)) {
+    for (int64_t k = 0; k < f.rank; k += kWidth) {
+      store(reduced + k, load(reduced + k) + read(injected + k, f.rank - k));
     }
-  });
+  }
 }
 
 template <class T>
@@ -44,10 +40,12 @@ void bottleneck_block(const Bottleneck<T>& f, const BottleneckWeights<T>& weight
       const T* x = f.x + ((block.image * f.height + y) * f.width + from) * f.channels;
       multiply(operand_row(x, f.channels, to - from, room), c, to - from, weights.down, r, c, weights.down_bias,
                ring_row(y) + (from - block.left + 1) * r, r);
+      if (f.injected != nullptr) add_injected(f, block.image, y, from, to, ring_row(y) + (from - block.left + 1) * r);
     }
     if (y < block.top + 1) continue;
     const float* const rows[3] = {ring_row(y - 2), ring_row(y - 1), ring_row(y)};
-    activate_row(rows, r, weights.taps, weights.taps_bias, columns, hidden);
+    convolve_row(rows, r, weights.taps, weights.taps_bias, columns,
+                 [&](int64_t x, int64_t rank, vec value) { store(hidden + x * r + rank, gelu(value)); });
     multiply(hidden, r, columns, weights.up, c, r, weights.up_bias, result, c);
     const int64_t start = ((block.image * f.height + y - 1) * f.width + block.left) * f.channels;
     for (int64_t i = 0; i < columns; ++i) {

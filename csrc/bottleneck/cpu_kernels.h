@@ -2,8 +2,10 @@
 
 #include "common/vector.h"
 #include "common/rows.h"
+#include "common/parts.h"
 #include "common/gelu.h"
 #include "common/gemm.h"
+#include "common/pack.h"
 #include "common/products.h"
 #include "common/depthwise.h"
 #include "bottleneck/weights.h"

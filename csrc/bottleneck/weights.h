@@ -1,12 +1,5 @@
 // Parameters of bottleneck adapters, padded to whole vectors. Included once for each instruction set.
 
-template <class T>
-inline void copy_rounded_padded(const float* from, int64_t count, float* to) {
-  for (int64_t i = 0; i < round_up(count, kWidth); ++i) {
-    to[i] = from != nullptr && i < count ? rounded<T>(from[i]) : 0.0f;
-  }
-}
-
 // One adapter. The transposed matrices and the flipped taps are for the backward pass alone.
 template <class T>
 struct BottleneckWeights {
@@ -22,42 +15,30 @@ struct BottleneckWeights {
 
   BottleneckWeights(const Bottleneck<T>& f, int64_t adapter, bool backward, Scratch& scratch) {
     const int64_t c = round_up(f.channels, kWidth), r = round_up(f.rank, kWidth);
+    const Parts rank(1, f.rank), channels(1, f.channels);
     auto part = [&](const float* stack, int64_t size) { return stack == nullptr ? nullptr : stack + adapter * size; };
-    down_bias = scratch.take<float>(r);
-    taps_bias = scratch.take<float>(r);
-    up_bias = scratch.take<float>(c);
-    copy_rounded_padded<T>(part(f.down_bias, f.rank), f.rank, down_bias);
-    copy_rounded_padded<T>(part(f.depthwise_bias, f.rank), f.rank, taps_bias);
-    copy_rounded_padded<T>(part(f.up_bias, f.channels), f.channels, up_bias);
-    const float* depthwise = part(f.depthwise, f.rank * 9);
     auto copy_taps = [&](bool flip) {
       float* to = scratch.take<float>(9 * r);
-      for (int64_t tap = 0; tap < 9; ++tap) {
-        for (int64_t i = 0; i < r; ++i) {
-          to[tap * r + i] = i < f.rank ? rounded<T>(depthwise[i * 9 + (flip ? 8 - tap : tap)]) : 0.0f;
-        }
-      }
+      padded_taps<T>(part(f.depthwise, f.rank * 9), rank, flip, to);
       return to;
     };
-    const float* down_matrix = part(f.down, f.rank * f.channels);
-    const float* up_matrix = part(f.up, f.channels * f.rank);
-    // Packs the (n x k) matrix whose value at (i, j) lies at i * row + j * column.
-    auto copy_matrix = [&](const float* matrix, int64_t n, int64_t k, int64_t row, int64_t column) {
-      E* to = scratch.take<E>(packed_size<E>(round_up(n, kWidth), round_up(k, kWidth)));
-      pack<E>(
-          [&](int64_t i, int64_t j) {
-            return i < n && j < k ? as_operand<T>(matrix[i * row + j * column]) : 0.0f;
-          },
-          round_up(n, kWidth), round_up(k, kWidth), to);
+    auto copy_matrix = [&](const Matrix& matrix) {
+      E* to = scratch.take<E>(matrix.packed<E>());
+      pack<T>(matrix, to, kSerial);
       return to;
     };
+    const Matrix down_matrix = Matrix::plain(part(f.down, f.rank * f.channels), rank, channels);
+    const Matrix up_matrix = Matrix::plain(part(f.up, f.channels * f.rank), channels, rank);
+    down_bias = padded_parameter<T>(part(f.down_bias, f.rank), rank, scratch.take<float>(r));
+    taps_bias = padded_parameter<T>(part(f.depthwise_bias, f.rank), rank, scratch.take<float>(r));
+    up_bias = padded_parameter<T>(part(f.up_bias, f.channels), channels, scratch.take<float>(c));
     taps = copy_taps(false);
-    down = copy_matrix(down_matrix, f.rank, f.channels, f.channels, 1);
-    up = copy_matrix(up_matrix, f.channels, f.rank, f.rank, 1);
+    down = copy_matrix(down_matrix);
+    up = copy_matrix(up_matrix);
     if (!backward) return;
     flipped = copy_taps(true);
-    down_transposed = copy_matrix(down_matrix, f.channels, f.rank, 1, f.channels);
-    up_transposed = copy_matrix(up_matrix, f.rank, f.channels, 1, f.rank);
+    down_transposed = copy_matrix(down_matrix.transposed());
+    up_transposed = copy_matrix(up_matrix.transposed());
   }
 };
 

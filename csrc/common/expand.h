@@ -3,7 +3,14 @@
 
 constexpr int64_t kExpansionRing = 64 * 1024;  // floats: three rows, in a part of the second-level cache
 
-// The parameters, padded to whole vectors; null where there are none.
+// The 1x1 convolution.
+template <class T>
+inline Matrix expansion_matrix(const Expansion<T>& e) {
+  return Matrix::plain(e.weight, Parts(e.parts, e.part), Parts(1, e.channels));
+}
+
+// The parameters, padded to whole vectors. The biases of the layer norm and of the 1x1 convolution are null where there
+// are none; that of the depthwise convolution is then zero.
 template <class T>
 struct ExpansionWeights {
   typedef typename OperandOf<T>::type E;
@@ -19,7 +26,7 @@ struct ExpansionWeights {
   }
 
   // `matrix_too`: whether the 1x1 convolution is wanted; the taps are flipped for the backward pass.
-  ExpansionWeights(const Expansion<T>& e, bool matrix_too, bool flipped, Scratch& scratch)
+  ExpansionWeights(const Expansion<T>& e, bool matrix_too, bool flipped, Scratch& scratch, const Parallel& parallel)
       : channels(round_up(e.channels, kWidth)), parts(e.parts, e.part) {
     const int64_t places = parts.padded();
     const Parts whole(1, e.channels);
@@ -27,21 +34,34 @@ struct ExpansionWeights {
     norm_weight = padded_parameter<float>(e.norm_weight, whole, scratch.take<float>(channels));
     norm_bias = padded_parameter<float>(e.norm_bias, whole, scratch.take<float>(channels));
     bias = padded_parameter<T>(e.bias, parts, scratch.take<float>(places));
-    taps_bias = padded_parameter<T>(e.depthwise_bias, parts, scratch.take<float>(places));
+    taps_bias = scratch.take<float>(places);
+    if (padded_parameter<T>(e.depthwise_bias, parts, taps_bias) == nullptr) {
+      std::memset(taps_bias, 0, places * sizeof(float));
+    }
     taps = scratch.take<float>(9 * places);
     padded_taps<T>(e.depthwise, parts, flipped, taps);
     matrix = scratch.take<E>(packed_size<E>(places, channels));
-    if (!matrix_too) return;
-    Scratch memory(PlaceTable::bytes(parts));
-    const PlaceTable table(parts, memory);
-    pack<E>(
-        [&](int64_t place, int64_t k) {
-          const int64_t row = table.channels[place];
-          return row >= 0 && k < e.channels ? as_operand<T>(e.weight[row * e.channels + k]) : 0.0f;
-        },
-        places, channels, matrix);
+    if (matrix_too) pack<T>(expansion_matrix(e), matrix, parallel);
   }
 };
+
+// Memory for `prepare_expansions`.
+template <class T, class Arguments>
+inline size_t expansions_bytes(const PerImage<Arguments>& sets) {
+  return Scratch::bytes<ExpansionWeights<T>>(sets.count) +
+         sets.count * ExpansionWeights<T>::bytes(sets.shared().expansion);
+}
+
+// The parameters of each set, for the forward pass.
+template <class T, class Arguments>
+inline const ExpansionWeights<T>* prepare_expansions(const PerImage<Arguments>& sets, Scratch& scratch,
+                                                     const Parallel& parallel) {
+  ExpansionWeights<T>* weights = scratch.take<ExpansionWeights<T>>(sets.count);
+  for (int64_t set = 0; set < sets.count; ++set) {
+    weights[set] = ExpansionWeights<T>(sets.sets[set].expansion, true, false, scratch, parallel);
+  }
+  return weights;
+}
 
 // Columns of a block such that three rows of `places` channels fit the ring.
 inline int64_t expansion_columns(int64_t width, int64_t places) {
@@ -75,6 +95,10 @@ struct Ring {
   // Column `from` of a row.
   float* inside(int64_t y) const { return row(y) + (from - left_) * places; }
   void clear(int64_t y) const { std::memset(row(y), 0, wide * places * sizeof(float)); }
+  // The end of the rows, from y and up to `end`, that follow each other in memory; at most those computed together.
+  int64_t end_of_run(int64_t y, int64_t end) const {
+    return y + std::min(std::min(end - y, depth - 2), depth - (y + depth) % depth);
+  }
 
  private:
   int64_t left_;
@@ -97,29 +121,35 @@ struct NormalisedRows {
       : pixel(scratch.take<float>(channels)), values(scratch.take<E>(values_size(block, channels))) {}
 };
 
-// Layer norm and 1x1 convolution of rows [y, end), at most as many as are computed together, into the ring.
+// Calls fill(y, end) for runs of those of the rows [y, end) that lie in an image of `height`; the others become zero.
+template <class Fill>
+inline void fill_ring(const Ring& ring, int64_t height, int64_t y, int64_t end, const Fill& fill) {
+  for (; y < end && y < 0; ++y) ring.clear(y);
+  for (; end > y && end > height; --end) ring.clear(end - 1);
+  for (int64_t next = y; y < end; y = next) {
+    next = ring.end_of_run(y, end);
+    fill(y, next);
+  }
+}
+
+// Layer norm and 1x1 convolution of rows [y, end) into the ring.
 template <class T>
 inline void expand_rows(const Expansion<T>& e, const ExpansionWeights<T>& weights, int64_t image, int64_t y,
                         int64_t end, const NormalisedRows<T>& rows, const Ring& ring) {
-  for (; y < end && y < 0; ++y) ring.clear(y);
-  for (; end > y && end > e.height; --end) ring.clear(end - 1);
   const vec last = last_vector(e.channels);
   const int64_t channels = weights.channels, count = ring.to - ring.from;
-  // Rows that follow each other in the ring: up to its end, where it begins again.
-  while (y < end) {
-    const int64_t following = std::min(end - y, ring.depth - (y + ring.depth) % ring.depth);
-    for (int64_t row = 0; row < following; ++row) {
-      const T* x = e.x + ((image * e.height + y + row) * e.width + ring.from) * e.channels;
+  fill_ring(ring, e.height, y, end, [&](int64_t first, int64_t next) {
+    for (int64_t row = 0; row < next - first; ++row) {
+      const T* x = e.x + e.pixel(image, first + row, ring.from) * e.channels;
       for (int64_t i = 0; i < count; ++i) {
         read_pixel(x + i * e.channels, e.channels, rows.pixel, channels);
         normalise_pixel(rows.pixel, statistics(rows.pixel, e.channels, last, e.eps), weights.norm_weight,
                         weights.norm_bias, channels, rows.values + (row * count + i) * channels);
       }
     }
-    multiply_groups(following, rows.values, count * channels, channels, count, weights.matrix, ring.places, channels,
-                    weights.bias, ring.inside(y), ring.wide * ring.places, ring.places);
-    y += following;
-  }
+    multiply_groups(next - first, rows.values, count * channels, channels, count, weights.matrix, ring.places, channels,
+                    weights.bias, ring.inside(first), ring.wide * ring.places, ring.places);
+  });
 }
 
 template <class T>
@@ -128,8 +158,8 @@ inline int64_t expand_bytes(const Block& block, const ExpansionWeights<T>& weigh
          Scratch::bytes<float>(Ring::floats(block, weights.parts.padded()));
 }
 
-// Calls use(rows, start) for every row of a block, with three rows of the expanded channels as for convolve_pixels, and
-// the index of the row's first pixel. The scratch has expand_bytes() left.
+// Calls use(rows, y) for every row of a block, with three rows of the expanded channels as for convolve_pixels. The
+// scratch has expand_bytes() left.
 template <class T, class Use>
 inline void expand_block(const Expansion<T>& e, const ExpansionWeights<T>& weights, const Block& block,
                          Scratch& scratch, const Use& use) {
@@ -144,6 +174,6 @@ inline void expand_block(const Expansion<T>& e, const ExpansionWeights<T>& weigh
       ready = end;
     }
     const float* const rows[3] = {ring.row(y - 1), ring.row(y), ring.row(y + 1)};
-    use(rows, (block.image * e.height + y) * e.width + block.left);
+    use(rows, y);
   }
 }

@@ -21,6 +21,7 @@ struct Expansion {
   const float* depthwise_bias;  // (parts part) or null
 
   int64_t pixels() const { return height * width; }
+  int64_t pixel(int64_t image, int64_t y, int64_t x) const { return (image * height + y) * width + x; }
 };
 
 // Gradients with respect to x and the parameters; null where they are not wanted.

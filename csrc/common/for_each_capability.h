@@ -20,6 +20,7 @@
 #include "common/capability.h"
 #include "common/numbers.h"
 #include "common/parallel.h"
+#include "common/per_image.h"
 #include "common/scratch.h"
 
 #if defined(__x86_64__)

@@ -1,59 +1,39 @@
 // The gate of the feed-forward branch, GELU(a) b, behind a depthwise convolution. Included once for each instruction set.
 
-// The hidden channels: two halves, each padded.
-struct HiddenChannels {
-  int64_t hidden, half;
-
-  explicit HiddenChannels(int64_t hidden) : hidden(hidden), half(round_up(hidden, kWidth)) {}
-
-  int64_t padded() const { return 2 * half; }
-
-  // The channel without padding at a padded place, or -1.
-  int64_t at(int64_t place) const {
-    const int64_t inside = place < half ? place : place - half;
-    return inside >= hidden ? -1 : place < half ? place : place - half + hidden;
-  }
-};
-
-template <class T>
-inline void copy_hidden(const float* from, const HiddenChannels& channels, float* to) {
-  for (int64_t i = 0; i < channels.padded(); ++i) {
-    const int64_t at = channels.at(i);
-    to[i] = from != nullptr && at >= 0 ? rounded<T>(from[at]) : 0.0f;
-  }
+// One vector of channels of `Pixels` pixels for `gate_row`.
+template <int Pixels, class E>
+inline void gate_group(const float* const rows[3], int64_t half, const float* taps, const float* bias, vec* a, vec* b,
+                        E* gated) {
+  const float* const others[3] = {rows[0] + half, rows[1] + half, rows[2] + half};
+  convolve_pixels<Pixels>(rows, 2 * half, taps, 2 * half, load(bias), a);
+  convolve_pixels<Pixels>(others, 2 * half, taps + half, 2 * half, load(bias + half), b);
+  vec phi[Pixels];
+  normal_distributions<Pixels>(a, phi);
+#pragma GCC unroll 4
+  for (int p = 0; p < Pixels; ++p) store(gated + p * half, a[p] * phi[p] * b[p]);
 }
 
-// taps[tap * padded + place]; `flipped` for the gradient with respect to the input.
-template <class T>
-inline void copy_taps(const float* depthwise, const HiddenChannels& channels, bool flipped, float* taps) {
-  for (int64_t tap = 0; tap < 9; ++tap) {
-    for (int64_t i = 0; i < channels.padded(); ++i) {
-      const int64_t at = channels.at(i);
-      taps[tap * channels.padded() + i] = at >= 0 ? rounded<T>(depthwise[at * 9 + (flipped ? 8 - tap : tap)]) : 0.0f;
-    }
-  }
-}
-
-// Depthwise convolution and gate of `count` pixels; `rows` as for convolve_pixels, pixels of 2 hidden channels.
+// Depthwise convolution and gate of `count` pixels of two halves of `padded` channels; `rows` as for convolve_pixels. Of
+// the convolution's output, where it is wanted, the halves have `hidden` channels.
+//
+// A function of its own, because its loop needs all registers.
 template <class T, class E>
-inline void gate_row(const float* taps, const float* bias, int64_t padded, const float* const rows[3], int64_t count,
-                     E* gated, T* convolved, int64_t hidden) {
+__attribute__((noinline)) void gate_row(const float* taps, const float* bias, int64_t padded,
+                                        const float* const rows[3], int64_t count, E* gated, T* convolved,
+                                        int64_t hidden) {
   const int64_t stride = 2 * padded;
   in_groups(count, [&](auto group, int64_t x) {
     constexpr int n = decltype(group)::value;
+    const float* const start[3] = {rows[0] + x * stride, rows[1] + x * stride, rows[2] + x * stride};
     for (int64_t c = 0; c < padded; c += kWidth) {
       vec a[n], b[n];
-      const float* const first[3] = {rows[0] + x * stride + c, rows[1] + x * stride + c, rows[2] + x * stride + c};
-      const float* const second[3] = {first[0] + padded, first[1] + padded, first[2] + padded};
-      convolve_pixels<n>(first, stride, taps + c, stride, load(bias + c), a);
-      convolve_pixels<n>(second, stride, taps + c + padded, stride, load(bias + c + padded), b);
+      const float* const from[3] = {start[0] + c, start[1] + c, start[2] + c};
+      gate_group<n>(from, padded, taps + c, bias + c, a, b, gated + x * padded + c);
+      if (convolved == nullptr) continue;
       for (int p = 0; p < n; ++p) {
-        store(gated + (x + p) * padded + c, gelu(a[p]) * b[p]);
-        if (convolved != nullptr) {
-          T* pixel = convolved + (x + p) * 2 * hidden + c;
-          write(pixel, a[p], hidden - c);
-          write(pixel + hidden, b[p], hidden - c);
-        }
+        T* pixel = convolved + (x + p) * 2 * hidden + c;
+        write(pixel, a[p], hidden - c);
+        write(pixel + hidden, b[p], hidden - c);
       }
     }
   });

@@ -6,20 +6,35 @@
 
 constexpr float kPhiEnd = 5.2f;
 
-inline vec normal_distribution(vec a) {
+// Of n vectors at once: each step of the polynomial waits for the one before it, and they fill each other's waits.
+template <int n>
+inline void normal_distributions(const vec* a, vec* phi) {
   constexpr float kCoefficients[] = {
       1.359499842e-01f,  -6.774380803e-02f, 5.002611130e-02f,  -3.992539644e-02f, 3.196232393e-02f,
       -2.476345003e-02f, 1.813392527e-02f,  -1.235335786e-02f, 8.010082878e-03f,  -5.067371298e-03f,
       2.662453335e-03f,  -9.785125731e-04f, 6.007514312e-04f,  -5.622914177e-04f, 2.023923444e-04f};
-  // Comparisons with NaN are false: it goes through.
-  vec clamped = a > splat(kPhiEnd) ? splat(kPhiEnd) : a;
-  clamped = clamped < splat(-kPhiEnd) ? splat(-kPhiEnd) : clamped;
-  const vec u = clamped * clamped * splat(2.0f / (kPhiEnd * kPhiEnd)) - splat(1.0f);
-  vec p = splat(kCoefficients[14]);
+  vec clamped[n], u[n], p[n];
+#pragma GCC unroll 4
+  for (int i = 0; i < n; ++i) {
+    // Comparisons with NaN are false: it goes through.
+    clamped[i] = a[i] > splat(kPhiEnd) ? splat(kPhiEnd) : a[i];
+    clamped[i] = clamped[i] < splat(-kPhiEnd) ? splat(-kPhiEnd) : clamped[i];
+    u[i] = clamped[i] * clamped[i] * splat(2.0f / (kPhiEnd * kPhiEnd)) - splat(1.0f);
+    p[i] = splat(kCoefficients[14]);
+  }
 #pragma GCC unroll 14
-  for (int k = 13; k >= 0; --k) p = p * u + splat(kCoefficients[k]);
-  const vec phi = clamped * p + splat(0.5f);
-  return a < splat(-kPhiEnd) ? vec{} : phi;
+  for (int k = 13; k >= 0; --k) {
+#pragma GCC unroll 4
+    for (int i = 0; i < n; ++i) p[i] = p[i] * u[i] + splat(kCoefficients[k]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < n; ++i) phi[i] = a[i] < splat(-kPhiEnd) ? vec{} : clamped[i] * p[i] + splat(0.5f);
+}
+
+inline vec normal_distribution(vec a) {
+  vec phi;
+  normal_distributions<1>(&a, &phi);
+  return phi;
 }
 
 inline vec gelu(vec a) { return a * normal_distribution(a); }

@@ -30,12 +30,6 @@ struct OperandOf<bfloat16> {
 };
 #endif
 
-// A weight before it is packed: rounded to T where packing does not round it anyway.
-template <class T>
-inline float as_operand(float value) {
-  return sizeof(typename OperandOf<T>::type) == sizeof(T) ? value : rounded<T>(value);
-}
-
 inline vec multiply_add(vec sum, const float* activation, const float* weights) {
   return splat(*activation) * load(weights) + sum;
 }
@@ -50,38 +44,11 @@ inline vec multiply_add(vec sum, const bfloat16* pair, const bfloat16* weights) 
 }
 #endif
 
-// Elements of packed weights (N x K): K in whole steps, N in whole vectors.
+// Elements of packed weights (N x K): K in whole steps, N in whole vectors. They lie in panels of up to kPanel vectors of
+// columns, each K deep: weight (n, k) of a panel of `columns` at ((k / step) columns + n) step + k % step.
 template <class T>
 inline constexpr int64_t packed_size(int64_t n, int64_t k) {
   return round_up(n, kWidth) * round_up(k, kStep<T>);
-}
-
-// Packs a matrix of weights for `multiply`: panels of up to kPanel vectors of columns, each K deep.
-//
-// `weight(n, k)` is the value at row n, column k; it must be zero beyond the matrix.
-template <class T, class Weight>
-inline void pack(const Weight& weight, int64_t n, int64_t k, T* packed) {
-  constexpr int step = kStep<T>;
-  constexpr int kDeep = 64;
-  const int64_t vectors = round_up(n, kWidth) / kWidth;
-  const int64_t depth = round_up(k, step);
-  for (int64_t first = 0; first < vectors; first += kPanel) {
-    const int64_t columns = std::min<int64_t>(kPanel, vectors - first) * kWidth;
-    T* panel = packed + first * kWidth * depth;
-    for (int64_t k0 = 0; k0 < depth; k0 += kDeep) {
-      const int64_t deep = std::min<int64_t>(kDeep, depth - k0);
-      for (int64_t column = 0; column < columns; ++column) {
-        // Converted a vector at a time; then step values at a time go to their places.
-        float values[kDeep];
-        T converted[kDeep];
-        for (int64_t i = 0; i < deep; ++i) values[i] = weight(first * kWidth + column, k0 + i);
-        for (int64_t i = 0; i < deep; i += kWidth) store(converted + i, load(values + i));
-        for (int64_t i = 0; i < deep; i += step) {
-          std::memcpy(panel + ((k0 + i) / step * columns + column) * step, converted + i, step * sizeof(T));
-        }
-      }
-    }
-  }
 }
 
 template <class T, int Rows, int Vectors>

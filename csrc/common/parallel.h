@@ -20,4 +20,9 @@ struct Parallel {
   }
 };
 
+// On the calling thread: inside of a part, and for what is too little to share.
+inline constexpr Parallel kSerial{1, [](int64_t count, void (*work)(void*, int64_t), void* context) {
+                                    for (int64_t index = 0; index < count; ++index) work(context, index);
+                                  }};
+
 }  // namespace adair

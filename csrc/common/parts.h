@@ -7,20 +7,12 @@ struct Parts {
 
   int64_t padded() const { return count * padded_size; }
 
-  // The channel without padding at a padded place, or -1.
-  int64_t at(int64_t place) const {
-    const int64_t inside = place % padded_size;
-    return inside < size ? place / padded_size * size + inside : -1;
-  }
-};
-
-// The channel at every place, or -1: for loops in which the divisions of Parts::at would cost more than all else.
-struct PlaceTable {
-  int64_t* channels;
-
-  static int64_t bytes(const Parts& parts) { return Scratch::bytes<int64_t>(parts.padded()); }
-  PlaceTable(const Parts& parts, Scratch& scratch) : channels(scratch.take<int64_t>(parts.padded())) {
-    for (int64_t place = 0; place < parts.padded(); ++place) channels[place] = parts.at(place);
+  // Calls use(channel, place) with every channel and its place among the padded ones.
+  template <class Use>
+  void for_each(const Use& use) const {
+    for (int64_t part = 0; part < count; ++part) {
+      for (int64_t i = 0; i < size; ++i) use(part * size + i, part * padded_size + i);
+    }
   }
 };
 
@@ -46,20 +38,19 @@ inline void write_parts(const float* from, const Parts& parts, T* to) {
 template <class T>
 inline float* padded_parameter(const float* from, const Parts& parts, float* to) {
   if (from == nullptr) return nullptr;
-  for (int64_t place = 0; place < parts.padded(); ++place) {
-    const int64_t at = parts.at(place);
-    to[place] = at >= 0 ? rounded<T>(from[at]) : 0.0f;
-  }
+  std::memset(to, 0, parts.padded() * sizeof(float));
+  parts.for_each([&](int64_t channel, int64_t place) { to[place] = rounded<T>(from[channel]); });
   return to;
 }
 
 // Taps of a depthwise convolution, taps[tap * padded + place]; `flipped` for the gradient with respect to the input.
 template <class T>
 inline void padded_taps(const float* depthwise, const Parts& parts, bool flipped, float* taps) {
-  for (int64_t tap = 0; tap < 9; ++tap) {
-    for (int64_t place = 0; place < parts.padded(); ++place) {
-      const int64_t at = parts.at(place);
-      taps[tap * parts.padded() + place] = at >= 0 ? rounded<T>(depthwise[at * 9 + (flipped ? 8 - tap : tap)]) : 0.0f;
+  const int64_t padded = parts.padded();
+  std::memset(taps, 0, 9 * padded * sizeof(float));
+  parts.for_each([&](int64_t channel, int64_t place) {
+    for (int64_t tap = 0; tap < 9; ++tap) {
+      taps[tap * padded + place] = rounded<T>(depthwise[channel * 9 + (flipped ? 8 - tap : tap)]);
     }
-  }
+  });
 }

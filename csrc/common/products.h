@@ -82,29 +82,30 @@ class WaitingProducts {
   // Pixels that are worth a pass through the sum.
   static constexpr int64_t kEnough = 128;
 
-  static int64_t room(int64_t columns) { return divide_up(kEnough, columns) * columns; }
-  static size_t bytes(int64_t m, int64_t n, int64_t columns) {
-    return Scratch::bytes<float>(room(columns) * m) + Scratch::bytes<float>(room(columns) * n);
+  static int64_t room(int64_t most) { return divide_up(kEnough, most) * most; }
+  static size_t bytes(int64_t m, int64_t n, int64_t most) {
+    return Scratch::bytes<float>(room(most) * m) + Scratch::bytes<float>(room(most) * n);
   }
 
-  // Rows of `columns` pixels; sums (m x n), or null: then nothing is kept.
-  WaitingProducts(int64_t m, int64_t n, int64_t columns, float* sums, Scratch& scratch)
-      : m_(m), n_(n), columns_(columns), sums_(sums) {
+  // Up to `most` pixels come at a time; sums (m x n), or null: then nothing is kept.
+  WaitingProducts(int64_t m, int64_t n, int64_t most, float* sums, Scratch& scratch)
+      : m_(m), n_(n), most_(most), sums_(sums) {
     if (sums == nullptr) return;
-    a_ = scratch.take<float>(room(columns) * m);
-    b_ = scratch.take<float>(room(columns) * n);
+    a_ = scratch.take<float>(room(most) * m);
+    b_ = scratch.take<float>(room(most) * n);
   }
   WaitingProducts(const WaitingProducts&) = delete;
   WaitingProducts& operator=(const WaitingProducts&) = delete;
   ~WaitingProducts() { finish(); }
 
-  // Where the next row is to be written: (columns x m) and (columns x n). Then `add_row`.
+  bool wanted() const { return sums_ != nullptr; }
+  // Where the next pixels are to be written: (pixels x m) and (pixels x n). Then `add`.
   float* next_a() const { return a_ + waiting_ * m_; }
   float* next_b() const { return b_ + waiting_ * n_; }
 
-  void add_row() {
-    waiting_ += columns_;
-    if (waiting_ == room(columns_)) finish();
+  void add(int64_t pixels) {
+    waiting_ += pixels;
+    if (waiting_ + most_ > room(most_)) finish();
   }
 
  private:
@@ -113,7 +114,7 @@ class WaitingProducts {
     waiting_ = 0;
   }
 
-  int64_t m_, n_, columns_, waiting_ = 0;
+  int64_t m_, n_, most_, waiting_ = 0;
   float *sums_, *a_ = nullptr, *b_ = nullptr;
 };
 

@@ -20,10 +20,7 @@ struct Statistics {
 
 // Ones for the channels in the last vector, zeros for its padding.
 inline vec last_vector(int64_t channels) {
-  const int64_t rest = channels % kWidth;
-  float ones[kWidth];
-  for (int i = 0; i < kWidth; ++i) ones[i] = rest == 0 || i < rest ? 1.0f : 0.0f;
-  return load(ones);
+  return first_lanes((channels - 1) % kWidth + 1);
 }
 
 inline Statistics statistics(const float* pixel, int64_t channels, vec last, float eps) {

@@ -12,9 +12,11 @@
 
 #include <initializer_list>
 #include <optional>
+#include <vector>
 
 #include "common/numbers.h"
 #include "common/parallel.h"
+#include "common/per_image.h"
 
 namespace adair {
 
@@ -43,6 +45,31 @@ inline T* data(const Tensor& tensor, const char* name, std::initializer_list<int
 template <class T>
 inline T* data(const std::optional<Tensor>& tensor, const char* name, std::initializer_list<int64_t> sizes) {
   return tensor.has_value() ? data<T>(*tensor, name, sizes) : nullptr;
+}
+
+// A parameter of which images may have different values: one for all, one for each set of parameters, or none.
+template <class T>
+inline T* data(const std::vector<Tensor>& values, size_t set, const char* name, std::initializer_list<int64_t> sizes) {
+  if (values.empty()) return nullptr;
+  STD_TORCH_CHECK(values.size() == 1 || set < values.size(), name, ": expected a value for each set of parameters, got ",
+                  values.size());
+  return data<T>(values[values.size() == 1 ? 0 : set], name, sizes);
+}
+
+// Calls work(PerImage) with the arguments that make(set) gives for each set of parameters; `counts` images in turn have
+// each of them.
+template <class Make, class Work>
+inline void with_sets(int64_t images, const std::vector<int64_t>& counts, const Make& make, const Work& work) {
+  std::vector<int64_t> index;
+  for (size_t set = 0; set < counts.size(); ++set) {
+    STD_TORCH_CHECK(counts[set] >= 0 && counts[set] <= images, "counts: expected numbers of images, got ", counts[set]);
+    index.insert(index.end(), counts[set], static_cast<int64_t>(set));
+  }
+  STD_TORCH_CHECK(!counts.empty() && static_cast<int64_t>(index.size()) == images, "counts: expected a sum of ", images,
+                  ", got ", index.size());
+  std::vector<decltype(make(size_t{0}))> sets;
+  for (size_t set = 0; set < counts.size(); ++set) sets.push_back(make(set));
+  work(PerImage<decltype(make(size_t{0}))>{sets.data(), static_cast<int64_t>(sets.size()), index.data()});
 }
 
 // Threads as PyTorch has them.

@@ -27,16 +27,6 @@ struct Columns {
         place(from - block.left + 1) {}
 };
 
-// Copies pixels of 2 hidden channels and pads both halves.
-template <class T>
-inline void read_halves(const T* from, const HiddenChannels& channels, int64_t count, float* to) {
-  for (int64_t i = 0; i < count; ++i) {
-    const T* pixel = from + i * 2 * channels.hidden;
-    read_pixel(pixel, channels.hidden, to + i * channels.padded(), channels.half);
-    read_pixel(pixel + channels.hidden, channels.hidden, to + i * channels.padded() + channels.half, channels.half);
-  }
-}
-
 // Copies padded pixels without their padding.
 template <class T>
 inline void write_pixels(const T* from, int64_t padded, int64_t channels, int64_t count, T* to, int64_t stride) {
@@ -44,13 +34,13 @@ inline void write_pixels(const T* from, int64_t padded, int64_t channels, int64_
 }
 
 template <class T>
-void gate_block(const DepthwiseGate<T>& f, const HiddenChannels& channels, const float* taps, const float* bias,
+void gate_block(const DepthwiseGate<T>& f, const Parts& channels, const float* taps, const float* bias,
                 const Block& block) {
   const int64_t columns = block.right - block.left, wide = columns + 2, c = channels.padded();
-  const bool whole = channels.hidden == channels.half;
-  Scratch scratch(Scratch::bytes<float>(3 * wide * c) + Scratch::bytes<T>(columns * channels.half));
+  const bool whole = channels.size == channels.padded_size;
+  Scratch scratch(Scratch::bytes<float>(3 * wide * c) + Scratch::bytes<T>(columns * channels.padded_size));
   const GateRing ring{wide, c, scratch.take<float>(3 * wide * c)};
-  T* gated = scratch.take<T>(columns * channels.half);
+  T* gated = scratch.take<T>(columns * channels.padded_size);
   const Columns near(block, f.width);
   std::memset(ring.start, 0, 3 * wide * c * sizeof(float));
   for (int64_t y = block.top - 1; y <= block.bottom; ++y) {
@@ -58,42 +48,45 @@ void gate_block(const DepthwiseGate<T>& f, const HiddenChannels& channels, const
       std::memset(ring.row(y), 0, wide * c * sizeof(float));
     } else {
       const int64_t start = (block.image * f.height + y) * f.width + near.from;
-      read_halves(f.x + start * 2 * f.hidden, channels, near.to - near.from, ring.row(y) + near.place * c);
+      for (int64_t i = 0; i < near.to - near.from; ++i) {
+        read_parts(f.x + (start + i) * 2 * f.hidden, channels, ring.row(y) + (near.place + i) * c);
+      }
     }
     if (y < block.top + 1) continue;
     const int64_t start = (block.image * f.height + y - 1) * f.width + block.left;
     const float* const rows[3] = {ring.row(y - 2), ring.row(y - 1), ring.row(y)};
     T* to = f.y + start * f.hidden;
-    gate_row(taps, bias, channels.half, rows, columns, whole ? to : gated,
+    gate_row(taps, bias, channels.padded_size, rows, columns, whole ? to : gated,
              f.convolved == nullptr ? nullptr : f.convolved + start * 2 * f.hidden, f.hidden);
-    if (!whole) write_pixels(gated, channels.half, f.hidden, columns, to, f.hidden);
+    if (!whole) write_pixels(gated, channels.padded_size, f.hidden, columns, to, f.hidden);
   }
 }
 
 template <class T>
 void gate_pixels(const DepthwiseGate<T>& f, const Parallel& parallel) {
-  const HiddenChannels channels(f.hidden);
+  const Parts channels(2, f.hidden);
   const int64_t c = channels.padded();
   Scratch memory(Scratch::bytes<float>(9 * c) + Scratch::bytes<float>(c));
   float* taps = memory.take<float>(9 * c);
+  padded_taps<T>(f.weight, channels, false, taps);
   float* bias = memory.take<float>(c);
-  copy_taps<T>(f.weight, channels, false, taps);
-  copy_hidden<T>(f.bias, channels, bias);
+  std::memset(bias, 0, c * sizeof(float));
+  padded_parameter<T>(f.bias, channels, bias);
   const Grid grid{f.images, f.height, f.width, even_part(f.height, 32), gate_columns(f.width, c)};
   parallel.run(grid.blocks(), [&](int64_t index) { gate_block(f, channels, taps, bias, grid.at(index)); });
 }
 
 // Adds the gradients of taps and bias to `to_taps` (9 x padded) and `to_bias`, where these are not null.
 template <class T>
-void gate_gradient_block(const DepthwiseGateBackward<T>& f, const HiddenChannels& channels, const float* taps,
+void gate_gradient_block(const DepthwiseGateBackward<T>& f, const Parts& channels, const float* taps,
                          const Block& block, float* to_taps, float* to_bias) {
   const int64_t columns = block.right - block.left, wide = columns + 2, c = channels.padded();
-  const bool whole = channels.hidden == channels.half;
+  const bool whole = channels.size == channels.padded_size;
   const int64_t ring_size = 3 * wide * c;
-  Scratch scratch(2 * Scratch::bytes<float>(ring_size) + Scratch::bytes<float>(wide * channels.half) +
+  Scratch scratch(2 * Scratch::bytes<float>(ring_size) + Scratch::bytes<float>(wide * channels.padded_size) +
                   Scratch::bytes<T>(columns * c));
   const GateRing gradients{wide, c, scratch.take<float>(ring_size)}, inputs{wide, c, scratch.take<float>(ring_size)};
-  float* to_gated = scratch.take<float>(wide * channels.half);
+  float* to_gated = scratch.take<float>(wide * channels.padded_size);
   T* to_x = scratch.take<T>(columns * c);
   const Columns near(block, f.width);
   const int64_t count = near.to - near.from;
@@ -106,12 +99,12 @@ void gate_gradient_block(const DepthwiseGateBackward<T>& f, const HiddenChannels
     } else {
       const int64_t start = (block.image * f.height + y) * f.width + near.from;
       for (int64_t i = 0; i < count; ++i) {
-        read_pixel(f.gradient + (start + i) * f.hidden, f.hidden, to_gated + i * channels.half, channels.half);
+        read_pixel(f.gradient + (start + i) * f.hidden, f.hidden, to_gated + i * channels.padded_size, channels.padded_size);
       }
-      gate_gradient_row<T>(f.convolved + start * 2 * f.hidden, f.hidden, channels.half, to_gated, count,
+      gate_gradient_row<T>(f.convolved + start * 2 * f.hidden, f.hidden, channels.padded_size, to_gated, count,
                            gradients.row(y) + near.place * c, nullptr);
-      if (to_taps != nullptr) {
-        read_halves(f.x + start * 2 * f.hidden, channels, count, inputs.row(y) + near.place * c);
+      for (int64_t i = 0; to_taps != nullptr && i < count; ++i) {
+        read_parts(f.x + (start + i) * 2 * f.hidden, channels, inputs.row(y) + (near.place + i) * c);
       }
       if (to_bias != nullptr && y >= block.top && y < block.bottom) {
         add_rows(gradients.row(y) + c, c, c, columns, to_bias);
@@ -130,13 +123,13 @@ void gate_gradient_block(const DepthwiseGateBackward<T>& f, const HiddenChannels
                  [&](int64_t x, int64_t channel, vec value) { store(row + x * c + channel, value); });
     if (whole) continue;
     write_pixels(to_x, c, f.hidden, columns, to, 2 * f.hidden);
-    write_pixels(to_x + channels.half, c, f.hidden, columns, to + f.hidden, 2 * f.hidden);
+    write_pixels(to_x + channels.padded_size, c, f.hidden, columns, to + f.hidden, 2 * f.hidden);
   }
 }
 
 template <class T>
 void differentiate_pixels(const DepthwiseGateBackward<T>& f, const Parallel& parallel) {
-  const HiddenChannels channels(f.hidden);
+  const Parts channels(2, f.hidden);
   const int64_t c = channels.padded(), size = 10 * c;
   const Grid grid{f.images, f.height, f.width, even_part(f.height, 32), gate_columns(f.width, 2 * c)};
   const bool sums = f.to_weight != nullptr || f.to_bias != nullptr;
@@ -145,7 +138,7 @@ void differentiate_pixels(const DepthwiseGateBackward<T>& f, const Parallel& par
   Scratch memory(Scratch::bytes<float>(9 * c) + Scratch::bytes<float>(sums ? groups * size : 0));
   float* taps = memory.take<float>(9 * c);
   float* partial = memory.take<float>(sums ? groups * size : 0);
-  copy_taps<T>(f.weight, channels, true, taps);
+  padded_taps<T>(f.weight, channels, true, taps);
   if (sums) std::memset(partial, 0, groups * size * sizeof(float));
   parallel.run(groups, [&](int64_t group) {
     float* to_taps = f.to_weight == nullptr ? nullptr : partial + group * size;
@@ -156,10 +149,10 @@ void differentiate_pixels(const DepthwiseGateBackward<T>& f, const Parallel& par
   });
   if (!sums) return;
   add_groups(partial, groups, size, parallel);
-  for (int64_t place = 0; place < c; ++place) {
-    const int64_t at = channels.at(place);
-    if (at < 0) continue;
-    for (int64_t tap = 0; f.to_weight != nullptr && tap < 9; ++tap) f.to_weight[at * 9 + tap] = partial[tap * c + place];
-    if (f.to_bias != nullptr) f.to_bias[at] = partial[9 * c + place];
-  }
+  channels.for_each([&](int64_t channel, int64_t place) {
+    for (int64_t tap = 0; f.to_weight != nullptr && tap < 9; ++tap) {
+      f.to_weight[channel * 9 + tap] = partial[tap * c + place];
+    }
+    if (f.to_bias != nullptr) f.to_bias[channel] = partial[9 * c + place];
+  });
 }

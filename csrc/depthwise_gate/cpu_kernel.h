@@ -2,6 +2,7 @@
 
 #include "common/vector.h"
 #include "common/rows.h"
+#include "common/parts.h"
 #include "common/gelu.h"
 #include "common/gemm.h"
 #include "common/products.h"

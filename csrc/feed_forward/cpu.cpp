@@ -9,61 +9,62 @@
 namespace adair {
 namespace {
 
+typedef const std::vector<Tensor>& Values;
+
 // The parameters as the Python side passes them.
 struct Parameters {
-  const Tensor& norm_weight;
-  const std::optional<Tensor>& norm_bias;
+  Values norm_weight, norm_bias;
   double eps;
-  const Tensor& in_weight;
-  const std::optional<Tensor>& in_bias;
-  const Tensor& depthwise;
-  const std::optional<Tensor>& depthwise_bias;
-  const Tensor& out_weight;
-  const std::optional<Tensor>& out_bias;
+  Values in_weight, in_bias, depthwise, depthwise_bias, out_weight, out_bias;
   bool residual;
 };
 
 template <class T>
-FeedForward<T> arguments(const Tensor& x, const Parameters& p) {
+FeedForward<T> arguments(const Tensor& x, const Parameters& p, size_t set) {
   const int64_t images = x.size(0), height = x.size(1), width = x.size(2), channels = x.size(3);
-  const int64_t hidden = p.out_weight.numel() / channels;
+  STD_TORCH_CHECK(!p.out_weight.empty(), "out_weight: expected a value");
+  const int64_t hidden = p.out_weight[0].numel() / channels;
   FeedForward<T> f{};
-  f.images = images, f.height = height, f.width = width, f.channels = channels, f.hidden = hidden;
-  f.eps = static_cast<float>(p.eps);
+  Expansion<T>& e = f.expansion;
+  e.images = images, e.height = height, e.width = width, e.channels = channels;
+  e.parts = 2, e.part = hidden;
+  e.eps = static_cast<float>(p.eps);
+  e.x = data<T>(x, "x", {images, height, width, channels});
+  e.norm_weight = data<float>(p.norm_weight, set, "norm_weight", {channels});
+  e.norm_bias = data<float>(p.norm_bias, set, "norm_bias", {channels});
+  e.weight = data<float>(p.in_weight, set, "in_weight", {2 * hidden, channels});
+  e.bias = data<float>(p.in_bias, set, "in_bias", {2 * hidden});
+  e.depthwise = data<float>(p.depthwise, set, "depthwise", {2 * hidden, 9});
+  e.depthwise_bias = data<float>(p.depthwise_bias, set, "depthwise_bias", {2 * hidden});
+  f.out_weight = data<float>(p.out_weight, set, "out_weight", {channels, hidden});
+  f.out_bias = data<float>(p.out_bias, set, "out_bias", {channels});
   f.residual = p.residual;
-  f.x = data<T>(x, "x", {images, height, width, channels});
-  f.norm_weight = data<float>(p.norm_weight, "norm_weight", {channels});
-  f.norm_bias = data<float>(p.norm_bias, "norm_bias", {channels});
-  f.in_weight = data<float>(p.in_weight, "in_weight", {2 * hidden, channels});
-  f.in_bias = data<float>(p.in_bias, "in_bias", {2 * hidden});
-  f.depthwise = data<float>(p.depthwise, "depthwise", {2 * hidden, 9});
-  f.depthwise_bias = data<float>(p.depthwise_bias, "depthwise_bias", {2 * hidden});
-  f.out_weight = data<float>(p.out_weight, "out_weight", {channels, hidden});
-  f.out_bias = data<float>(p.out_bias, "out_bias", {channels});
   return f;
 }
 
-void feed_forward(const Tensor& x, const Tensor& norm_weight, const std::optional<Tensor>& norm_bias, double eps,
-                  const Tensor& in_weight, const std::optional<Tensor>& in_bias, const Tensor& depthwise,
-                  const std::optional<Tensor>& depthwise_bias, const Tensor& out_weight,
-                  const std::optional<Tensor>& out_bias, bool residual, Tensor y,
-                  const std::optional<Tensor>& convolved) {
+void feed_forward(const Tensor& x, const std::vector<int64_t>& counts, Values norm_weight, Values norm_bias, double eps,
+                  Values in_weight, Values in_bias, Values depthwise, Values depthwise_bias, Values out_weight,
+                  Values out_bias, bool residual, Tensor y, const std::optional<Tensor>& convolved) {
   const Parameters parameters{norm_weight,    norm_bias,  eps,      in_weight, in_bias, depthwise,
                               depthwise_bias, out_weight, out_bias, residual};
   with_type(x, [&](auto type) {
     using T = decltype(type);
-    FeedForward<T> f = arguments<T>(x, parameters);
-    f.y = data<T>(y, "y", {f.images, f.height, f.width, f.channels});
-    f.convolved = data<T>(convolved, "convolved", {f.images, f.height, f.width, 2 * f.hidden});
-    ADAIR_DISPATCH(feed_forward_kernel<T>)(f, torch_threads());
+    auto make = [&](size_t set) {
+      FeedForward<T> f = arguments<T>(x, parameters, set);
+      const Expansion<T>& e = f.expansion;
+      f.y = data<T>(y, "y", {e.images, e.height, e.width, e.channels});
+      f.convolved = data<T>(convolved, "convolved", {e.images, e.height, e.width, 2 * e.part});
+      return f;
+    };
+    with_sets(x.size(0), counts, make, [&](const PerImage<FeedForward<T>>& sets) {
+      ADAIR_DISPATCH(feed_forward_kernel<T>)(sets, torch_threads());
+    });
   });
 }
 
-void feed_forward_backward(const Tensor& gradient, const Tensor& x, const Tensor& norm_weight,
-                           const std::optional<Tensor>& norm_bias, double eps, const Tensor& in_weight,
-                           const std::optional<Tensor>& in_bias, const Tensor& depthwise,
-                           const std::optional<Tensor>& depthwise_bias, const Tensor& out_weight,
-                           const std::optional<Tensor>& out_bias, bool residual, const Tensor& convolved,
+void feed_forward_backward(const Tensor& gradient, const Tensor& x, Values norm_weight, Values norm_bias, double eps,
+                           Values in_weight, Values in_bias, Values depthwise, Values depthwise_bias,
+                           Values out_weight, Values out_bias, bool residual, const Tensor& convolved,
                            const std::optional<Tensor>& to_x, const std::optional<Tensor>& to_norm_weight,
                            const std::optional<Tensor>& to_norm_bias, const std::optional<Tensor>& to_in_weight,
                            const std::optional<Tensor>& to_in_bias, const std::optional<Tensor>& to_depthwise,
@@ -74,19 +75,19 @@ void feed_forward_backward(const Tensor& gradient, const Tensor& x, const Tensor
   with_type(x, [&](auto type) {
     using T = decltype(type);
     FeedForwardBackward<T> b{};
-    b.forward = arguments<T>(x, parameters);
-    const FeedForward<T>& f = b.forward;
-    b.forward.convolved = data<T>(convolved, "convolved", {f.images, f.height, f.width, 2 * f.hidden});
-    b.gradient = data<T>(gradient, "gradient", {f.images, f.height, f.width, f.channels});
-    b.to_x = data<T>(to_x, "to_x", {f.images, f.height, f.width, f.channels});
-    b.to_norm_weight = data<float>(to_norm_weight, "to_norm_weight", {f.channels});
-    b.to_norm_bias = data<float>(to_norm_bias, "to_norm_bias", {f.channels});
-    b.to_in_weight = data<float>(to_in_weight, "to_in_weight", {2 * f.hidden, f.channels});
-    b.to_in_bias = data<float>(to_in_bias, "to_in_bias", {2 * f.hidden});
-    b.to_depthwise = data<float>(to_depthwise, "to_depthwise", {2 * f.hidden, 9});
-    b.to_depthwise_bias = data<float>(to_depthwise_bias, "to_depthwise_bias", {2 * f.hidden});
-    b.to_out_weight = data<float>(to_out_weight, "to_out_weight", {f.channels, f.hidden});
-    b.to_out_bias = data<float>(to_out_bias, "to_out_bias", {f.channels});
+    b.forward = arguments<T>(x, parameters, 0);
+    const Expansion<T>& e = b.forward.expansion;
+    b.forward.convolved = data<T>(convolved, "convolved", {e.images, e.height, e.width, 2 * e.part});
+    b.gradient = data<T>(gradient, "gradient", {e.images, e.height, e.width, e.channels});
+    b.to.x = data<T>(to_x, "to_x", {e.images, e.height, e.width, e.channels});
+    b.to.norm_weight = data<float>(to_norm_weight, "to_norm_weight", {e.channels});
+    b.to.norm_bias = data<float>(to_norm_bias, "to_norm_bias", {e.channels});
+    b.to.weight = data<float>(to_in_weight, "to_in_weight", {2 * e.part, e.channels});
+    b.to.bias = data<float>(to_in_bias, "to_in_bias", {2 * e.part});
+    b.to.depthwise = data<float>(to_depthwise, "to_depthwise", {2 * e.part, 9});
+    b.to.depthwise_bias = data<float>(to_depthwise_bias, "to_depthwise_bias", {2 * e.part});
+    b.to_out_weight = data<float>(to_out_weight, "to_out_weight", {e.channels, e.part});
+    b.to_out_bias = data<float>(to_out_bias, "to_out_bias", {e.channels});
     ADAIR_DISPATCH(feed_forward_backward_kernel<T>)(b, torch_threads());
   });
 }
@@ -95,13 +96,13 @@ void feed_forward_backward(const Tensor& gradient, const Tensor& x, const Tensor
 
 STABLE_TORCH_LIBRARY_FRAGMENT(adair_native, m) {
   m.def(
-      "feed_forward(Tensor x, Tensor norm_weight, Tensor? norm_bias, float eps, Tensor in_weight, Tensor? in_bias,"
-      " Tensor depthwise, Tensor? depthwise_bias, Tensor out_weight, Tensor? out_bias, bool residual, Tensor(a!) y,"
-      " Tensor(b!)? convolved) -> ()");
+      "feed_forward(Tensor x, int[] counts, Tensor[] norm_weight, Tensor[] norm_bias, float eps, Tensor[] in_weight,"
+      " Tensor[] in_bias, Tensor[] depthwise, Tensor[] depthwise_bias, Tensor[] out_weight, Tensor[] out_bias,"
+      " bool residual, Tensor(a!) y, Tensor(b!)? convolved) -> ()");
   m.def(
-      "feed_forward_backward(Tensor gradient, Tensor x, Tensor norm_weight, Tensor? norm_bias, float eps,"
-      " Tensor in_weight, Tensor? in_bias, Tensor depthwise, Tensor? depthwise_bias, Tensor out_weight,"
-      " Tensor? out_bias, bool residual, Tensor convolved, Tensor(a!)? to_x, Tensor(b!)? to_norm_weight,"
+      "feed_forward_backward(Tensor gradient, Tensor x, Tensor[] norm_weight, Tensor[] norm_bias, float eps,"
+      " Tensor[] in_weight, Tensor[] in_bias, Tensor[] depthwise, Tensor[] depthwise_bias, Tensor[] out_weight,"
+      " Tensor[] out_bias, bool residual, Tensor convolved, Tensor(a!)? to_x, Tensor(b!)? to_norm_weight,"
       " Tensor(c!)? to_norm_bias, Tensor(d!)? to_in_weight, Tensor(e!)? to_in_bias, Tensor(f!)? to_depthwise,"
       " Tensor(g!)? to_depthwise_bias, Tensor(h!)? to_out_weight, Tensor(i!)? to_out_bias) -> ()");
 }

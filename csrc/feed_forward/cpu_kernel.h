@@ -1,78 +1,71 @@
-// The feed-forward branch, row by row: the 2h hidden channels of three rows are all that exists of them at any time.
-// Included once for each instruction set.
+// The feed-forward branch: the rows of the expansion are gated and projected back as they come. Included once for each
+// instruction set.
 
-#include "common/vector.h"
-#include "common/rows.h"
-#include "common/gelu.h"
-#include "common/gemm.h"
-#include "common/depthwise.h"
-#include "common/gate.h"
-#include "feed_forward/weights.h"
-
-// Three rows of hidden channels in a quarter of a megabyte, which second-level caches have.
-constexpr int64_t kRingFloats = 64 * 1024;
-
+// W_out.
 template <class T>
-void feed_forward_block(const FeedForward<T>& f, const FeedForwardWeights<T>& weights, const Block& block) {
-  typedef typename OperandOf<T>::type E;
-  const int64_t c = weights.channels, h = weights.hidden.half, columns = block.right - block.left, wide = columns + 2;
-  Scratch scratch(Scratch::bytes<float>(c) + Scratch::bytes<E>(wide * c) + Scratch::bytes<float>(3 * wide * 2 * h) +
-                  Scratch::bytes<E>(columns * h) + Scratch::bytes<float>(columns * c));
-  float* pixel = scratch.take<float>(c);
-  E* normalised = scratch.take<E>(wide * c);
-  float* ring = scratch.take<float>(3 * wide * 2 * h);
-  E* gated = scratch.take<E>(columns * h);
-  float* result = scratch.take<float>(columns * c);
-  const vec last = last_vector(f.channels);
-  const float* norm_bias = f.norm_bias == nullptr ? nullptr : weights.norm_bias;
-  // Columns of a row that lie in the image; the others are the convolution's padding.
-  const int64_t from = block.left > 0 ? block.left - 1 : 0, to = block.right < f.width ? block.right + 1 : f.width;
-  auto ring_row = [&](int64_t y) { return ring + ((y + 3) % 3) * wide * 2 * h; };
-  if (block.left == 0 || block.right == f.width) {
-    for (int64_t row = 0; row < 3; ++row) {
-      std::memset(ring_row(row), 0, 2 * h * sizeof(float));
-      std::memset(ring_row(row) + (wide - 1) * 2 * h, 0, 2 * h * sizeof(float));
-    }
-  }
-  for (int64_t y = block.top - 1; y <= block.bottom; ++y) {
-    if (y < 0 || y >= f.height) {
-      std::memset(ring_row(y), 0, wide * 2 * h * sizeof(float));
-    } else {
-      const T* x = f.x + ((block.image * f.height + y) * f.width + from) * f.channels;
-      for (int64_t i = 0; i < to - from; ++i) {
-        read_pixel(x + i * f.channels, f.channels, pixel, c);
-        normalise_pixel(pixel, statistics(pixel, f.channels, last, f.eps), weights.norm_weight, norm_bias, c,
-                        normalised + i * c);
-      }
-      multiply(normalised, c, to - from, weights.in, 2 * h, c, f.in_bias == nullptr ? nullptr : weights.in_bias,
-               ring_row(y) + (from - block.left + 1) * 2 * h, 2 * h);
-    }
-    if (y < block.top + 1) continue;
-    const int64_t start = ((block.image * f.height + y - 1) * f.width + block.left);
-    const float* const rows[3] = {ring_row(y - 2), ring_row(y - 1), ring_row(y)};
-    gate_row(weights.taps, weights.taps_bias, h, rows, columns, gated, f.convolved == nullptr ? nullptr : f.convolved + start * 2 * f.hidden,
-             f.hidden);
-    multiply(gated, h, columns, weights.out, c, h, f.out_bias == nullptr ? nullptr : weights.out_bias, result, c);
-    for (int64_t i = 0; i < columns; ++i) {
-      const T* x = f.x + (start + i) * f.channels;
-      T* y_pixel = f.y + (start + i) * f.channels;
-      for (int64_t k = 0; k < f.channels; k += kWidth) {
-        const vec branch = load(result + i * c + k);
-        write(y_pixel + k, f.residual ? branch + read(x + k, f.channels - k) : branch, f.channels - k);
-      }
-    }
-  }
+inline Matrix projection_matrix(const FeedForward<T>& f) {
+  return Matrix::plain(f.out_weight, Parts(1, f.expansion.channels), Parts(1, f.hidden()));
 }
 
 template <class T>
-void feed_forward_kernel(const FeedForward<T>& f, const Parallel& parallel) {
-  Scratch memory(FeedForwardWeights<T>::bytes(f));
-  const FeedForwardWeights<T> weights(f, memory);
-  // Rows above and below a block, and columns beside it, are computed twice: as few blocks as keep the threads busy,
-  // and no more columns than the ring has room for.
-  const int64_t columns = even_part(f.width, std::max<int64_t>(30, kRingFloats / (3 * weights.hidden.padded())));
-  const int64_t wanted = divide_up(4 * parallel.threads, f.images * divide_up(f.width, columns));
-  const int64_t rows = even_part(f.height, std::max<int64_t>(8, divide_up(f.height, wanted)));
-  const Grid grid{f.images, f.height, f.width, rows, columns};
-  parallel.run(grid.blocks(), [&](int64_t index) { feed_forward_block(f, weights, grid.at(index)); });
+void feed_forward_block(const FeedForward<T>& f, const ExpansionWeights<T>& weights,
+                        const typename OperandOf<T>::type* projection, const float* bias, const Block& block) {
+  typedef typename OperandOf<T>::type E;
+  const Expansion<T>& e = f.expansion;
+  const int64_t channels = weights.channels, hidden = weights.parts.padded_size, columns = block.right - block.left;
+  const int64_t together = rows_together(block), pixels = together * columns;
+  Scratch scratch(Scratch::bytes<E>(pixels * hidden) + Scratch::bytes<float>(pixels * channels) +
+                  expand_bytes(block, weights));
+  E* gated = scratch.take<E>(pixels * hidden);
+  float* result = scratch.take<float>(pixels * channels);
+  int64_t first = block.top;
+  expand_block(e, weights, block, scratch, [&](const float* const rows[3], int64_t y) {
+    T* convolved = f.convolved == nullptr ? nullptr
+                                          : f.convolved + e.pixel(block.image, y, block.left) * 2 * f.hidden();
+    gate_row(weights.taps, weights.taps_bias, hidden, rows, columns, gated + (y - first) * columns * hidden, convolved,
+             f.hidden());
+    const int64_t end = y + 1;
+    if (end - first < together && end < block.bottom) return;
+    multiply_groups(end - first, gated, columns * hidden, hidden, columns, projection, channels, hidden, bias, result,
+                    columns * channels, channels);
+    for (const float* branch = result; first < end; ++first) {
+      const int64_t start = e.pixel(block.image, first, block.left);
+      for (int64_t pixel = start; pixel < start + columns; ++pixel, branch += channels) {
+        const T* x = e.x + pixel * e.channels;
+        for (int64_t c = 0; c < e.channels; c += kWidth) {
+          const vec value = load(branch + c);
+          write(f.y + pixel * e.channels + c, f.residual ? value + read(x + c, e.channels - c) : value, e.channels - c);
+        }
+      }
+    }
+  });
+}
+
+template <class T>
+void feed_forward_kernel(const PerImage<FeedForward<T>>& sets, const Parallel& parallel) {
+  typedef typename OperandOf<T>::type E;
+  const Expansion<T>& e = sets.shared().expansion;
+  const Matrix shape = projection_matrix(sets.shared());
+  const int64_t matrix_size = shape.packed<E>(), bias_size = shape.rows.padded();
+  Scratch scratch(expansions_bytes<T>(sets) + Scratch::bytes<E>(sets.count * matrix_size) +
+                  Scratch::bytes<float>(sets.count * bias_size));
+  const ExpansionWeights<T>* weights = prepare_expansions<T>(sets, scratch, parallel);
+  E* projections = scratch.take<E>(sets.count * matrix_size);
+  float* biases = scratch.take<float>(sets.count * bias_size);
+  for (int64_t set = 0; set < sets.count; ++set) {
+    pack<T>(projection_matrix(sets.sets[set]), projections + set * matrix_size, parallel);
+    padded_parameter<T>(sets.sets[set].out_bias, shape.rows, biases + set * bias_size);
+  }
+  // Rows above and below a block are computed twice: as few blocks as keep the threads busy.
+  const int64_t columns = expansion_columns(e.width, weights[0].parts.padded());
+  const int64_t wanted = divide_up(4 * parallel.threads, e.images * divide_up(e.width, columns));
+  const int64_t rows = even_part(e.height, std::max<int64_t>(8, divide_up(e.height, wanted)));
+  const Grid grid{e.images, e.height, e.width, rows, columns};
+  parallel.run(grid.blocks(), [&](int64_t index) {
+    const Block block = grid.at(index);
+    const int64_t set = sets.index[block.image];
+    const FeedForward<T>& f = sets.sets[set];
+    feed_forward_block(f, weights[set], projections + set * matrix_size,
+                       f.out_bias == nullptr ? nullptr : biases + set * bias_size, block);
+  });
 }

@@ -1,4 +1,15 @@
-// Everything of the feed-forward branch that is compiled once for each instruction set.
+// All kernels of the feed-forward branch. Included once for each instruction set.
 
+#include "common/vector.h"
+#include "common/rows.h"
+#include "common/parts.h"
+#include "common/gelu.h"
+#include "common/gemm.h"
+#include "common/pack.h"
+#include "common/depthwise.h"
+#include "common/gate.h"
+#include "common/products.h"
+#include "common/expand.h"
+#include "common/expand_backward.h"
 #include "feed_forward/cpu_kernel.h"
 #include "feed_forward/cpu_backward_kernel.h"

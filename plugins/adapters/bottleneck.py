@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import Self
 
-from adair_core.adapter import AdapterConfig, FeatureAdapter
-from adair_core.ops import bottleneck
+from adair_core.adapter import AdapterConfig, FeatureAdapter, index_of_each
+from adair_core.ops import bottleneck, bottleneck_batch
 from adair_core.specs import AdapterSpec, Site
 
 
@@ -48,12 +52,26 @@ class Bottleneck(FeatureAdapter):
         """Compute the sum in one operator."""
         return self._run(features, self.scale if strength == 1 else strength * self.scale, output)
 
+    @classmethod
+    def add_to_each(
+        cls, output: Tensor, features: Tensor, adapters: Sequence[tuple[Self, float] | None], counts: Sequence[int]
+    ) -> Tensor:
+        """Compute the sums of all images in one operator."""
+        chosen = [entry for entry in adapters if entry is not None]
+        if len({module.down.weight.shape for module, _ in chosen}) > 1:  # widths differ
+            return super().add_to_each(output, features, adapters, counts)
+        each = [module._parameters_in_order() for module, _ in chosen]
+        stack = [torch.stack(values) for values in zip(*each, strict=True)]
+        index = torch.tensor(index_of_each(adapters, counts), device=features.device)
+        scale = torch.cat([module.scale * strength for module, strength in chosen])
+        return bottleneck_batch(features, *stack, scale, index, output)
+
     def _run(self, features: Tensor, scale: Tensor, base: Tensor | None) -> Tensor:
+        return bottleneck(features, *self._parameters_in_order(), scale, base)
+
+    def _parameters_in_order(self) -> tuple[Any, ...]:
         down, depthwise, up = self.down, self.depthwise, self.up
-        return bottleneck(
-            *(features, down.weight, down.bias, depthwise.weight, depthwise.bias, up.weight, up.bias),
-            *(scale, base),
-        )
+        return down.weight, down.bias, depthwise.weight, depthwise.bias, up.weight, up.bias
 
 
 def build(config: BottleneckConfig, site: Site) -> Bottleneck:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import Self
 
-from adair_core.adapter import AdapterConfig, FeatureAdapter
+from adair_core.adapter import AdapterConfig, FeatureAdapter, index_of_each
+from adair_core.ops import bottleneck, bottleneck_batch
 from adair_core.specs import AdapterSpec, Site
 
 
@@ -28,6 +32,10 @@ class Prompt(FeatureAdapter):
 
     GAP is the mean over all pixels, `resize` bilinear to H x W, `fuse` a 1x1 convolution to c channels and `project`
     one back to C. New ones are the identity: `project` is zero.
+
+    It is computed without the prompt at full size: resizing and the 3x3 convolution, and `fuse` on its result, are
+    linear, so they are applied to the N components, which are small (`_spread`). With F = [F_y, F_P] the weight of
+    `fuse`, f is then a bottleneck into which F_P P is injected after F_y y.
 
     Source: Potlapalli et al., PromptIR: Prompting for All-in-One Blind Image Restoration, 2023, equations 2 to 4 (the
     generation of the prompt); the fusion here is convolutional where theirs is a transformer block.
@@ -54,12 +62,95 @@ class Prompt(FeatureAdapter):
 
     def forward(self, features: Tensor) -> Tensor:
         """Compute the residual of features ``(B, C, H, W)``."""
-        weights = self.weigh(features.mean((2, 3))).softmax(1)
-        mixed = torch.einsum("bn,nchw->bchw", weights, self.components.to(weights.dtype))
-        prompt = functional.interpolate(mixed, size=features.shape[-2:], mode="bilinear", align_corners=False)
-        joined = torch.cat([features, self.refine(prompt).to(features.dtype)], dim=1)
-        residual: Tensor = self.project(functional.gelu(self.depthwise(self.fuse(joined))))
-        return residual
+        return bottleneck(
+            features, *self._convolutions(), self.components.new_ones(1), None, _injected(features, [self], [0])
+        )
+
+    def add_to(self, output: Tensor, features: Tensor, strength: float) -> Tensor:
+        """Compute the sum in one operator."""
+        scale = self.components.new_full((1,), strength)
+        return bottleneck(features, *self._convolutions(), scale, output, _injected(features, [self], [0]))
+
+    @classmethod
+    def add_to_each(
+        cls, output: Tensor, features: Tensor, adapters: Sequence[tuple[Self, float] | None], counts: Sequence[int]
+    ) -> Tensor:
+        """Compute the sums of all images in one operator."""
+        chosen = [entry for entry in adapters if entry is not None]
+        prompts = [prompt for prompt, _ in chosen]
+        if len({prompt.components.shape for prompt in prompts}) > 1:  # options differ
+            return super().add_to_each(output, features, adapters, counts)
+        index = index_of_each(adapters, counts)
+        stack = [torch.stack(values) for values in zip(*(each._convolutions() for each in prompts), strict=True)]
+        scale = prompts[0].components.new_tensor([strength for _, strength in chosen])
+        places = torch.tensor(index, device=features.device)
+        # What is injected into images without an adapter is not looked at.
+        injected = _injected(features, prompts, [max(place, 0) for place in index])
+        return bottleneck_batch(features, *stack, scale, places, output, injected)
+
+    def _convolutions(self) -> tuple[Tensor | None, ...]:
+        """The bottleneck's: that from the features, with the biases of what is injected, and the last two."""
+        wide = self.project.out_channels
+        fuse, refine = self.fuse, self.refine
+        assert fuse.bias is not None
+        assert refine.bias is not None
+        bias = torch.addmv(fuse.bias, fuse.weight[:, wide:].flatten(1), refine.bias)
+        depthwise, project = self.depthwise, self.project
+        return fuse.weight[:, :wide], bias, depthwise.weight, depthwise.bias, project.weight, project.bias
+
+    def _spread(self) -> Tensor:
+        """The components after `refine` and `fuse`, with the taps apart: the rows and columns beside one are its own.
+
+        Returns:
+            ``(N, 3 s, 3 s, c)``: tap times s + row, tap times s + column.
+        """
+        count, channels, size, _ = self.components.shape
+        join = self.fuse.weight[:, self.project.out_channels :].flatten(1)
+        taps = (join @ self.refine.weight.flatten(1)).view(channels, channels, 3, 3)
+        spread = torch.einsum("oikl,nihw->nkhlwo", taps, self.components)
+        return spread.reshape(count, 3 * size, 3 * size, channels)
+
+
+def _injected(features: Tensor, prompts: Sequence[Prompt], index: Sequence[int]) -> Tensor:
+    """F_P P for each image, without biases.
+
+    Args:
+        features: ``(B, C, H, W)``.
+        prompts: of equal options.
+        index: the prompt of each image, or one for all.
+
+    Returns:
+        ``(B, c, H, W)``, channels last, in the dtype of the prompts.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        means = features.mean((2, 3)).to(prompts[0].components.dtype)
+        if len(prompts) == 1:
+            spread = prompts[0]._spread()
+            weights = prompts[0].weigh(means).softmax(1)
+            mixed = (weights @ spread.flatten(1)).view(len(means), *spread.shape[1:])
+        else:
+            own = torch.tensor(index, device=features.device)
+            spreads = torch.stack([prompt._spread() for prompt in prompts])
+            linear = torch.stack([prompt.weigh.weight for prompt in prompts])[own]
+            bias = torch.stack([prompt.weigh.bias for prompt in prompts])[own]
+            weights = (torch.einsum("bnc,bc->bn", linear, means) + bias).softmax(1)
+            mixed = torch.einsum("bn,bnrco->brco", weights, spreads[own])
+        across = torch.matmul(_resizing(features.shape[3], mixed), mixed)
+        result = torch.matmul(_resizing(features.shape[2], mixed), across.flatten(2))
+        return result.view(len(means), *features.shape[2:], mixed.shape[-1]).permute(0, 3, 1, 2)
+
+
+def _resizing(length: int, spread: Tensor) -> Tensor:
+    """The matrix of bilinear resizing along one direction, then of a convolution's three taps with zero padding.
+
+    Returns:
+        ``(length, 3 s)``.
+    """
+    size = spread.shape[1] // 3
+    unit = torch.eye(size, dtype=spread.dtype, device=spread.device)[None]
+    resize = functional.interpolate(unit, size=length, mode="linear", align_corners=False)[0].T
+    padded = functional.pad(resize, (0, 0, 1, 1))
+    return torch.cat([padded[tap : tap + length] for tap in range(3)], dim=1)
 
 
 def build(config: PromptConfig, site: Site) -> Prompt:

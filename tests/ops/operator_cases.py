@@ -79,9 +79,11 @@ def plain_bottleneck(
     up_b: Any,
     scale: Tensor,
     base: Any = 0,
+    injected: Any = 0,
 ) -> Tensor:
-    hidden = functional.conv2d(functional.conv2d(x, down, down_b), depthwise, depthwise_b, padding=1, groups=len(down))
-    return base + scale * functional.conv2d(functional.gelu(hidden), up, up_b)
+    reduced = functional.conv2d(x, down, down_b) + injected
+    hidden = functional.conv2d(reduced, depthwise, depthwise_b, padding=1, groups=len(down))
+    return (0 if base is None else base) + scale * functional.conv2d(functional.gelu(hidden), up, up_b)
 
 
 def alternating(x: Tensor) -> Tensor:
@@ -192,27 +194,34 @@ CASES = [
         ops.bottleneck,
         plain_bottleneck,
         (IMAGE, (3, 12, 1, 1), (3,), (3, 1, 3, 3), (3,), (12, 3, 1, 1), (12,), (1,), IMAGE),
+        extra=(None,),
+    ),
+    Case(
+        "bottleneck",
+        ops.bottleneck,
+        plain_bottleneck,
+        (IMAGE, (12, 12, 1, 1), (12,), (12, 1, 3, 3), (12,), (12, 12, 1, 1), (12,), (1,), None, IMAGE),
     ),
     Case(
         "bottleneck",
         ops.bottleneck,
         plain_bottleneck,
         (IMAGE, (3, 12, 1, 1), None, (3, 1, 3, 3), None, (12, 3, 1, 1), None, ()),
-        extra=(None,),
+        extra=(None, None),
     ),
     Case(
         "bottleneck_batch",
         bottleneck_batch,
         plain_bottleneck_batch,
         (IMAGE, (3, 3, 12, 1, 1), (3, 3), (3, 3, 1, 3, 3), (3, 3), (3, 12, 3, 1, 1), (3, 12), (3,)),
-        extra=(torch.tensor([-1, 2]),),
+        extra=(torch.tensor([-1, 2]), None, None),
     ),
     Case(
         "bottleneck_batch",
         bottleneck_batch,
         plain_bottleneck_batch,
         (IMAGE, (3, 3, 12, 1, 1), None, (3, 3, 1, 3, 3), None, (3, 12, 3, 1, 1), None, (3,)),
-        extra=(torch.tensor([1, 0]),),
+        extra=(torch.tensor([1, 0]), None, None),
     ),
     Case(
         "low_rank_convolution",

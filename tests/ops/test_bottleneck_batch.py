@@ -45,6 +45,42 @@ def test_each_image_gets_what_its_adapter_alone_gives(layout: torch.memory_forma
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_base_is_added_to(layout: torch.memory_format) -> None:
+    x, *rest = (value.requires_grad_(value.is_floating_point()) for value in arguments(torch.tensor([2, 0, -1, 2])))
+    x = x.detach().contiguous(memory_format=layout).requires_grad_()
+    base = torch.randn(x.shape, generator=torch.Generator().manual_seed(3)).requires_grad_()
+    alone, found = bottleneck_batch(x, *rest), bottleneck_batch(x, *rest, base)
+    torch.testing.assert_close(found, base + alone)
+    assert torch.equal(found[2], base[2])
+    leaves = [x, *rest[:-1]]
+    slopes = torch.cos(torch.arange(x.numel())).reshape(x.shape)
+    *gradients, to_base = torch.autograd.grad(found, [*leaves, base], slopes)
+    assert torch.equal(to_base, slopes)
+    for value, expected in zip(gradients, torch.autograd.grad(alone, leaves, slopes), strict=True):
+        torch.testing.assert_close(value, expected)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_is_injected_is_added_inside(layout: torch.memory_format) -> None:
+    x, *stack, index = arguments(torch.tensor([2, 0, -1, 2]))
+    x = x.contiguous(memory_format=layout).requires_grad_()
+    injected = torch.randn((4, 2, 5, 6), generator=torch.Generator().manual_seed(3)).requires_grad_()
+    found = bottleneck_batch(x, *stack, index, None, injected)
+    assert not found[2].any()
+    alone = torch.cat(
+        [
+            bottleneck(x[place : place + 1], *(value[own] for value in stack), None, injected[place : place + 1])
+            for place, own in ((0, 2), (1, 0), (3, 2))
+        ]
+    )
+    torch.testing.assert_close(found[[0, 1, 3]], alone)
+    slopes = torch.cos(torch.arange(x.numel())).reshape(x.shape)
+    together = torch.autograd.grad(found, [x, injected], slopes)
+    for value, expected in zip(together, torch.autograd.grad(alone, [x, injected], slopes[[0, 1, 3]]), strict=True):
+        torch.testing.assert_close(value, expected)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_an_unused_adapter_gets_zero_gradients(layout: torch.memory_format) -> None:
     x, *stack, index = arguments(torch.tensor([2, 0]))
     parameters = [value.requires_grad_() for value in stack]

@@ -120,9 +120,11 @@ def backward_arguments(case: Case, layout: torch.memory_format | None) -> list[t
         wishes = ([True, True, bias is not None, True, True, True], [True, False, False, True, True, False])
         return [(gradient, x, weight, *factors, *case.extra, needs) for needs in wishes]
     if case.name == "bottleneck":
-        return [(gradient, *tensors[:8], needs_x) for needs_x in (True, False)]
+        injected = tensors[9] if len(tensors) > 9 else None
+        return [(gradient, *tensors[:8], injected, needs_x) for needs_x in (True, False)]
     if case.name == "bottleneck_batch":
-        return [(gradient, *tensors, *case.extra, needs_x) for needs_x in (True, False)]
+        index, _, injected = case.extra
+        return [(gradient, *tensors, index, injected, needs_x) for needs_x in (True, False)]
     return [(gradient, *tensors[1:], *case.constants)]
 
 

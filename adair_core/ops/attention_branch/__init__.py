@@ -14,6 +14,8 @@ from adair_core.ops.attention_branch import native, reference
 from adair_core.ops.checks import require_images, require_shape
 from adair_core.ops.keeping import keeps
 from adair_core.ops.layout import accumulation_dtype, autocast, memory_format
+from adair_core.ops.native import refusal
+from adair_core.ops.per_image import counts_of, shares, varies
 
 
 def attention_branch(
@@ -36,6 +38,7 @@ def attention_branch(
 
     MDTA(z) = W_out attention(q, k, v) with [q, k, v] = dw(W_qkv z), dw a depthwise 3x3 convolution with zero padding,
     and the attention of `adair_core.ops.channel_attention`. Under autocast the input is cast like a convolution's.
+    Parameters may be `PerImage`.
 
     Args:
         x: ``(B, C, H, W)``, any strides.
@@ -84,8 +87,18 @@ def attention_branch(
         *(norm_weight, norm_bias, qkv_weight, qkv_bias),
         *(depthwise_weight, depthwise_bias, temperature, out_weight, out_bias),
     )
+    if varies(parameters):
+        return _forward_each(autocast(x), parameters, eps, residual)
     result: Tensor = _forward(autocast(x), *parameters, eps, residual, keeps(x, *parameters))[0]
     return result
+
+
+def _forward_each(x: Tensor, parameters: Sequence[Tensor | None], eps: float, residual: bool) -> Tensor:
+    counts = counts_of(x, parameters)
+    if not torch.is_grad_enabled() and refusal(native.FORWARD, x) is None:
+        return native.forward_each(x, parameters, counts, eps, residual)
+    results = [_forward(share, *own, eps, residual, keeps(share, *own))[0] for share, own in shares(x, parameters)]
+    return torch.cat(results).contiguous(memory_format=memory_format(x))
 
 
 def _fake(x: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from adair_core.ops.layout import memory_format
-from adair_core.ops.native import NativeKernel, empty_pixels, images, parameter, pixels, unsuitable
+from adair_core.ops.native import NativeKernel, choices, empty_pixels, images, parameter, pixels, unsuitable
 
 
 def _forward(
@@ -27,7 +27,35 @@ def _forward(
     residual: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    parameters = (
+        *(norm_weight, norm_bias, qkv_weight, qkv_bias),
+        *(depthwise_weight, depthwise_bias, temperature, out_weight, out_bias),
+    )
+    return _run(x, parameters, [len(x)], eps, residual, keep)
+
+
+def forward_each(
+    x: Tensor, parameters: Sequence[Tensor | None], counts: Sequence[int], eps: float, residual: bool
+) -> Tensor:
+    """Compute the branch of images that differ in parameters; without gradients.
+
+    Args:
+        x: ``(B, C, H, W)``.
+        parameters: in the order of `attention_branch`, some of them `PerImage`.
+        counts: of all of these.
+        eps: added to the variance.
+        residual: whether x is added.
+    """
+    return _run(x, parameters, counts, eps, residual, False)[0]
+
+
+def _run(
+    x: Tensor, parameters: Sequence[Tensor | None], counts: Sequence[int], eps: float, residual: bool, keep: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    norm_weight, norm_bias, *others = map(choices, parameters)
     layout = memory_format(x)
+    temperature = parameters[6]
+    assert temperature is not None
     batch, channels, heads = *x.shape[:2], temperature.shape[0]
     result = empty_pixels(x, channels)
     # The second pass over the pixels needs the values, the backward pass queries and keys too.
@@ -35,23 +63,7 @@ def _forward(
     cosines = torch.empty((batch, heads, channels // heads, channels // heads), dtype=torch.float32)
     lengths = torch.empty((2, batch, heads, channels // heads), dtype=torch.float32)
     torch.ops.adair_native.attention_branch(
-        pixels(x),
-        parameter(norm_weight),
-        parameter(norm_bias),
-        eps,
-        parameter(qkv_weight),
-        parameter(qkv_bias),
-        parameter(depthwise_weight),
-        parameter(depthwise_bias),
-        parameter(temperature),
-        parameter(out_weight),
-        parameter(out_bias),
-        residual,
-        result,
-        kept,
-        keep,
-        cosines,
-        lengths,
+        pixels(x), counts, norm_weight, norm_bias, eps, *others, residual, result, kept, keep, cosines, lengths
     )
     return images(result, layout), images(kept, layout) if keep else x.new_empty(0), cosines, lengths
 
@@ -86,9 +98,9 @@ def _backward(
     torch.ops.adair_native.attention_branch_backward(
         pixels(gradient.to(x.dtype)),
         pixels(x),
-        *map(parameter, norm),
+        *map(choices, norm),
         eps,
-        *map(parameter, others),
+        *map(choices, others),
         residual,
         pixels(qkv),
         parameter(cosines),

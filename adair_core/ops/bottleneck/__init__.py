@@ -24,8 +24,9 @@ def bottleneck(
     up_b: Tensor | None,
     scale: Tensor,
     base: Tensor | None = None,
+    injected: Tensor | None = None,
 ) -> Tensor:
-    """Reduce the channels, look at the neighbours, and expand again: y = scale * up(GELU(dw(down(x)))) (+ base).
+    """Reduce the channels, look at the neighbours, and expand: y = scale * up(GELU(dw(down(x) (+ injected)))) (+ base).
 
     down and up are 1x1 convolutions, dw is a depthwise 3x3 convolution with zero padding. Under autocast the input
     is cast like a convolution's.
@@ -40,6 +41,7 @@ def bottleneck(
         up_b: ``(C,)`` or ``None``.
         scale: one element; multiplied into `up_w` and `up_b` before these are rounded.
         base: ``(B, C, H, W)``, what the residual is added to, rounded to the dtype of `x`.
+        injected: ``(B, r, H, W)``, what is added inside, rounded to the dtype of `x`.
 
     Returns:
         The residual, or its sum with `base`, ``(B, C, H, W)`` in the dtype of `x`; channels last if `x` is, else
@@ -62,9 +64,12 @@ def bottleneck(
         raise UsageError(expected("bottleneck: scale", expected="one element", got=f"shape {tuple(scale.shape)}"))
     if base is not None:
         require_shape("bottleneck", "base", base, tuple(x.shape))
+    if injected is not None:
+        require_shape("bottleneck", "injected", injected, (x.shape[0], rank, *x.shape[2:]))
     x = autocast(x)
     base = None if base is None else base.to(x.dtype)
-    result: Tensor = _forward(x, down_w, down_b, depthwise_w, depthwise_b, up_w, up_b, scale, base)
+    injected = None if injected is None else injected.to(x.dtype)
+    result: Tensor = _forward(x, down_w, down_b, depthwise_w, depthwise_b, up_w, up_b, scale, base, injected)
     return result
 
 
@@ -73,9 +78,14 @@ def _fake(x: Tensor, *_: Any) -> Tensor:
 
 
 def _fake_backward(gradient: Tensor, x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:  # noqa: ARG001
-    *parameters, needs_x = arguments
-    to_x = torch.empty_like(x, memory_format=memory_format(x)) if needs_x else x.new_empty(0)
-    return to_x, *(x.new_empty(0) if value is None else value.new_empty(value.shape) for value in parameters)
+    *parameters, injected, needs_x = arguments
+    layout = memory_format(x)
+    to_x = torch.empty_like(x, memory_format=layout) if needs_x else x.new_empty(0)
+    return (
+        to_x,
+        *(x.new_empty(0) if value is None else value.new_empty(value.shape) for value in parameters),
+        x.new_empty(0) if injected is None else torch.empty_like(injected, memory_format=layout),
+    )
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
@@ -86,7 +96,9 @@ def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     inputs, needs = ctx.saved_tensors, ctx.needs_input_grad
     if torch.is_grad_enabled():
         return registration.reference_gradients(reference.bottleneck, inputs, gradient, needs)
-    gradients = (*_backward(gradient, *inputs[:-1], needs[0]), gradient)
+    *own, _, injected = inputs
+    *to_own, to_injected = _backward(gradient, *own, injected, needs[0])
+    gradients = (*to_own, gradient, to_injected)
     return tuple(value if need else None for value, need in zip(gradients, needs, strict=True))
 
 
@@ -95,14 +107,14 @@ _PARAMETERS = (
     " Tensor? up_bias, Tensor scale"
 )
 _forward = registration.define(
-    f"bottleneck(Tensor x, {_PARAMETERS}, Tensor? base) -> Tensor",
+    f"bottleneck(Tensor x, {_PARAMETERS}, Tensor? base, Tensor? injected) -> Tensor",
     reference=reference.bottleneck,
     fake=_fake,
     native=native.FORWARD,
 )
 _backward = registration.define(
-    f"bottleneck_backward(Tensor gradient, Tensor x, {_PARAMETERS}, bool needs_x)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    f"bottleneck_backward(Tensor gradient, Tensor x, {_PARAMETERS}, Tensor? injected, bool needs_x)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     reference=reference.bottleneck_backward,
     fake=_fake_backward,
     native=native.BACKWARD,

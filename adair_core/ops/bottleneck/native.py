@@ -12,7 +12,12 @@ from adair_core.ops.native import NativeKernel, empty_pixels, images, parameter,
 
 
 def run_stack(
-    x: Tensor, index: Tensor | None, stack: tuple[Tensor | None, ...], scale: Tensor, base: Tensor | None = None
+    x: Tensor,
+    index: Tensor | None,
+    stack: tuple[Tensor | None, ...],
+    scale: Tensor,
+    base: Tensor | None,
+    injected: Tensor | None,
 ) -> Tensor:
     """Compute the residuals.
 
@@ -22,10 +27,16 @@ def run_stack(
         stack: weights and biases in the order of `bottleneck`, each with a first dimension of K adapters.
         scale: ``(K,)``.
         base: ``(B, C, H, W)``, what the residuals are added to.
+        injected: ``(B, r, H, W)``, what is added inside.
     """
     result = empty_pixels(x, x.shape[1])
     torch.ops.adair_native.bottleneck(
-        pixels(x), _index(index), *_scaled(stack, scale), None if base is None else pixels(base), result
+        pixels(x),
+        _index(index),
+        *_scaled(stack, scale),
+        None if injected is None else pixels(injected),
+        None if base is None else pixels(base),
+        result,
     )
     return images(result, memory_format(x))
 
@@ -77,19 +88,20 @@ def _stack(parameters: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
 
 
 def _forward(x: Tensor, *arguments: Tensor | None) -> Tensor:
-    *parameters, scale, base = arguments
+    *parameters, scale, base, injected = arguments
     assert scale is not None
-    return run_stack(x, None, _stack(tuple(parameters)), scale.reshape(1), base)
+    return run_stack(x, None, _stack(tuple(parameters)), scale.reshape(1), base, injected)
 
 
 def _backward(gradient: Tensor, x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-    *parameters, scale, needs_x = arguments
+    *parameters, scale, _, needs_x = arguments
     found = differentiate_stack(gradient, x, None, _stack(tuple(parameters)), scale.reshape(1), needs_x)
     to_x, *to_parameters, to_scale = found
     return (
         to_x,
         *(value if value.dim() < 2 else value[0] for value in to_parameters),
         to_scale.reshape(scale.shape),
+        x.new_empty(0),
     )
 
 
@@ -106,9 +118,11 @@ def _refusal(x: Tensor, *_: Any) -> str | None:
     return refusal_of_images(x)
 
 
-def _backward_refusal(gradient: Tensor, x: Tensor, *_: Any) -> str | None:  # noqa: ARG001
-    return refusal_of_images(x)
+def backward_refusal(gradient: Tensor, x: Tensor, *arguments: Any) -> str | None:  # noqa: ARG001
+    """Why the backward kernel does not take these arguments."""
+    injected = arguments[-2]
+    return refusal_of_images(x) if injected is None else "the backward kernel takes nothing injected"
 
 
 FORWARD = NativeKernel(_forward, _refusal)
-BACKWARD = NativeKernel(_backward, _backward_refusal)
+BACKWARD = NativeKernel(_backward, backward_refusal)

@@ -1,6 +1,6 @@
 """A bottleneck of convolutions, in plain PyTorch.
 
-    y = s up(GELU(dw(down(x)))) (+ base)
+    y = s up(GELU(dw(down(x) (+ injected)))) (+ base)
 
 with down and up 1x1 convolutions and dw a depthwise 3x3 convolution with zero padding. Source: the bottleneck
 adapter of Houlsby et al., "Parameter-Efficient Transfer Learning for NLP", arXiv 1902.00751, figure 2, with a
@@ -31,6 +31,7 @@ def bottleneck(
     up_bias: Tensor | None,
     scale: Tensor,
     base: Tensor | None = None,
+    injected: Tensor | None = None,
 ) -> Tensor:
     """Compute the residual, and add it to `base` where there is one.
 
@@ -44,11 +45,12 @@ def bottleneck(
         up_bias: ``(C,)`` or ``None``.
         scale: one element.
         base: ``(B, C, H, W)`` or ``None``.
+        injected: ``(B, r, H, W)`` or ``None``.
 
     Returns:
         ``(B, C, H, W)``.
     """
-    reduced = functional.conv2d(x, down_weight.to(x.dtype), _cast(down_bias, x.dtype))
+    reduced = _reduce(x, down_weight, down_bias, injected)
     hidden = functional.gelu(_depthwise(reduced, depthwise_weight, depthwise_bias))
     weight, bias = _scaled(up_weight, up_bias, scale, accumulation_dtype(x))
     result = functional.conv2d(hidden, weight.to(x.dtype), _cast(bias, x.dtype))
@@ -66,9 +68,10 @@ def bottleneck_backward(
     up_weight: Tensor,
     up_bias: Tensor | None,
     scale: Tensor,
+    injected: Tensor | None,
     needs_x: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients with respect to all inputs of `bottleneck`.
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients with respect to all inputs of `bottleneck` but base, whose gradient is that of the result.
 
     Args:
         gradient: of the result, ``(B, C, H, W)``.
@@ -80,13 +83,14 @@ def bottleneck_backward(
         up_weight: see `bottleneck`.
         up_bias: see `bottleneck`.
         scale: see `bottleneck`.
+        injected: see `bottleneck`.
         needs_x: whether the gradient of x is wanted; without, it is empty.
 
     Returns:
-        Gradients in the order of the inputs; those of biases that are ``None`` are empty.
+        Gradients in the order of the inputs; those of inputs that are ``None`` are empty.
     """
     kind = accumulation_dtype(x)
-    reduced = functional.conv2d(x, down_weight.to(x.dtype), _cast(down_bias, x.dtype))
+    reduced = _reduce(x, down_weight, down_bias, injected)
     convolved = _depthwise(reduced, depthwise_weight, depthwise_bias)
     weight, _ = _scaled(up_weight, None, scale, kind)
     to_hidden, to_scaled, to_scaled_bias = _convolution_backward(
@@ -115,7 +119,13 @@ def bottleneck_backward(
         (wide_scale * to_scaled).to(up_weight.dtype).contiguous(),
         to_up_bias,
         to_scale.reshape(scale.shape).to(scale.dtype),
+        x.new_empty(0) if injected is None else to_reduced.contiguous(memory_format=memory_format(x)),
     )
+
+
+def _reduce(x: Tensor, weight: Tensor, bias: Tensor | None, injected: Tensor | None) -> Tensor:
+    reduced = functional.conv2d(x, weight.to(x.dtype), _cast(bias, x.dtype))
+    return reduced if injected is None else reduced + injected
 
 
 def _cast(bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:

@@ -24,8 +24,10 @@ def bottleneck_batch(
     up_b: Tensor | None,
     scale: Tensor,
     index: Tensor,
+    base: Tensor | None = None,
+    injected: Tensor | None = None,
 ) -> Tensor:
-    """Compute the residual of `bottleneck`, of another adapter for each image.
+    """Compute `bottleneck`, of another adapter for each image.
 
     Args:
         x: ``(B, C, H, W)``, any strides.
@@ -36,10 +38,13 @@ def bottleneck_batch(
         up_w: ``(K, C, r, 1, 1)``.
         up_b: ``(K, C)`` or ``None``.
         scale: ``(K,)``.
-        index: ``(B,)`` int64, the adapter of each image, from 0 to K - 1; -1 is none, and gives zeros.
+        index: ``(B,)`` int64, the adapter of each image, from 0 to K - 1; -1 is none, whose residual is zero.
+        base: ``(B, C, H, W)``, what the residuals are added to, rounded to the dtype of `x`.
+        injected: ``(B, r, H, W)``, what is added inside, rounded to the dtype of `x`.
 
     Returns:
-        The residual alone, ``(B, C, H, W)`` in the dtype of `x`; channels last if `x` is, else contiguous.
+        The residuals, or their sums with `base`, ``(B, C, H, W)`` in the dtype of `x`; channels last if `x` is, else
+        contiguous.
 
     Raises:
         UsageError: the shapes do not fit together, or an index is out of range.
@@ -66,7 +71,14 @@ def bottleneck_batch(
     require_shape(name, "index", index, (x.shape[0],))
     if index.dtype != torch.int64:
         raise UsageError(expected(f"{name}: index", expected="int64", got=index.dtype))
-    result: Tensor = _forward(autocast(x), down_w, down_b, depthwise_w, depthwise_b, up_w, up_b, scale, index)
+    if base is not None:
+        require_shape(name, "base", base, tuple(x.shape))
+    if injected is not None:
+        require_shape(name, "injected", injected, (x.shape[0], rank, *x.shape[2:]))
+    x = autocast(x)
+    base = None if base is None else base.to(x.dtype)
+    injected = None if injected is None else injected.to(x.dtype)
+    result: Tensor = _forward(x, down_w, down_b, depthwise_w, depthwise_b, up_w, up_b, scale, index, base, injected)
     return result
 
 
@@ -75,9 +87,14 @@ def _fake(x: Tensor, *_: Any) -> Tensor:
 
 
 def _fake_backward(gradient: Tensor, x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:  # noqa: ARG001
-    *parameters, _index, needs_x = arguments
-    to_x = torch.empty_like(x, memory_format=memory_format(x)) if needs_x else x.new_empty(0)
-    return to_x, *(x.new_empty(0) if value is None else value.new_empty(value.shape) for value in parameters)
+    *parameters, _index, injected, needs_x = arguments
+    layout = memory_format(x)
+    to_x = torch.empty_like(x, memory_format=layout) if needs_x else x.new_empty(0)
+    return (
+        to_x,
+        *(x.new_empty(0) if value is None else value.new_empty(value.shape) for value in parameters),
+        x.new_empty(0) if injected is None else torch.empty_like(injected, memory_format=layout),
+    )
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
@@ -88,8 +105,10 @@ def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     inputs, needs = ctx.saved_tensors, ctx.needs_input_grad
     if torch.is_grad_enabled():
         return registration.reference_gradients(reference.bottleneck_batch, inputs, gradient, needs)
-    gradients = _backward(gradient, *inputs, needs[0])
-    return *(value if need else None for value, need in zip(gradients, needs, strict=False)), None
+    *own, _, injected = inputs
+    *to_own, to_injected = _backward(gradient, *own, injected, needs[0])
+    gradients = (*to_own, None, gradient, to_injected)
+    return tuple(value if need else None for value, need in zip(gradients, needs, strict=True))
 
 
 _PARAMETERS = (
@@ -97,14 +116,14 @@ _PARAMETERS = (
     " Tensor? up_bias, Tensor scale, Tensor index"
 )
 _forward = registration.define(
-    f"bottleneck_batch(Tensor x, {_PARAMETERS}) -> Tensor",
+    f"bottleneck_batch(Tensor x, {_PARAMETERS}, Tensor? base, Tensor? injected) -> Tensor",
     reference=reference.bottleneck_batch,
     fake=_fake,
     native=native.FORWARD,
 )
 _backward = registration.define(
-    f"bottleneck_batch_backward(Tensor gradient, Tensor x, {_PARAMETERS}, bool needs_x)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    f"bottleneck_batch_backward(Tensor gradient, Tensor x, {_PARAMETERS}, Tensor? injected, bool needs_x)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     reference=reference.bottleneck_batch_backward,
     fake=_fake_backward,
     native=native.BACKWARD,

@@ -6,29 +6,25 @@ from typing import Any
 
 from torch import Tensor
 
-from adair_core.ops.bottleneck.native import differentiate_stack, refusal_of_images, run_stack
+from adair_core.ops.bottleneck.native import backward_refusal, differentiate_stack, refusal_of_images, run_stack
 from adair_core.ops.bottleneck_batch.reference import require_index
 from adair_core.ops.native import NativeKernel
 
 
 def _forward(x: Tensor, *arguments: Any) -> Tensor:
-    *stack, scale, index = arguments
+    *stack, scale, index, base, injected = arguments
     require_index(index, len(scale))
-    return run_stack(x, index, tuple(stack), scale)
+    return run_stack(x, index, tuple(stack), scale, base, injected)
 
 
 def _backward(gradient: Tensor, x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-    *stack, scale, index, needs_x = arguments
-    return differentiate_stack(gradient, x, index, tuple(stack), scale, needs_x)
+    *stack, scale, index, _, needs_x = arguments
+    return *differentiate_stack(gradient, x, index, tuple(stack), scale, needs_x), x.new_empty(0)
 
 
 def _refusal(x: Tensor, *_: Any) -> str | None:
     return refusal_of_images(x)
 
 
-def _backward_refusal(gradient: Tensor, x: Tensor, *_: Any) -> str | None:  # noqa: ARG001
-    return refusal_of_images(x)
-
-
 FORWARD = NativeKernel(_forward, _refusal)
-BACKWARD = NativeKernel(_backward, _backward_refusal)
+BACKWARD = NativeKernel(_backward, backward_refusal)

@@ -27,21 +27,25 @@ def require_index(index: Tensor, adapters: int) -> None:
 
 
 def bottleneck_batch(x: Tensor, *arguments: Any) -> Tensor:
-    """Compute the residuals.
+    """Compute the residuals, and add them to `base` where there is one.
 
     Args:
         x: ``(B, C, H, W)``.
         arguments: the parameters of `bottleneck` in order, each with a first dimension of K adapters, and index
-            ``(B,)``: the adapter of each image, -1 for none.
+            ``(B,)``: the adapter of each image, -1 for none; and base, ``(B, C, H, W)``, and injected,
+            ``(B, r, H, W)``, or ``None``.
 
     Returns:
         ``(B, C, H, W)``.
     """
-    *stack, index = arguments
+    *stack, index, base, injected = arguments
     require_index(index, len(stack[-1]))
     result = torch.zeros_like(x, memory_format=memory_format(x))
     for adapter, chosen in _groups(index):
-        result = result.index_copy(0, chosen, single.bottleneck(x[chosen], *_of(stack, adapter)))
+        added = None if injected is None else injected[chosen]
+        of_adapter = [*_of(stack, adapter), None, added]
+        result = result.index_copy(0, chosen, single.bottleneck(x[chosen], *of_adapter))
+    result = result if base is None else base + result
     return result.contiguous(memory_format=memory_format(x))
 
 
@@ -51,25 +55,30 @@ def bottleneck_batch_backward(gradient: Tensor, x: Tensor, *arguments: Any) -> t
     Args:
         gradient: of the result, ``(B, C, H, W)``.
         x: as in `bottleneck_batch`.
-        arguments: as in `bottleneck_batch`, and whether the gradient of x is wanted; without, it is empty.
+        arguments: as in `bottleneck_batch`, but for base; and whether the gradient of x is wanted: without, it is
+            empty.
 
     Returns:
-        Gradients in the order of the inputs; those of biases that are ``None`` are empty.
+        Gradients in the order of the inputs; those of inputs that are ``None`` are empty.
     """
-    *stack, index, needs_x = arguments
+    *stack, index, injected, needs_x = arguments
     layout = memory_format(x)
     to_x = torch.zeros_like(x, memory_format=layout) if needs_x else x.new_empty(0)
+    to_injected = x.new_empty(0) if injected is None else torch.zeros_like(injected, memory_format=layout)
     found = [x.new_empty(0) if value is None else value.new_zeros(value.shape) for value in stack]
     for adapter, chosen in _groups(index):
         images = x[chosen].contiguous(memory_format=layout)
-        of_adapter = [*_of(stack, adapter), needs_x]
-        to_images, *to_stack = single.bottleneck_backward(gradient[chosen], images, *of_adapter)
+        added = None if injected is None else injected[chosen]
+        of_adapter = [*_of(stack, adapter), added, needs_x]
+        to_images, *to_stack, to_added = single.bottleneck_backward(gradient[chosen], images, *of_adapter)
+        if injected is not None:
+            to_injected[chosen] = to_added
         if needs_x:
             to_x[chosen] = to_images
         for value, whole, part in zip(stack, found, to_stack, strict=True):
             if value is not None:
                 whole[adapter] = part
-    return to_x, *found
+    return to_x, *found, to_injected
 
 
 def _groups(index: Tensor) -> list[tuple[int, Tensor]]:

@@ -13,6 +13,8 @@ from adair_core.ops.checks import require_images, require_shape
 from adair_core.ops.feed_forward import native, reference
 from adair_core.ops.keeping import keeps
 from adair_core.ops.layout import autocast, memory_format
+from adair_core.ops.native import refusal
+from adair_core.ops.per_image import counts_of, shares, varies
 
 
 def feed_forward(
@@ -32,7 +34,8 @@ def feed_forward(
     """Layer norm, then Restormer's gated feed-forward network, then the residual: y = x + GDFN(LN x).
 
     GDFN(z) = W_out [GELU(a) b] with [a, b] the two halves of the channels of dw(W_in z), dw a depthwise 3x3
-    convolution with zero padding. Under autocast the input is cast like a convolution's.
+    convolution with zero padding. Under autocast the input is cast like a convolution's. Parameters
+    may be `PerImage`.
 
     Args:
         x: ``(B, C, H, W)``, any strides.
@@ -74,8 +77,18 @@ def feed_forward(
         *(norm_weight, norm_bias, in_weight, in_bias),
         *(depthwise_weight, depthwise_bias, out_weight, out_bias),
     )
+    if varies(parameters):
+        return _forward_each(autocast(x), parameters, eps, residual)
     result: Tensor = _forward(autocast(x), *parameters, eps, residual, keeps(x, *parameters))[0]
     return result
+
+
+def _forward_each(x: Tensor, parameters: Sequence[Tensor | None], eps: float, residual: bool) -> Tensor:
+    counts = counts_of(x, parameters)
+    if not torch.is_grad_enabled() and refusal(native.FORWARD, x) is None:
+        return native.forward_each(x, parameters, counts, eps, residual)
+    results = [_forward(share, *own, eps, residual, keeps(share, *own))[0] for share, own in shares(x, parameters)]
+    return torch.cat(results).contiguous(memory_format=memory_format(x))
 
 
 def _fake(x: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:

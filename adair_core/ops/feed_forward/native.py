@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from adair_core.ops.layout import memory_format
-from adair_core.ops.native import NativeKernel, empty_pixels, images, parameter, pixels, unsuitable
+from adair_core.ops.native import NativeKernel, choices, empty_pixels, images, pixels, unsuitable
 
 
 def _forward(
@@ -26,24 +26,39 @@ def _forward(
     residual: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor]:
+    parameters = (
+        *(norm_weight, norm_bias, in_weight, in_bias),
+        *(depthwise_weight, depthwise_bias, out_weight, out_bias),
+    )
+    return _run(x, parameters, [len(x)], eps, residual, keep)
+
+
+def forward_each(
+    x: Tensor, parameters: Sequence[Tensor | None], counts: Sequence[int], eps: float, residual: bool
+) -> Tensor:
+    """Compute the branch of images that differ in parameters; without gradients.
+
+    Args:
+        x: ``(B, C, H, W)``.
+        parameters: in the order of `feed_forward`, some of them `PerImage`.
+        counts: of all of these.
+        eps: added to the variance.
+        residual: whether x is added.
+    """
+    return _run(x, parameters, counts, eps, residual, False)[0]
+
+
+def _run(
+    x: Tensor, parameters: Sequence[Tensor | None], counts: Sequence[int], eps: float, residual: bool, keep: bool
+) -> tuple[Tensor, Tensor]:
+    norm_weight, norm_bias, *others = map(choices, parameters)
     layout = memory_format(x)
-    channels, hidden = x.shape[1], in_weight.shape[0]
-    result = empty_pixels(x, channels)
-    convolved = empty_pixels(x, hidden) if keep else None
+    in_weight = parameters[2]
+    assert in_weight is not None
+    result = empty_pixels(x, x.shape[1])
+    convolved = empty_pixels(x, in_weight.shape[0]) if keep else None
     torch.ops.adair_native.feed_forward(
-        pixels(x),
-        parameter(norm_weight),
-        parameter(norm_bias),
-        eps,
-        parameter(in_weight),
-        parameter(in_bias),
-        parameter(depthwise_weight),
-        parameter(depthwise_bias),
-        parameter(out_weight),
-        parameter(out_bias),
-        residual,
-        result,
-        convolved,
+        pixels(x), counts, norm_weight, norm_bias, eps, *others, residual, result, convolved
     )
     return images(result, layout), x.new_empty(0) if convolved is None else images(convolved, layout)
 
@@ -81,9 +96,9 @@ def _backward(
     torch.ops.adair_native.feed_forward_backward(
         pixels(gradient.to(x.dtype)),
         pixels(x),
-        *map(parameter, norm),
+        *map(choices, norm),
         eps,
-        *map(parameter, (*into, *depthwise, *out)),
+        *map(choices, (*into, *depthwise, *out)),
         residual,
         pixels(convolved),
         to_x,
