@@ -48,6 +48,12 @@ def model_options(function: Any) -> Any:
             help="bfloat16 and float16 are mixed precision: faster, half the memory [default: float32]",
         ),
         rich_click.option(
+            "--exact",
+            is_flag=True,
+            help="what --tile none gives, within 2 GiB whatever the image's size: slower than tiles, and without their "
+            "errors",
+        ),
+        rich_click.option(
             "--tile", default="auto", metavar="N|auto|none", help="side of the tiles for large images [default: auto]"
         ),
     ]

@@ -17,7 +17,7 @@ from adair_core.errors import AdairError, DataError, UsageError, expected, is_ou
 from adair_core.inference.enlarging import enlarged
 from adair_core.inference.outputs import Job, plan
 from adair_core.model.restoration_model import RestorationModel
-from adair_core.model.restoring import Precision, check_precision
+from adair_core.model.restoring import Precision, check_exact, check_precision
 from adair_core.model.tiling import OnShare, Tile, resolve_overlap
 
 
@@ -52,6 +52,7 @@ class _Way:
     tile: Tile
     overlap: int
     precision: Precision | None
+    exact: bool
     scale: int
     quality: int | None
     overwrite: bool
@@ -67,6 +68,7 @@ def restore_files(
     tile: Tile = "auto",
     overlap: int | None = None,
     precision: Precision | None = None,
+    exact: bool = False,
     scale: int = 1,
     suffix: str | None = None,
     quality: int | None = None,
@@ -89,6 +91,7 @@ def restore_files(
         tile: see `RestorationModel.restore`.
         overlap: pixels that neighbouring tiles share, at most half a tile; None = 64, or half a smaller tile.
         precision: see `RestorationModel.restore`.
+        exact: see `RestorationModel.restore`.
         scale: enlarge so many times, bicubically, before restoring (super-resolution).
         suffix: ending, and so format, of the results.
         quality: 1 to 100, for JPEG and WebP.
@@ -114,6 +117,8 @@ def restore_files(
     if overwrite and skip_existing:
         raise UsageError("expected overwrite or skip_existing for results that are there already, got both")
     check_precision(precision)
+    if exact:
+        check_exact(tile, precision)
     # Checked now: a small image would be restored and written before a large one needs tiles.
     overlap = resolve_overlap(overlap, tile)
     way = _Way(
@@ -121,6 +126,7 @@ def restore_files(
         tile=tile,
         overlap=overlap,
         precision=precision,
+        exact=exact,
         scale=scale,
         quality=quality,
         overwrite=overwrite,
@@ -181,6 +187,7 @@ def _restored(model: RestorationModel, image: ImageFile, way: _Way) -> ImageFile
         "tile": way.tile,
         "overlap": way.overlap,
         "precision": way.precision,
+        "exact": way.exact,
         "on_share": way.on_share,
     }
     if way.scale == 1:

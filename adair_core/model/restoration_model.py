@@ -107,6 +107,7 @@ class RestorationModel(AdaptedBackbone):
         tile: Tile = "auto",
         overlap: int | None = None,
         precision: Precision | None = None,
+        exact: bool = False,
         on_share: OnShare | None = None,
     ) -> ImageT:
         """Restore an image of any usual kind with the active adapters.
@@ -121,6 +122,9 @@ class RestorationModel(AdaptedBackbone):
                 half a smaller tile.
             precision: ``"bfloat16"`` and ``"float16"`` compute in mixed precision, faster and in half the memory;
                 ``None`` = that of the weights.
+            exact: compute what ``tile=None`` does, but for the order of additions, within about 2 GiB, for images that
+                memory would not hold: layer by layer, band by band, with features in a temporary file where there are
+                too many. Takes about twice as long as tiles.
             on_share: told after each tile, if it takes several, how much of the image is done.
 
         Returns:
@@ -149,6 +153,7 @@ class RestorationModel(AdaptedBackbone):
                     device=own.device,
                     dtype=own.dtype,
                     precision=precision,
+                    exact=exact,
                     on_share=on_share,
                 )
         finally:

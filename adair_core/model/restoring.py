@@ -14,7 +14,9 @@ from torch import Tensor
 
 from adair_core.data.pixels import Array, from_batch, to_batch
 from adair_core.errors import AdairError, UsageError, expected, is_out_of_memory
-from adair_core.model.memory import affordable_pixels
+from adair_core.model.exact import WORKING, restore_exactly
+from adair_core.model.maps import Store
+from adair_core.model.memory import BUDGET, affordable_pixels
 from adair_core.model.tiling import (
     ALIGNMENT,
     OVERLAP,
@@ -52,6 +54,17 @@ def check_precision(precision: str | None) -> None:
         raise UsageError(expected("precision", expected=f"one of {wanted}", got=repr(precision)))
 
 
+def check_exact(tile: Tile, precision: str | None) -> None:
+    """Check that the whole image's result can be what was asked for.
+
+    Raises:
+        UsageError: there is something else, too.
+    """
+    if isinstance(tile, int) or precision not in (None, "float32"):
+        got = f"tile {tile!r} and precision {precision!r}"
+        raise UsageError(expected("exact", expected="neither tiles nor another precision than float32", got=got))
+
+
 def restore_image(
     network: Callable[[Tensor], Tensor],
     image: ImageT,
@@ -62,6 +75,7 @@ def restore_image(
     device: torch.device,
     dtype: torch.dtype,
     precision: Precision | None = None,
+    exact: bool = False,
     on_share: OnShare | None = None,
 ) -> ImageT:
     """Restore an image, and give back the same kind of image.
@@ -80,6 +94,7 @@ def restore_image(
         device: where the network is.
         dtype: that the network takes.
         precision: of the network; ``None`` = that of its weights.
+        exact: compute the whole image's result band by band, see `adair_core.model.exact`.
         on_share: told after each tile, if it takes several.
 
     Raises:
@@ -96,6 +111,8 @@ def restore_image(
         return image.copy() if isinstance(image, np.ndarray) else image.clone()
 
     check_precision(precision)
+    if exact:
+        check_exact(tile, precision)
 
     def run(part: Tensor) -> Tensor:
         # Tiles of a half precision network are blended in float32.
@@ -103,11 +120,14 @@ def restore_image(
             return network(part.to(device, dtype)).to(part)
 
     side, at_once = None if tile == "auto" else tile, len(batch)
-    if tile == "auto" and len(batch) * padded_pixels(height, width) > SMALLEST_TILE**2:
+    if exact:
+        restored = torch.cat([_exactly(network, part, device, dtype) for part in torch.split(batch, 1)])
+    elif tile == "auto" and len(batch) * padded_pixels(height, width) > SMALLEST_TILE**2:
         affordable = affordable_pixels(run, batch)
         side = automatic_tile(affordable, height, width)
         at_once = max(1, affordable // padded_pixels(height, width))
-    restored = _as_memory_allows(run, batch, at_once, side, shared, device, on_share)
+    if not exact:
+        restored = _as_memory_allows(run, batch, at_once, side, shared, device, on_share)
     if not bool(torch.isfinite(restored).all()):
         # Integers cannot hold NaN: the image would come out black in silence.
         hint = "the weights are broken, or the precision overflows: try float32"
@@ -117,6 +137,11 @@ def restore_image(
     result = from_batch(restored, layout)
     assert isinstance(result, type(image))
     return result
+
+
+def _exactly(network: Callable[[Tensor], Tensor], image: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    store = Store(BUDGET - WORKING, WORKING)
+    return restore_exactly(network, image, store=store, device=device, dtype=dtype).to(image)
 
 
 def _as_memory_allows(

@@ -236,3 +236,18 @@ def test_precision_reaches_the_network(adapter, photos):
 
 def test_precisions_are_those_of_the_network():
     assert get_args(Precision) == PRECISIONS
+
+
+def test_exact_is_the_whole_images_result(adapter, photos):
+    restored = {}
+    for way in (("--tile", "none"), ("--exact",)):
+        outcome = run_program(
+            "restore", photos / "photo0.png", "--adapter", adapter, *way, "-o", "out.png", "--overwrite"
+        )
+        assert outcome.exit_code == 0, outcome.stderr
+        restored[way] = pixels("out.png").astype(int)
+    first, second = restored.values()
+    assert np.abs(first - second).max() <= 1
+    outcome = run_program("restore", photos, "--adapter", adapter, "--exact", "--tile", 64, "-o", "none")
+    assert (outcome.exit_code, "exact: expected neither tiles" in outcome.stderr) == (2, True)
+    assert not Path("none").exists()

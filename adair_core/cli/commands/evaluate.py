@@ -78,7 +78,9 @@ def command(task: str | None, as_json: bool, out: Path | None, **parameters: Any
     def restored(image: Tensor) -> Tensor:
         nonlocal in_tiles
         shares: list[float] = []
-        result = loaded.model.restore(image, tile=tile, precision=parameters["precision"], on_share=shares.append)
+        result = loaded.model.restore(
+            image, tile=tile, precision=parameters["precision"], exact=parameters["exact"], on_share=shares.append
+        )
         in_tiles += bool(shares)
         return result
 

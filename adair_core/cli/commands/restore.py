@@ -74,6 +74,7 @@ def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters
             strength=parameters["strength"],
             tile=tile,
             precision=parameters["precision"],
+            exact=parameters["exact"],
             scale=_scale(parameters["scale"], task, loaded),
             suffix=parameters["suffix"],
             quality=parameters["quality"],
