@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -124,10 +125,19 @@ def channels_last(value: Tensor) -> Tensor:
 
 
 def flops_of(run: Callable[[], object]) -> int:
-    """Count the operations of convolutions and matrix products, backward ones too, while `run` runs."""
-    with FlopCounterMode(display=False) as counter:
+    """Count the operations of convolutions and matrix products, backward ones too, while `run` runs.
+
+    Of adair's operators it knows the one that adapters use, the bottleneck.
+    """
+    with FlopCounterMode(display=False, custom_mapping={torch.ops.adair.bottleneck: _bottleneck_flops}) as counter:
         run()
     return int(counter.get_total_flops())
+
+
+def _bottleneck_flops(x: Sequence[int], *arguments: Sequence[int], **_options: Any) -> int:
+    pixels = math.prod(x) // x[1]
+    weights = arguments[:6:2]  # of the two 1x1 convolutions and the depthwise one
+    return 2 * pixels * sum(math.prod(shape) for shape in weights)
 
 
 def bytes_of(tensors: Sequence[Tensor | None]) -> int:

@@ -95,7 +95,7 @@ def needed(items: Iterable[int] = range(1, 8)) -> list[Case]:
         2: tuple(f"model/paper/{shape}/{precision}" for shape in _IMAGES for precision in ("float32", "autocast")),
         3: ("adapter/paper/1x3x128x128/",),
         4: ("train/paper lora/",),
-        5: ("mixed/paper/", f"op/{_MIXED_OP}"),
+        5: ("mixed/", f"op/{_MIXED_OP}"),
         6: tuple(f"{name}/" for name in _SMALL),
         7: ("train/tiny full/16x3x64x64/autocast",),
     }
@@ -190,12 +190,14 @@ def _training(report: Report) -> Iterator[Verdict]:
 
 def _mixed(report: Report) -> Iterator[Verdict]:
     for precision, figure in (("float32", 2.0), ("autocast", 3.5)):
-        name = f"mixed/paper/4x3x128x128/{precision}"
-        case = report.case(name)
-        value = case.ratio(OURS, ONE_FOR_ALL).value if case and case.has(OURS, ONE_FOR_ALL) else None
-        what = f"{name}: four adapters / one for all"
-        yield Verdict(5, what, 1.1, None, value, at_least=False, note=_marked(case, "") if case else "")
-        yield speed(report, name, PEFT, number=5, first=figure, second=None)
+        for network in ("paper", "paper bottleneck", "tiny", "tiny bottleneck"):
+            for side in (64, 128):
+                name = f"mixed/{network}/4x3x{side}x{side}/{precision}"
+                case = report.case(name)
+                value = case.ratio(OURS, ONE_FOR_ALL).value if case and case.has(OURS, ONE_FOR_ALL) else None
+                what = f"{name}: four adapters / one for all"
+                yield Verdict(5, what, 1.1, None, value, at_least=False, note=_marked(case, "") if case else "")
+        yield speed(report, f"mixed/paper/4x3x128x128/{precision}", PEFT, number=5, first=figure, second=None)
     # Eager is a loop over the adapters, as PEFT has.
     yield speed(report, f"op/{_MIXED_OP}", EAGER, number=5, first=5.0, second=None)
 

@@ -31,7 +31,7 @@ def fold(backbone: nn.Module, changes: Sequence[Change]) -> dict[str, Tensor]:
         changes: what to add.
 
     Returns:
-        Full parameter name -> tensor, for the parameters that change.
+        Full parameter name -> tensor, for the parameters that change; under all of its names, if it has several.
     """
     changed: dict[str, Tensor] = {}
     dtypes: dict[str, torch.dtype] = {}
@@ -46,7 +46,21 @@ def fold(backbone: nn.Module, changes: Sequence[Change]) -> dict[str, Tensor]:
         with torch.autocast(_device_type(inputs), enabled=False):
             for local, value in module.fold(inputs, strength).items():
                 changed[names[local]] = value
-    return {name: value.to(dtypes[name]) for name, value in changed.items()}
+    return _under_all_names(backbone, {name: value.to(dtypes[name]) for name, value in changed.items()})
+
+
+def _under_all_names(backbone: nn.Module, changed: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Add the other names of parameters that a backbone uses in several places."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in backbone.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    others = {
+        other: value
+        for name, value in changed.items()
+        for other in names[id(backbone.get_parameter(name))]
+        if other not in changed
+    }
+    return changed | others
 
 
 def _full_name(site: Site, local: str) -> str:

@@ -8,13 +8,14 @@ from torch import nn
 
 from adair_core.bench.case import EAGER, EAGER_LAST, OURS, PEFT, REFERENCES, Subject, relative_error, saved_bytes
 from adair_core.bench.cases import GROUPS, case_named, cases
+from adair_core.bench.cases.mixed import ONE_BY_ONE
 from adair_core.bench.cases.networks import SMOKE, our_network, plain_network
 from adair_core.bench.cases.operators import OPERATORS
 from adair_core.errors import UnknownNameError
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2, "autocast": 3e-2}
 # Compiling takes most of a minute; that it runs is seen where it is used.
-UNCOMPILED = (EAGER, EAGER_LAST, PEFT, OURS, REFERENCES)
+UNCOMPILED = (EAGER, EAGER_LAST, PEFT, OURS, ONE_BY_ONE, REFERENCES)
 SMOKE_CASES = [case for group in GROUPS for case in cases(group, "smoke") if case.precision != "bfloat16"]
 
 

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from adair_core.errors import PluginError, UnknownNameError, UsageError
 from adair_core.model import RestorationModel
+from adair_core.model.adapted_backbone import AdaptedBackbone
 from adair_core.model.backbone import with_whole
 from adair_core.specs import Site
 
@@ -252,3 +253,33 @@ def test_state_round_trip(make_model, images, randomise):
     randomise(first, "a")
     second.load_state_dict(first.state_dict())
     assert torch.equal(first(images), second(images))
+
+
+class Tied(torch.nn.Module):
+    """Uses one weight in two places, of which one is a site."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Conv2d(3, 3, 1, bias=False)
+        self.second = torch.nn.Conv2d(3, 3, 1, bias=False)
+        self.second.weight = self.first.weight
+
+    def forward(self, x):
+        return x + self.second(torch.relu(self.first(x)))
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+@pytest.mark.parametrize("per_image", [True, False])
+def test_a_weight_that_is_used_twice_changes_in_both_places(gradients, per_image):
+    backbone = Tied()
+    model = AdaptedBackbone(backbone, [Site.of(backbone, "first", "conv1x1", level=1)])
+    model.add_adapter("a", "lora", {"rank": 2})
+    with torch.no_grad():
+        for parameter in model.adapter_parameters("a").values():
+            parameter.fill_(0.3)
+    x = torch.rand(2, 3, 4, 5)
+    weight = backbone.first.weight.detach()[:, :, 0, 0] + 2 * 0.3 * 0.3
+    wanted = x + torch.einsum("oi,bihw->bohw", weight, torch.relu(torch.einsum("oi,bihw->bohw", weight, x)))
+    with torch.set_grad_enabled(gradients):
+        found = model(x, adapters=[None, "a"] if per_image else None).detach()
+    torch.testing.assert_close(found[1], wanted[1])

@@ -84,20 +84,13 @@ def _subject(shape: tuple[int, ...], precision: Precision, options: Mapping[str,
 
 
 def share(model: AdaptedBackbone, kind: str, images: Tensor, flops: int) -> float:
-    """How many more operations a network does with an adapter, as a fraction; weights change at no cost.
-
-    The counter sees PyTorch's operations and not adair's, of which adapters have one, the bottleneck.
-    """
+    """How many more operations a network does with an adapter, as a fraction; weights change at no cost."""
     counted = 0
 
     def count(module: FeatureAdapter, _site: Any, _inputs: Any, features: Tensor) -> None:
         nonlocal counted
-        pixels = features.numel() // features.shape[1]
-        if kind == "bottleneck":
-            counted += 2 * pixels * sum(parameter.numel() for parameter in module.parameters() if parameter.dim() == 4)
-        else:
-            # The adapter alone again, on features of the same shape.
-            counted += flops_of(partial(module, features))
+        # The adapter alone again, on features of the same shape.
+        counted += flops_of(partial(module, features))
 
     handles = [
         model.backbone.get_submodule(site.path).register_forward_hook(partial(count, part))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -22,63 +22,89 @@ from adair_core.bench.cases.networks import (
     plain_network,
 )
 from adair_core.bench.cases.torch_rows import inference
+from adair_core.model.adapted_backbone import AdaptedBackbone
 
 RANK = 8
 IMAGES = 4
 ONE_FOR_ALL = f"{OURS}, one adapter for all"
-SHAPES: dict[Size, tuple[tuple[str, int, int], ...]] = {
-    "full": (("paper", 128, 128), ("tiny", 128, 128)),
-    "quick": (("tiny", 128, 128),),
-    "smoke": (("paper", 17, 13),),
+ONE_BY_ONE = f"{OURS}, image by image"
+LORA, BOTTLENECK, TYPES = "", " bottleneck", " types"
+"""What is mixed: four adapters of a type, or one of each type and none."""
+SHAPES: dict[Size, tuple[tuple[str, str, int], ...]] = {
+    "full": tuple(
+        (preset, kind, side) for preset in ("paper", "tiny") for kind in (LORA, BOTTLENECK, TYPES) for side in (64, 128)
+    ),
+    "quick": (("tiny", LORA, 128), ("tiny", TYPES, 64)),
+    "smoke": (("paper", LORA, 17), ("paper", BOTTLENECK, 17), ("paper", TYPES, 17)),
 }
 PRECISIONS: tuple[Precision, ...] = ("float32", "autocast")
 
 
 def cases(size: Size) -> list[Case]:
-    """Four images with four LoRA adapters."""
+    """Four images with four adapters."""
     return list(_cases(size))
 
 
 def _cases(size: Size) -> Iterator[Case]:
-    for preset, height, width in SHAPES[size]:
+    for preset, kind, side in SHAPES[size]:
         for precision in PRECISIONS:
-            shape = (IMAGES, 3, height, width)
-            make = partial(_subject, preset, shape, precision, SMOKE if size == "smoke" else {})
-            yield Case("mixed", preset, text_of(shape), precision, make)
+            shape = (IMAGES, 3, side, side)
+            make = partial(_subject, preset, kind, shape, precision, SMOKE if size == "smoke" else {})
+            yield Case("mixed", f"{preset}{kind}", text_of(shape), precision, make)
 
 
-def _subject(preset: str, shape: tuple[int, ...], precision: Precision, options: Mapping[str, Any]) -> Subject:
-    names = [f"task{number}" for number in range(IMAGES)]
+def _subject(
+    preset: str, kind: str, shape: tuple[int, ...], precision: Precision, options: Mapping[str, Any]
+) -> Subject:
     network = our_network(preset, **options)
-    model = adapted(network, [(name, "lora", {"rank": RANK}) for name in names])
-    factors = {name: lora_factors(model, name) for name in names}
+    types = {LORA: ["lora"] * IMAGES, BOTTLENECK: ["bottleneck"] * IMAGES, TYPES: ["lora", "bottleneck", "prompt"]}[
+        kind
+    ]
+    names = [f"task{number}" for number in range(len(types))]
+    settings = [(name, own, {"rank": RANK} if own == "lora" else {}) for name, own in zip(names, types, strict=True)]
+    model = adapted(network, settings)
+    chosen: list[str | None] = [*names, *[None] * (IMAGES - len(names))]
     images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     timed = inference(precision)
 
+    def one_by_one(choose: Callable[[str | None], Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tensor]:
+        pairs = list(zip(chosen, range(IMAGES), strict=True))
+        return lambda x: torch.cat([choose(name)(x[place : place + 1]) for name, place in pairs])
+
     def by_peft() -> Run:
+        factors = {name: lora_factors(model, name) for name in names}
         wrapped = peft_lora(plain_network(network), factors, RANK)
 
-        def one_by_one(x: Tensor) -> Tensor:
-            results = []
-            for name, image in zip(names, torch.split(x, 1), strict=True):
-                wrapped.set_adapter(name)
-                results.append(wrapped(image))
-            return torch.cat(results)
+        def choose(name: str | None) -> Callable[[Tensor], Tensor]:
+            wrapped.set_adapter(name)
+            return cast(Callable[[Tensor], Tensor], wrapped)
 
-        return timed(one_by_one, [images])
+        return timed(one_by_one(choose), [images])
+
+    def ours(of: AdaptedBackbone) -> Callable[[str | None], Callable[[Tensor], Tensor]]:
+        def choose(name: str | None) -> Callable[[Tensor], Tensor]:
+            of.set_adapters([] if name is None else [name])
+            return of
+
+        return choose
 
     def exact() -> Tensor:
-        results = []
-        for name, image in zip(names, torch.split(images.double(), 1), strict=True):
-            twin = copy.deepcopy(plain_lora(plain_network(network), factors[name], RANK)).double()
-            results.append(inference("float32")(twin, [image])())
-        return torch.cat(results)
+        if kind != LORA:
+            return inference("float32")(one_by_one(ours(copy.deepcopy(model).double())), [images.double()])()
+
+        def choose(name: str | None) -> Callable[[Tensor], Tensor]:
+            assert name is not None
+            return copy.deepcopy(plain_lora(plain_network(network), lora_factors(model, name), RANK)).double()
+
+        return inference("float32")(one_by_one(choose), [images.double()])()
 
     rows: dict[str, Row] = {
-        OURS: lambda: timed(lambda x: model(x, names), [images]),
-        ONE_FOR_ALL: lambda: timed(lambda x: model(x, [names[0]] * IMAGES), [images]),
+        OURS: lambda: timed(lambda x: model(x, chosen), [images]),
+        ONE_BY_ONE: lambda: timed(one_by_one(ours(model)), [images]),
     }
-    if peft_available():
+    if kind != TYPES:
+        rows[ONE_FOR_ALL] = lambda: timed(lambda x: model(x, [names[0]] * IMAGES), [images])
+    if kind == LORA and peft_available():
         rows[PEFT] = by_peft
     rival = plain_network(network).requires_grad_(False)
     return Subject(
