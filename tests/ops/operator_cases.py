@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from adair_core import ops
@@ -46,6 +46,31 @@ class Case:
         if layout is not None:
             made[0] = made[0].contiguous(memory_format=layout)
         return [None if value is None else value.requires_grad_() for value in made]
+
+
+class CaseModule(nn.Module):
+    """A module that calls an operator: images are its inputs (like the first tensor), the others its parameters."""
+
+    def __init__(self, case: Case, tensors: list[Any]) -> None:
+        super().__init__()
+        self.case = case
+        self.places = [place for place, shape in enumerate(case.shapes) if place > 0 and shape != case.shapes[0]]
+        for place in self.places:
+            value = tensors[place]
+            self.register_parameter(f"p{place}", None if value is None else nn.Parameter(value.detach().clone()))
+
+    def forward(self, *images: Tensor) -> Tensor:
+        given = iter(images)
+        return self.case.run(
+            *(getattr(self, f"p{p}") if p in self.places else next(given) for p in range(len(self.case.shapes)))
+        )
+
+
+def module_of(case: Case, dtype: torch.dtype = torch.float64, **options: Any) -> tuple[CaseModule, list[Tensor]]:
+    """A module of a case, and its inputs."""
+    tensors = case.tensors(dtype, **options)
+    module = CaseModule(case, tensors)
+    return module, [value.detach() for place, value in enumerate(tensors) if place not in module.places]
 
 
 def plain_biased_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -88,7 +113,7 @@ def plain_bottleneck(
 
 def alternating(x: Tensor) -> Tensor:
     """The second of three adapters, the first, none, and again; the third has no images."""
-    return 1 - torch.arange(len(x)) % 3
+    return 1 - torch.arange(x.shape[0]) % 3
 
 
 def bottleneck_batch(x: Tensor, *stack: Any) -> Tensor:
