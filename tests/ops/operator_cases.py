@@ -116,13 +116,13 @@ def alternating(x: Tensor) -> Tensor:
     return 1 - torch.arange(x.shape[0]) % 3
 
 
-def bottleneck_batch(x: Tensor, *stack: Any) -> Tensor:
-    return ops.bottleneck_batch(x, *stack, alternating(x))
+def bottleneck_batch(x: Tensor, *stack: Any, index: Tensor | None = None) -> Tensor:
+    return ops.bottleneck_batch(x, *stack, alternating(x) if index is None else index)
 
 
-def plain_bottleneck_batch(x: Tensor, *stack: Any) -> Tensor:
+def plain_bottleneck_batch(x: Tensor, *stack: Any, index: Tensor | None = None) -> Tensor:
     rows = [0 * x[:0]]
-    for image, adapter in zip(x, alternating(x).tolist(), strict=True):
+    for image, adapter in zip(x, (alternating(x) if index is None else index).tolist(), strict=True):
         *chosen, up, up_b, scale = (None if value is None else value[adapter] for value in stack)
         # Scaled before the rounding to bfloat16, as the operator says.
         chosen += [scale * up, None if up_b is None else scale * up_b, 1]
@@ -131,15 +131,23 @@ def plain_bottleneck_batch(x: Tensor, *stack: Any) -> Tensor:
     return torch.cat(rows) + unused
 
 
-def low_rank_convolution(x: Tensor, *tensors: Any, **geometry: int) -> Tensor:
-    return ops.low_rank_convolution(x, *tensors, alternating(x), **geometry)
+def low_rank_convolution(x: Tensor, *tensors: Any, index: Tensor | None = None, **geometry: int) -> Tensor:
+    return ops.low_rank_convolution(x, *tensors, alternating(x) if index is None else index, **geometry)
 
 
 def plain_low_rank_convolution(
-    x: Tensor, weight: Tensor, bias: Any, a: Tensor, b: Tensor, scale: Tensor, **geometry: int
+    x: Tensor,
+    weight: Tensor,
+    bias: Any,
+    a: Tensor,
+    b: Tensor,
+    scale: Tensor,
+    *,
+    index: Tensor | None = None,
+    **geometry: int,
 ) -> Tensor:
     rows = [functional.conv2d(x[:0], weight, bias, **geometry)]
-    for image, adapter in zip(x, alternating(x).tolist(), strict=True):
+    for image, adapter in zip(x, (alternating(x) if index is None else index).tolist(), strict=True):
         whole = weight.to(torch.promote_types(weight.dtype, torch.float32))
         if adapter >= 0:
             whole = whole + scale[adapter] * torch.einsum("or,rikl->oikl", b[adapter].to(whole), a[adapter].to(whole))
