@@ -26,6 +26,10 @@ from adair_core.bench.cases.torch_rows import inference
 RANK = 8
 IMAGES = 4
 ONE_FOR_ALL = f"{OURS}, one adapter for all"
+PEFT_BATCH = "PEFT, adapter_names"
+"""PEFT's own way: the base's convolutions for the whole batch, the adapters' for the images of each. `PEFT` is the
+network once for each image with its adapter."""
+
 SHAPES: dict[Size, tuple[tuple[str, int, int], ...]] = {
     "full": (("paper", 128, 128), ("tiny", 128, 128)),
     "quick": (("tiny", 128, 128),),
@@ -67,6 +71,10 @@ def _subject(preset: str, shape: tuple[int, ...], precision: Precision, options:
 
         return timed(one_by_one, [images])
 
+    def by_peft_at_once() -> Run:
+        wrapped = peft_lora(plain_network(network), factors, RANK)
+        return timed(lambda x: wrapped(x, adapter_names=names), [images])
+
     def exact() -> Tensor:
         results = []
         for name, image in zip(names, torch.split(images.double(), 1), strict=True):
@@ -79,7 +87,7 @@ def _subject(preset: str, shape: tuple[int, ...], precision: Precision, options:
         ONE_FOR_ALL: lambda: timed(lambda x: model(x, [names[0]] * IMAGES), [images]),
     }
     if peft_available():
-        rows[PEFT] = by_peft
+        rows |= {PEFT: by_peft, PEFT_BATCH: by_peft_at_once}
     rival = plain_network(network).requires_grad_(False)
     return Subject(
         rows=rows,
