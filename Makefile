@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml
 	ADAIR_BUILD=none $(BIN)/python -m pip install --quiet $(PIP_ARGS) --no-build-isolation --editable ".[dev]"
 	@touch $@
 
-$(KERNELS_STAMP): $(STAMP) setup.py $(wildcard csrc/*/*)
+$(KERNELS_STAMP): $(STAMP) setup.py $(wildcard csrc/*/*) $(wildcard adair_core/ops/*.py adair_core/ops/*/native.py)
 	@rm -f $@
 	@$(MAKE) --no-print-directory kernels
 	@touch $@

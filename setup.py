@@ -20,6 +20,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import runpy
 import shutil
 import subprocess
 import sys
@@ -113,6 +114,17 @@ def resolve(asked: str) -> str:
     return next((kind for kind in ("cuda", "cpu") if obstacles.get(kind, "unknown") is None), "none")
 
 
+def digests_header() -> Path:
+    """Write which sources are built, for the loader to compare; returns the folder, untouched if nothing changed."""
+    digests = runpy.run_path("adair_core/ops/built_from.py")["of"](Path.cwd())
+    text = "".join(f'#define ADAIR_DIGEST_OF_{name.upper()} "{value}"\n' for name, value in digests.items())
+    header = Path("build", "generated", "built_from_digests.h")
+    if not header.exists() or header.read_text() != text:
+        header.parent.mkdir(parents=True, exist_ok=True)
+        header.write_text(text)
+    return header.parent.absolute()
+
+
 def native_modules(kind: str, strict: bool) -> dict:
     """Declare the libraries that PyTorch loads and the module that Python imports."""
     import pybind11
@@ -160,6 +172,7 @@ def native_modules(kind: str, strict: bool) -> dict:
         modules.append(gpu_kernels)
     for module in modules:
         module.include_dirs = [str(CSRC.absolute())]
+    runtime.include_dirs.append(str(digests_header()))
 
     class Build(cpp_extension.BuildExtension):
         def build_extensions(self) -> None:

@@ -80,6 +80,7 @@ def record(benchmark, measured, rates, request) -> Callable[[Case, str], None]:
         benchmark.extra_info.update(
             machine.describe(),
             competitor=row,
+            rounds=len(found.seconds),
             flops=result.flops,
             bytes=result.bytes,
             roofline_flops=roof.flops,

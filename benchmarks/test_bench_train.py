@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from adair_core.bench.case import OURS, PEFT, REFERENCES, STOCK, TORCH
+from adair_core.bench.cases.training import DEPTHWISE
 from adair_core.bench.replay import clock
 
 
 @pytest.mark.benchmark(timer=clock)
-@pytest.mark.cases("train", "paper lora", rows=(*TORCH, PEFT, OURS, REFERENCES))
+@pytest.mark.cases("train", "paper lora", rows=(*TORCH, PEFT, OURS, DEPTHWISE, REFERENCES))
 def test_published_lora(record, case, row):
     record(case, row)
 
@@ -21,7 +22,7 @@ def test_published_full(record, case, row):
 
 
 @pytest.mark.benchmark(timer=clock)
-@pytest.mark.cases("train", "tiny lora", rows=(*TORCH, PEFT, OURS, REFERENCES))
+@pytest.mark.cases("train", "tiny lora", rows=(*TORCH, PEFT, OURS, DEPTHWISE, REFERENCES))
 def test_tiny_lora(record, case, row):
     record(case, row)
 

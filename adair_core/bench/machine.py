@@ -14,6 +14,7 @@ import torch
 
 import adair_core
 from adair_core.bench import allocator
+from adair_core.cpu import cpu_name
 from adair_core.ops.native import library
 from adair_core.threads import usable_cpus
 
@@ -27,7 +28,7 @@ def describe() -> dict[str, Any]:
         "adair": adair_core.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "cpu": _cpu(),
+        "cpu": cpu_name(),
         "processors": usable_cpus(),
         "threads": torch.get_num_threads(),
         "capability": torch.backends.cpu.get_cpu_capability(),
@@ -95,13 +96,3 @@ def _process_seconds(process: int) -> float:
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / float(os.sysconf("SC_CLK_TCK"))
-
-
-def _cpu() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 
 from adair_core.bench.case import EAGER, OTHERS
 from adair_core.bench.machine import BUSY
+from adair_core.bench.memory import Memory
 from adair_core.bench.ratios import Ratio, ratio
 from adair_core.errors import DataError, expected
 from adair_core.specs import Config
@@ -117,6 +118,7 @@ class Report(Config):
         load: the system's load averages before the run.
         rates: operations and bytes a second that the machine reached, by dtype.
         cases: in the order in which they were measured.
+        memory: of training steps, where it was measured.
     """
 
     format: str = FORMAT
@@ -126,6 +128,7 @@ class Report(Config):
     load: str
     rates: dict[str, dict[str, float]]
     cases: tuple[CaseResult, ...]
+    memory: tuple[Memory, ...] = ()
 
     def case(self, name: str) -> CaseResult | None:
         """The case of a name."""

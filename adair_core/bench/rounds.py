@@ -42,14 +42,25 @@ class Local:
         function: what is timed.
         clock: in seconds.
         warm_ups: calls before anything is timed, at least one.
+        warm: whether a call that has been made took as long as one that is warm, and longer than `SLOW`: then no other
+            is made.
     """
 
-    def __init__(self, function: Callable[[], object], *, clock: Clock = time.perf_counter, warm_ups: int = 2) -> None:
+    def __init__(
+        self,
+        function: Callable[[], object],
+        *,
+        clock: Clock = time.perf_counter,
+        warm_ups: int = 2,
+        warm: bool = False,
+    ) -> None:
         self._function, self._clock, self._warm_ups = function, clock, warm_ups
-        self._calls = 1
+        self._calls, self._warm = 1, warm
 
     def warm_up(self) -> None:
         """Call it; then find how many calls one measurement needs."""
+        if self._warm:
+            return
         for _ in range(self._warm_ups):
             took = self._time(1)
             if took > SLOW:

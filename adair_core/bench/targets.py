@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 from adair_core.bench.case import EAGER, OURS, PEFT, STOCK, TORCH, Case
 from adair_core.bench.cases import cases
-from adair_core.bench.cases.adapters import KINDS, with_adapter
-from adair_core.bench.cases.mixed import ONE_FOR_ALL
+from adair_core.bench.cases.adapters import KINDS, PLAIN, with_adapter
+from adair_core.bench.cases.mixed import ONE_FOR_ALL, PEFT_BATCH
+from adair_core.bench.cases.training import DEPTHWISE
 from adair_core.bench.report import CaseResult, Report
 
 BEST = "best other"
-ROWS = (*TORCH, STOCK, PEFT, OURS, ONE_FOR_ALL, *(with_adapter(kind) for kind in KINDS))
+ROWS = (*TORCH, STOCK, PEFT, PEFT_BATCH, OURS, ONE_FOR_ALL, DEPTHWISE, *PLAIN, *(with_adapter(kind) for kind in KINDS))
 """The competitors that the targets name, without the optional ones."""
 
 _LARGE = ("1x48x256x256", "1x96x256x256")
@@ -80,6 +81,26 @@ def table(verdicts: Iterable[Verdict]) -> list[tuple[str, ...]]:
             verdict.note,
         )
         for verdict in verdicts
+    ]
+
+
+OUTCOMES = {
+    "second": "second figure reached",
+    "first": "first reached",
+    "miss": "first missed",
+    "not measured": "no data",
+}
+
+
+def summary(verdicts: Iterable[Verdict]) -> list[str]:
+    """A line for each numbered target: how many of its comparisons reached which figure."""
+    counts: dict[int, dict[str, int]] = {}
+    for verdict in verdicts:
+        of_target = counts.setdefault(verdict.number, dict.fromkeys(OUTCOMES, 0))
+        of_target[verdict.outcome] += 1
+    return [
+        f"target {number}: " + ", ".join(f"{OUTCOMES[key]} {count}" for key, count in found.items() if count)
+        for number, found in sorted(counts.items())
     ]
 
 
@@ -169,8 +190,8 @@ def _adapters(report: Report) -> Iterator[Verdict]:
                 yield Verdict(3, what, allowed, None, None, at_least=False, note="the case was not run")
                 continue
             note = f"{case.shares.get(row, 0.0):.1%} more operations"
-            if kind == "lora" and case.has(PEFT, EAGER):
-                note += f"; PEFT / eager is {case.ratio(PEFT, EAGER).value:.2f}"
+            for other in (PEFT, *PLAIN) if kind == "lora" and case.has(EAGER) else ():
+                note += f"; {other} / eager is {case.ratio(other, EAGER).value:.2f}" if case.has(other) else ""
             value = case.ratio(row, OURS).value
             yield Verdict(3, what, allowed, None, value, at_least=False, note=_marked(case, note))
 
@@ -180,12 +201,20 @@ def _training(report: Report) -> Iterator[Verdict]:
         name = f"train/paper lora/1x3x128x128/{precision}"
         yield speed(report, name, EAGER, number=4, first=1.7, second=2.5)
         yield speed(report, name, BEST, number=4, first=1.3, second=1.7)
-        case = report.case(name)
-        saved = case.rows[OURS].saved if case and OURS in case.rows else None
-        value = saved / case.features if case and saved is not None and case.features else None
-        eager = case.rows[EAGER].saved if case and EAGER in case.rows else None
-        note = f"eager keeps {eager / case.features:.1f}" if case and case.features and eager else ""
-        yield Verdict(4, f"{name}: activations kept, in U a block", 11.0, None, value, at_least=False, note=note)
+        for row, figure in ((OURS, 11.0), (DEPTHWISE, 20.0)):
+            yield _kept(report.case(name), name, row, figure)
+
+
+def _kept(case: CaseResult | None, name: str, row: str, figure: float) -> Verdict:
+    """The activations that a training step keeps for its backward pass, a block, in elements of the block's input."""
+    found = {
+        key: value.saved / case.features
+        for key, value in (case.rows if case else {}).items()
+        if case is not None and case.features and value.saved is not None
+    }
+    note = f"eager keeps {found[EAGER]:.1f}" if EAGER in found else "" if case else "the case was not run"
+    what = f"{name}: activations kept by {row}, in U a block"
+    return Verdict(4, what, figure, None, found.get(row), at_least=False, note=note)
 
 
 def _mixed(report: Report) -> Iterator[Verdict]:
@@ -197,7 +226,8 @@ def _mixed(report: Report) -> Iterator[Verdict]:
                 value = case.ratio(OURS, ONE_FOR_ALL).value if case and case.has(OURS, ONE_FOR_ALL) else None
                 what = f"{name}: four adapters / one for all"
                 yield Verdict(5, what, 1.1, None, value, at_least=False, note=_marked(case, "") if case else "")
-        yield speed(report, f"mixed/paper/4x3x128x128/{precision}", PEFT, number=5, first=figure, second=None)
+        for other in (PEFT, PEFT_BATCH):
+            yield speed(report, f"mixed/paper/4x3x128x128/{precision}", other, number=5, first=figure, second=None)
     # Eager is a loop over the adapters, as PEFT has.
     yield speed(report, f"op/{_MIXED_OP}", EAGER, number=5, first=5.0, second=None)
 

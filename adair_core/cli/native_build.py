@@ -54,7 +54,7 @@ def _described(found: Library, advice: list[str]) -> str:
     if found.error is not None:
         reason = misfit(found.path) or found.error
         advice.append(
-            f"{found.path} cannot be loaded, and every operator runs as its slower PyTorch reference: {reason}; "
+            f"{found.path} cannot be used, and every operator runs as its slower PyTorch reference: {reason}; "
             f"{_REBUILD}"
         )
         return f"broken: {reason}"
@@ -77,5 +77,6 @@ def _runtime(advice: list[str]) -> dict[str, str]:
         "built for": f"torch >= {info['torch_floor']}, with torch {info['torch']} and Python {info['python']}",
         "compiler": info["compiler"],
         "flags": info["flags"],
+        "sources": f"csrc {info.get('kernels', 'unknown')}, callers {info.get('callers', 'unknown')}",
         "instruction sets": f"this machine has {module.highest_capability()}",
     }

@@ -8,6 +8,8 @@ from torch import Tensor
 
 def memory_format(x: Tensor) -> torch.memory_format:
     """The memory format that results computed from `x` have: channels last if `x` is, else contiguous."""
+    if torch._C._are_functorch_transforms_active():
+        return torch.contiguous_format  # vmap does not tell another one
     if not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
         return torch.channels_last
     return torch.contiguous_format

@@ -1,7 +1,7 @@
 """The native kernels: finding the library, and what each kernel takes.
 
 The library is optional. Without it every operator runs its reference, and nothing is said; a library that is there and
-cannot be loaded is a broken installation, and warns. `adair doctor` explains both.
+cannot be loaded, or was built from other sources, is a broken installation, and warns. `adair doctor` explains both.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 
 from adair_core.errors import UsageError
+from adair_core.ops import built_from
 from adair_core.ops.per_image import PerImage
+from adair_core.tuning import runtime
 
 _FILES = ("_ops_cpu*.so", "_ops_cpu*.pyd")
 _switched_off: list[str] = []
@@ -34,7 +36,7 @@ class Library:
 
     Attributes:
         path: of the file, if there is one.
-        error: why it could not be loaded, if it could not.
+        error: why it cannot be used, if it cannot.
         capability: the instruction set that its kernels use on this machine.
     """
 
@@ -72,6 +74,9 @@ def library() -> Library:
     found = sorted(path for pattern in _FILES for path in folder.glob(pattern))
     if not found:
         return Library(None)
+    stale = outdated(folder)
+    if stale is not None:
+        return _unusable(found[0], stale)
     try:
         torch.ops.load_library(str(found[0]))  # type: ignore[no-untyped-call]
         return Library(found[0], capability=torch.ops.adair_native.cpu_capability())
@@ -80,14 +85,36 @@ def library() -> Library:
     # Whatever a dynamic loader, a static initialiser or another version of PyTorch may raise.
     except Exception as error:
         reason = error.__cause__ or error  # PyTorch hides what the dynamic loader said
-        message = f"{type(reason).__name__}: {reason}"
-        warnings.warn(
-            f"the native kernels in {found[0]} cannot be loaded ({message}); the slower reference kernels run instead; "
-            f"'adair doctor' says more",
-            NativeLibraryWarning,
-            stacklevel=2,
-        )
-        return Library(found[0], message)
+        return _unusable(found[0], f"{type(reason).__name__}: {reason}")
+
+
+def outdated(folder: Path) -> str | None:
+    """Why the native modules do not fit the sources beside them; ``None`` if they do, or if there is no telling.
+
+    Args:
+        folder: of the package ``adair_core``; an installed one has no C++ sources beside it.
+    """
+    try:
+        module = runtime()
+    except ImportError:
+        return None
+    if module is None:
+        return None
+    info, here = module.build_info(), built_from.of(folder.parent)
+    for name, what in (("kernels", "C++ sources (csrc/)"), ("callers", "Python code that calls them")):
+        if here[name] and info.get(name) != here[name]:
+            return f"built with other {what}: digest {info.get(name, 'unknown')}, here it is {here[name]}"
+    return None
+
+
+def _unusable(path: Path, reason: str) -> Library:
+    warnings.warn(
+        f"the native kernels in {path} cannot be used ({reason}); the slower reference kernels run instead; "
+        f"'make kernels' in a clone, or 'pip install .', builds them anew; 'adair doctor' says more",
+        NativeLibraryWarning,
+        stacklevel=3,
+    )
+    return Library(path, reason)
 
 
 def refusal(kernel: NativeKernel | None, *arguments: Any) -> str | None:
@@ -98,7 +125,7 @@ def refusal(kernel: NativeKernel | None, *arguments: Any) -> str | None:
         return _switched_off[-1]
     found = library()
     if not found.loaded:
-        return "the native library is not built" if found.path is None else "the native library cannot be loaded"
+        return "the native library is not built" if found.path is None else "the native library cannot be used"
     return kernel.refusal(*arguments)
 
 

@@ -10,11 +10,23 @@ import torch
 from torch import Tensor
 
 from adair_core.ops.native import NativeKernel, refusal
+from adair_core.ops.transforms import need_reference, one_by_one, refuse_tangents
 
 NAMESPACE = "adair"
-_LIBRARY: Any = torch.library.Library(NAMESPACE, "FRAGMENT")  # type: ignore[no-untyped-call]
 
 Operator = Callable[..., Any]
+
+
+class _Library(torch.library.Library):
+    """Operators whose gradients refuse what they would get wrong silently: differentiation in forward mode."""
+
+    def impl(self, op_name: Any, fn: Any, dispatch_key: Any = "", **options: Any) -> Any:
+        if dispatch_key == "Autograd":
+            fn = refuse_tangents(op_name, fn)
+        return super().impl(op_name, fn, dispatch_key, **options)  # type: ignore[no-untyped-call]
+
+
+_LIBRARY = _Library(NAMESPACE, "FRAGMENT")  # type: ignore[no-untyped-call]
 
 KERNELS: dict[str, NativeKernel] = {}
 """The native kernel of each operator that has one."""
@@ -30,17 +42,25 @@ def define(schema: str, *, reference: Operator, fake: Operator, native: NativeKe
         native: the kernel for CPUs, for the arguments that it takes.
 
     Returns:
-        The operator, callable.
+        The operator, callable; where PyTorch transforms the call in a way that operators have no rule for, it is the
+        reference.
     """
     name = schema.partition("(")[0]
-    _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
-    _LIBRARY.impl(name, _without_autocast(reference), "CompositeExplicitAutograd")
+    plain = _without_autocast(reference)
+    _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
+    _LIBRARY.impl(name, plain, "CompositeExplicitAutograd")
     if native is not None:
         KERNELS[name] = native
         _LIBRARY.impl(name, _without_autocast(_choose(native, reference)), "CPU")
     torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=_LIBRARY)
     operator: Operator = getattr(getattr(torch.ops, NAMESPACE), name).default
-    return operator
+    torch.library.register_vmap(f"{NAMESPACE}::{name}", one_by_one(operator), lib=_LIBRARY)
+
+    @functools.wraps(reference)
+    def call(*arguments: Any) -> Any:
+        return plain(*arguments) if need_reference(arguments) else operator(*arguments)
+
+    return call
 
 
 def define_gradient(name: str, *, setup_context: Operator, backward: Operator) -> None:

@@ -7,6 +7,7 @@
 
 #include "common/capability.h"
 #include "runtime/allocator.h"
+#include "runtime/built_from.h"
 
 namespace py = pybind11;
 
@@ -24,6 +25,8 @@ PYBIND11_MODULE(_runtime, module) {
         constexpr auto floor = static_cast<unsigned long long>(ADAIR_TORCH_FLOOR);
         info["torch_floor"] = std::to_string(floor >> 56) + "." + std::to_string(floor >> 48 & 0xff);
         info["python"] = PY_VERSION;
+        info["kernels"] = adair::digest_of_kernels();
+        info["callers"] = adair::digest_of_callers();
         return info;
       },
       "What the native modules were built with; the same for the same sources, compiler and versions.");

@@ -8,14 +8,16 @@ from torch import nn
 
 from adair_core.bench.case import EAGER, EAGER_LAST, OURS, PEFT, REFERENCES, Subject, relative_error, saved_bytes
 from adair_core.bench.cases import GROUPS, case_named, cases
-from adair_core.bench.cases.mixed import ONE_BY_ONE
+from adair_core.bench.cases.adapters import with_adapter
+from adair_core.bench.cases.mixed import ONE_BY_ONE, PEFT_BATCH
 from adair_core.bench.cases.networks import SMOKE, our_network, plain_network
 from adair_core.bench.cases.operators import OPERATORS
+from adair_core.bench.cases.training import DEPTHWISE
 from adair_core.errors import UnknownNameError
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2, "autocast": 3e-2}
 # Compiling takes most of a minute; that it runs is seen where it is used.
-UNCOMPILED = (EAGER, EAGER_LAST, PEFT, OURS, ONE_BY_ONE, REFERENCES)
+UNCOMPILED = (EAGER, EAGER_LAST, PEFT, PEFT_BATCH, OURS, ONE_BY_ONE, REFERENCES)
 SMOKE_CASES = [case for group in GROUPS for case in cases(group, "smoke") if case.precision != "bfloat16"]
 
 
@@ -41,6 +43,20 @@ def test_a_step_changes_nothing():
     subject = case_named("train/paper lora/1x3x16x16/float32", "smoke").make()
     step = subject.rows[OURS]()
     assert torch.equal(step(), step())
+
+
+def test_depthwise_lora_keeps_no_more_than_lora():
+    """The branches compute the input of their depthwise convolution again."""
+    saved = case_named("train/paper lora/1x3x16x16/float32", "smoke").make().saved
+    kept = {name: count() for name, count in saved.items()}
+    assert kept[OURS] == kept[DEPTHWISE] < kept[EAGER]
+
+
+def test_lora_beside_is_lora_folded():
+    subject = case_named("adapter/paper/1x3x17x13/float32", "smoke").make()
+    folded, beside = (subject.rows[with_adapter("lora", row)]()() for row in (OURS, EAGER))
+    torch.testing.assert_close(folded, beside, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(beside, subject.rows[EAGER]()())
 
 
 def test_names_are_unique():

@@ -115,3 +115,11 @@ def test_warm_up_is_not_measured():
     competitor = Local(function, clock=clock)
     competitor.warm_up()
     assert competitor.seconds() == pytest.approx(1.0)
+
+
+def test_what_is_warm_already_is_not_called_again():
+    function, clock, calls = timed(2 * SLOW)
+    competitor = Local(function, clock=clock, warm=True)
+    competitor.warm_up()
+    assert not calls
+    assert competitor.seconds() == pytest.approx(2 * SLOW)

@@ -62,10 +62,26 @@ def test_adapters_may_cost_their_operations_and_five_points():
 
 
 def test_activations_are_counted_in_features():
-    rows = {"eager": RowResult(seconds=(3.0,), saved=3000), "adair": RowResult(seconds=(1.0,), saved=1050)}
+    rows = {
+        "eager": RowResult(seconds=(3.0,), saved=3000),
+        "adair": RowResult(seconds=(1.0,), saved=1050),
+        "adair, depthwise LoRA too": RowResult(seconds=(1.0,), saved=2100),
+    }
     made = report(case_result("train/paper lora/1x3x128x128/float32", rows, features=100))
-    found = verdict(made, "train/paper lora/1x3x128x128/float32: activations kept, in U a block")
+    found = verdict(made, "train/paper lora/1x3x128x128/float32: activations kept by adair, in U a block")
     assert (found.value, found.outcome, found.note) == (10.5, "first", "eager keeps 30.0")
+    name = "train/paper lora/1x3x128x128/float32: activations kept by adair, depthwise LoRA too, in U a block"
+    found = verdict(made, name)
+    assert (found.value, found.first, found.outcome) == (21.0, 20.0, "miss")
+    assert verdict(report(), name).note == "the case was not run"
+
+
+def test_a_line_for_each_target():
+    verdicts = [Verdict(2, "", 1.5, 2.0, value) for value in (1.7, 2.2, 1.0, 1.6)] + [Verdict(1, "", 1.5, 2.0, None)]
+    assert targets.summary(verdicts) == [
+        "target 1: no data 1",
+        "target 2: second figure reached 1, first reached 2, first missed 1",
+    ]
 
 
 def test_the_worst_case_counts():

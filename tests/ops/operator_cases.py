@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from adair_core import ops
@@ -46,6 +46,31 @@ class Case:
         if layout is not None:
             made[0] = made[0].contiguous(memory_format=layout)
         return [None if value is None else value.requires_grad_() for value in made]
+
+
+class CaseModule(nn.Module):
+    """A module that calls an operator: images are its inputs (like the first tensor), the others its parameters."""
+
+    def __init__(self, case: Case, tensors: list[Any]) -> None:
+        super().__init__()
+        self.case = case
+        self.places = [place for place, shape in enumerate(case.shapes) if place > 0 and shape != case.shapes[0]]
+        for place in self.places:
+            value = tensors[place]
+            self.register_parameter(f"p{place}", None if value is None else nn.Parameter(value.detach().clone()))
+
+    def forward(self, *images: Tensor) -> Tensor:
+        given = iter(images)
+        return self.case.run(
+            *(getattr(self, f"p{p}") if p in self.places else next(given) for p in range(len(self.case.shapes)))
+        )
+
+
+def module_of(case: Case, dtype: torch.dtype = torch.float64, **options: Any) -> tuple[CaseModule, list[Tensor]]:
+    """A module of a case, and its inputs."""
+    tensors = case.tensors(dtype, **options)
+    module = CaseModule(case, tensors)
+    return module, [value.detach() for place, value in enumerate(tensors) if place not in module.places]
 
 
 def plain_biased_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -88,16 +113,16 @@ def plain_bottleneck(
 
 def alternating(x: Tensor) -> Tensor:
     """The second of three adapters, the first, none, and again; the third has no images."""
-    return 1 - torch.arange(len(x)) % 3
+    return 1 - torch.arange(x.shape[0]) % 3
 
 
-def bottleneck_batch(x: Tensor, *stack: Any) -> Tensor:
-    return ops.bottleneck_batch(x, *stack, alternating(x))
+def bottleneck_batch(x: Tensor, *stack: Any, index: Tensor | None = None) -> Tensor:
+    return ops.bottleneck_batch(x, *stack, alternating(x) if index is None else index)
 
 
-def plain_bottleneck_batch(x: Tensor, *stack: Any) -> Tensor:
+def plain_bottleneck_batch(x: Tensor, *stack: Any, index: Tensor | None = None) -> Tensor:
     rows = [0 * x[:0]]
-    for image, adapter in zip(x, alternating(x).tolist(), strict=True):
+    for image, adapter in zip(x, (alternating(x) if index is None else index).tolist(), strict=True):
         *chosen, up, up_b, scale = (None if value is None else value[adapter] for value in stack)
         # Scaled before the rounding to bfloat16, as the operator says.
         chosen += [scale * up, None if up_b is None else scale * up_b, 1]
@@ -106,15 +131,23 @@ def plain_bottleneck_batch(x: Tensor, *stack: Any) -> Tensor:
     return torch.cat(rows) + unused
 
 
-def low_rank_convolution(x: Tensor, *tensors: Any, **geometry: int) -> Tensor:
-    return ops.low_rank_convolution(x, *tensors, alternating(x), **geometry)
+def low_rank_convolution(x: Tensor, *tensors: Any, index: Tensor | None = None, **geometry: int) -> Tensor:
+    return ops.low_rank_convolution(x, *tensors, alternating(x) if index is None else index, **geometry)
 
 
 def plain_low_rank_convolution(
-    x: Tensor, weight: Tensor, bias: Any, a: Tensor, b: Tensor, scale: Tensor, **geometry: int
+    x: Tensor,
+    weight: Tensor,
+    bias: Any,
+    a: Tensor,
+    b: Tensor,
+    scale: Tensor,
+    *,
+    index: Tensor | None = None,
+    **geometry: int,
 ) -> Tensor:
     rows = [functional.conv2d(x[:0], weight, bias, **geometry)]
-    for image, adapter in zip(x, alternating(x).tolist(), strict=True):
+    for image, adapter in zip(x, (alternating(x) if index is None else index).tolist(), strict=True):
         whole = weight.to(torch.promote_types(weight.dtype, torch.float32))
         if adapter >= 0:
             whole = whole + scale[adapter] * torch.einsum("or,rikl->oikl", b[adapter].to(whole), a[adapter].to(whole))

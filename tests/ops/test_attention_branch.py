@@ -1,8 +1,7 @@
-"""The attention branch: values, what is kept for the backward pass, what is refused, the native kernels."""
+"""The attention branch: values, what is kept for the backward pass, what is refused."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -99,34 +98,6 @@ def test_recomputation_changes_no_bit(dtype: torch.dtype) -> None:
     assert all(torch.equal(a, b) for a, b in zip(kept, again, strict=True))
 
 
-# Of a single pixel all cosines are 1 or -1, and what flows to queries and keys is rounding alone: there, values only.
-SHAPES = [
-    ((1, 48, 37, 53), 1),
-    ((2, 16, 70, 33), 4),
-    ((1, 6, 1, 1), 2),
-    ((3, 8, 1, 9), 1),
-    ((1, 96, 33, 2), 2),
-    ((1, 24, 4, 70), 8),
-    ((1, 144, 5, 7), 3),
-]
-
-
-@needs_library
-@pytest.mark.parametrize(("shape", "heads"), SHAPES, ids=str)
-@pytest.mark.parametrize("biased", [True, False])
-def test_the_native_kernels_are_as_exact_as_the_reference(shape: tuple[int, ...], heads: int, biased: bool) -> None:
-    x, parameters = images(*shape), branch(shape[1], heads, biased=biased)
-    exact = gradients(x.double(), [None if p is None else p.double() for p in parameters])
-    native = gradients(x, parameters)
-    with references_only():
-        reference = gradients(x, parameters)
-    assert any(not torch.equal(a, b) for a, b in zip(native, reference, strict=True))  # so there are two of them
-    found = list(zip(native, exact, strict=True))
-    for value, truth in found[:1] if shape[2] * shape[3] == 1 else found:
-        # Worst measured: 4e-6, for the gradients of temperatures.
-        assert error(value, truth) < 1e-5
-
-
 @needs_library
 @pytest.mark.parametrize("heads", [1, 4])
 def test_in_bfloat16_the_native_kernels_err_no_more_than_the_reference(heads: int) -> None:
@@ -143,48 +114,6 @@ def test_in_bfloat16_the_native_kernels_err_no_more_than_the_reference(heads: in
             squares[place, 1] += error(reference[place], truth) ** 2
     # Worst measured: 1.02, else at most 0.97.
     assert (squares[:, 0] / squares[:, 1]).sqrt().max() < 1.2
-
-
-@needs_library
-def test_the_gradient_of_one_argument_is_the_same_without_those_of_the_others() -> None:
-    x, parameters = images(2, 16, 9, 35), branch(16, 2, biased=True)
-    every = gradients(x, parameters)[1:]
-    for place, truth in enumerate(every):
-        leaves = [value.detach() for value in (x, *parameters)]
-        leaves[place].requires_grad_()
-        output = attention_branch(*leaves, heads=2)
-        slopes = torch.cos(torch.arange(output.numel(), dtype=torch.float64)).reshape(output.shape).float()
-        (found,) = torch.autograd.grad(output, leaves[place], slopes)
-        leaves[place].requires_grad_(False)
-        torch.testing.assert_close(found, truth, rtol=1e-6, atol=1e-6)
-
-
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
-@needs_library
-def test_the_number_of_threads_changes_no_bit(two_threads: None) -> None:
-    for dtype in (torch.float32, torch.bfloat16):
-        for shape in ((1, 16, 130, 70), (3, 24, 40, 21)):
-            x, parameters = images(*shape).to(dtype), branch(shape[1], 2, biased=True)
-            torch.set_num_threads(2)
-            two = gradients(x, parameters)
-            torch.set_num_threads(1)
-            one = gradients(x, parameters)
-            assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
-
-
-@needs_library
-def test_the_other_images_of_a_batch_change_no_bit() -> None:
-    x, parameters = images(3, 16, 40, 21), branch(16, 2, biased=True)
-    together = attention_branch(x, *parameters, heads=2)
-    alone = [attention_branch(x[index : index + 1], *parameters, heads=2) for index in range(3)]
-    assert torch.equal(together, torch.cat(alone))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import adair_core
+from adair_core.ops import built_from, native
 from adair_core.ops.library_file import misfit
 from adair_core.ops.native import library
 
@@ -78,16 +79,89 @@ def test_a_broken_library_is_loud_and_everything_still_runs(package):
     done = python(package, "-c", COMPUTE)
     assert done.stdout.strip() == "(1, 4, 3, 3)"
     assert "NativeLibraryWarning: the native kernels in" in done.stderr
-    assert "the slower reference kernels run instead; 'adair doctor' says more" in done.stderr
+    assert "the slower reference kernels run instead; 'make kernels' in a clone" in done.stderr
     assert done.stderr.count("NativeLibraryWarning") == 1
     report = doctor(package)
     for module in ("CPU kernels", "runtime module"):
         assert report["build"][module] == "broken: the file is not a library (it begins with b'this is ')"
-    assert report["kernels"]["feed_forward"]["cpu float32"] == "the native library cannot be loaded"
+    assert report["kernels"]["feed_forward"]["cpu float32"] == "the native library cannot be used"
     assert len(report["build"]["advice"]) == 2
-    assert all("cannot be loaded" in advice for advice in report["build"]["advice"])
+    assert ["cannot be used" in advice for advice in report["build"]["advice"]] == [True, False]
+    assert "the native runtime module cannot be loaded" in report["build"]["advice"][1]
     tuned = "import adair_core; print(adair_core.tune_process(threads=1).allocator)"
     assert python(package, "-c", tuned).stdout.startswith("left as it was: the native module cannot be loaded (")
+
+
+RUNTIME = next(iter(sorted(PACKAGE.glob("_runtime*.so"))), None)
+
+
+def with_native_files(package: Path) -> Path:
+    for file in (LIBRARY, RUNTIME):
+        shutil.copy(file, package / file.name)
+    return package
+
+
+@needs_library
+def test_native_files_without_sources_beside_them(package):
+    report = doctor(with_native_files(package))
+    assert report["build"]["advice"] == []
+    assert report["kernels"]["feed_forward"]["cpu float32"] is None
+
+
+def refused_as_stale(package: Path, what: str) -> None:
+    done = python(package, "-c", COMPUTE)
+    assert done.stdout.strip() == "(1, 4, 3, 3)"
+    assert f"cannot be used (built with other {what}: digest " in done.stderr
+    assert "'make kernels' in a clone, or 'pip install .', builds them anew" in done.stderr
+    report = doctor(package)
+    assert report["build"]["CPU kernels"].startswith(f"broken: built with other {what}: digest ")
+    assert report["kernels"]["feed_forward"]["cpu float32"] == "the native library cannot be used"
+    assert "ADAIR_BUILD=cpu pip install" in report["build"]["advice"][0]
+
+
+@needs_library
+def test_kernels_of_other_cpp_sources_are_refused(package):
+    shutil.copytree(PACKAGE.parent / "csrc", package.parent / "csrc")
+    assert doctor(with_native_files(package))["build"]["advice"] == []
+    with (package.parent / "csrc" / "common" / "gemm.h").open("a") as file:
+        file.write("// a change")
+    refused_as_stale(package, "C++ sources (csrc/)")
+
+
+@needs_library
+def test_kernels_of_other_python_code_are_refused(package):
+    with (package / "ops" / "feed_forward" / "native.py").open("a") as file:
+        file.write("# a change")
+    refused_as_stale(with_native_files(package), "Python code that calls them")
+
+
+@needs_library
+def test_a_runtime_module_from_before_there_were_digests(package, monkeypatch):
+    class Old:
+        @staticmethod
+        def build_info():
+            return {"kind": "cpu"}
+
+    monkeypatch.setattr(native, "runtime", lambda: Old)
+    assert "digest unknown, here it is" in native.outdated(PACKAGE)
+    monkeypatch.setattr(native, "runtime", lambda: None)
+    assert native.outdated(PACKAGE) is None
+
+
+def test_digests_see_names_and_contents(tmp_path):
+    folder = tmp_path / "csrc" / "op"
+    folder.mkdir(parents=True)
+    seen = {built_from.kernels(tmp_path / "csrc")}
+    assert seen == {""}
+    (folder / "a.h").write_text("one")
+    seen.add(built_from.kernels(tmp_path / "csrc"))
+    (folder / "a.h").write_text("two")
+    seen.add(built_from.kernels(tmp_path / "csrc"))
+    (folder / "a.h").rename(folder / "b.h")
+    seen.add(built_from.kernels(tmp_path / "csrc"))
+    (folder / "b.h~").write_text("an editor's")
+    seen.add(built_from.kernels(tmp_path / "csrc"))
+    assert len(seen) == 4
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux") or LIBRARY is None, reason="an ELF library")

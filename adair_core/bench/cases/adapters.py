@@ -10,7 +10,20 @@ import torch
 from torch import Tensor
 
 from adair_core.adapter import FeatureAdapter
-from adair_core.bench.case import EAGER, OURS, PEFT, Case, Precision, Row, Size, Subject, bytes_of, flops_of, text_of
+from adair_core.bench.case import (
+    COMPILED_LAST,
+    EAGER,
+    OURS,
+    PEFT,
+    Case,
+    Precision,
+    Row,
+    Size,
+    Subject,
+    bytes_of,
+    flops_of,
+    text_of,
+)
 from adair_core.bench.cases.networks import (
     SMOKE,
     adapted,
@@ -18,9 +31,10 @@ from adair_core.bench.cases.networks import (
     our_network,
     peft_available,
     peft_lora,
+    plain_lora,
     plain_network,
 )
-from adair_core.bench.cases.torch_rows import inference
+from adair_core.bench.cases.torch_rows import inference, torch_rows
 from adair_core.model.adapted_backbone import AdaptedBackbone
 
 RANK = 8
@@ -33,9 +47,13 @@ SHAPES: dict[Size, tuple[tuple[int, int], ...]] = {
 PRECISIONS: tuple[Precision, ...] = ("float32", "autocast")
 
 
-def with_adapter(kind: str) -> str:
-    """The competitor that is adair with an adapter of a type."""
-    return f"{OURS} + {kind}"
+def with_adapter(kind: str, competitor: str = OURS) -> str:
+    """The competitor with an adapter of a type."""
+    return f"{competitor} + {kind}"
+
+
+PLAIN = tuple(with_adapter("lora", competitor) for competitor in (EAGER, COMPILED_LAST))
+"""PyTorch with LoRA beside the convolutions, without PEFT's bookkeeping."""
 
 
 def cases(size: Size) -> list[Case]:
@@ -71,6 +89,9 @@ def _subject(shape: tuple[int, ...], precision: Precision, options: Mapping[str,
 
     rows: dict[str, Row] = {OURS: ours([]), **{with_adapter(kind): ours([kind]) for kind in KINDS}}
     rows[EAGER] = lambda: timed(rival, [images])
+    beside = plain_lora(plain_network(network), lora_factors(model, "lora"), RANK)
+    in_pytorch = torch_rows(beside, [images], timed)
+    rows |= {with_adapter("lora", competitor): in_pytorch[competitor] for competitor in (EAGER, COMPILED_LAST)}
     if peft_available():
         rows[PEFT] = by_peft
     flops = flops_of(timed(rival, [images]))

@@ -27,6 +27,9 @@ from adair_core.model.adapted_backbone import AdaptedBackbone
 RANK = 8
 IMAGES = 4
 ONE_FOR_ALL = f"{OURS}, one adapter for all"
+PEFT_BATCH = "PEFT, adapter_names"
+"""PEFT's own way: the base's convolutions for the whole batch, the adapters' for the images of each. `PEFT` is the
+network once for each image with its adapter."""
 ONE_BY_ONE = f"{OURS}, image by image"
 LORA, BOTTLENECK, TYPES = "", " bottleneck", " types"
 """What is mixed: four adapters of a type, or one of each type and none."""
@@ -71,9 +74,11 @@ def _subject(
         pairs = list(zip(chosen, range(IMAGES), strict=True))
         return lambda x: torch.cat([choose(name)(x[place : place + 1]) for name, place in pairs])
 
+    def of_peft() -> Any:
+        return peft_lora(plain_network(network), {name: lora_factors(model, name) for name in names}, RANK)
+
     def by_peft() -> Run:
-        factors = {name: lora_factors(model, name) for name in names}
-        wrapped = peft_lora(plain_network(network), factors, RANK)
+        wrapped = of_peft()
 
         def choose(name: str | None) -> Callable[[Tensor], Tensor]:
             wrapped.set_adapter(name)
@@ -87,6 +92,10 @@ def _subject(
             return of
 
         return choose
+
+    def by_peft_at_once() -> Run:
+        wrapped = of_peft()
+        return timed(lambda x: wrapped(x, adapter_names=names), [images])
 
     def exact() -> Tensor:
         if kind != LORA:
@@ -105,7 +114,7 @@ def _subject(
     if kind != TYPES:
         rows[ONE_FOR_ALL] = lambda: timed(lambda x: model(x, [names[0]] * IMAGES), [images])
     if kind == LORA and peft_available():
-        rows[PEFT] = by_peft
+        rows |= {PEFT: by_peft, PEFT_BATCH: by_peft_at_once}
     rival = plain_network(network).requires_grad_(False)
     return Subject(
         rows=rows,

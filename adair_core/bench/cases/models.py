@@ -67,6 +67,6 @@ def _subject(preset: str, shape: tuple[int, ...], precision: Precision, options:
     return Subject(
         rows={**torch_rows(rival, [images], timed), **our_rows(ours, [images], timed)},
         exact=exact,
-        flops=flops_of(timed(rival, [images])),
+        flops=flops_of(timed(copy.deepcopy(rival).to("meta"), [images.to("meta")])),
         bytes=2 * bytes_of([images]) + parameters,
     )

@@ -24,6 +24,7 @@ from adair_core.bench.case import (
     Subject,
     arithmetic,
     bytes_of,
+    channels_last,
     compute_dtype,
     flops_of,
     saved_bytes,
@@ -42,6 +43,9 @@ from adair_core.bench.cases.networks import (
 from adair_core.bench.cases.torch_rows import Function, our_rows, torch_rows
 
 RANK = 8
+DEPTHWISE = f"{OURS}, depthwise LoRA too"
+"""The competitor that is adair with LoRA on depthwise convolutions too, whose gradients need what goes into them."""
+
 Trained = Literal["lora", "full"]
 
 # Preset, what trains, batch and patch.
@@ -104,9 +108,9 @@ def training_step(
 
 
 def _subject(
-    preset: str, trained: Trained, shape: tuple[int, ...], precision: Precision, options: Mapping[str, Any]
+    preset: str, trained: Trained, shape: tuple[int, ...], precision: Precision, options_of_network: Mapping[str, Any]
 ) -> Subject:
-    network = our_network(preset, **options)
+    network = our_network(preset, **options_of_network)
     base = plain_network(network)
     first = "encoder_level1.0.attn.qkv"  # the gradient that comes the longest way
     generator = torch.Generator().manual_seed(0)
@@ -146,31 +150,38 @@ def _subject(
         double = [value.double() for value in batch]
         return training_step(twin, parameters, [twin.get_parameter(name) for name in judged], double, "float32")()
 
+    # Where nothing is computed: operations are counted by shapes.
+    shapes, nothing = copy.deepcopy(base).to("meta"), [value.to("meta") for value in batch]
     rows: dict[str, Row] = {**torch_rows(base, batch, timed), **our_rows(ours, batch, timed)}
+    saved = {EAGER: _saved(base, batch, precision), OURS: _saved(ours, batch, precision)}
+    if trained == "lora":
+        options = {"rank": RANK, "kinds": ("conv1x1", "dwconv")}
+        deep = adapted(our_network(preset, **options_of_network), [("lora", "lora", options)]).train()
+        deep_trained = list(deep.adapter_parameters("lora").values())
+        given = [channels_last(batch[0]), batch[1]]
+        rows[DEPTHWISE] = lambda: training_step(deep, deep_trained, deep_trained[:1], given, precision)
+        saved[DEPTHWISE] = _saved(deep, batch, precision)
     if trained == "lora" and peft_available():
         rows[PEFT] = by_peft
-    known = [*ours.parameters(), *base.parameters(), *batch]
     return Subject(
         rows=rows,
         exact=exact,
-        flops=flops_of(timed(base, batch)),
+        flops=flops_of(timed(shapes, nothing)),
         bytes=bytes_of([*batch, *base.parameters()]),
         images=shape[0],
-        saved={
-            EAGER: partial(saved_bytes, _forward(base, batch[0], precision), known),
-            OURS: partial(saved_bytes, _forward(ours, batch[0], precision), known),
-        },
-        features=_features(base, batch[0]) * compute_dtype(precision).itemsize,
+        saved=saved,
+        features=_features(shapes, nothing[0]) * compute_dtype(precision).itemsize,
+        unjudged=frozenset({DEPTHWISE}),
     )
 
 
-def _forward(network: nn.Module, images: Tensor, precision: Precision) -> Callable[[], Tensor]:
+def _saved(network: nn.Module, batch: Sequence[Tensor], precision: Precision) -> Callable[[], int]:
     def forward() -> Tensor:
         with arithmetic(precision):
-            result: Tensor = network(images)
+            result: Tensor = network(batch[0])
         return result
 
-    return forward
+    return lambda: saved_bytes(forward, [*network.parameters(), *batch])
 
 
 def _features(network: nn.Module, images: Tensor) -> int:

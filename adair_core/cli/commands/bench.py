@@ -31,6 +31,9 @@ WHAT = ("op", "block", "model", "adapter", "train", "mixed")
 @rich_click.option("--row", "rows", multiple=True, metavar="NAME", help="only these competitors, such as adair")
 @threads_option
 @rich_click.option("--rounds", type=click.IntRange(min=1), metavar="N", help="rounds of each case [default: 5 to 40]")
+@rich_click.option(
+    "--memory", "with_memory", is_flag=True, help="peak memory of training steps too, by adair and eager"
+)
 @rich_click.option("--list", "as_list", is_flag=True, help="print the names of the cases and stop")
 @rich_click.option("--json", "as_json", is_flag=True, help="print JSON, with the seconds of every round")
 @rich_click.option("--out", "-o", type=click.Path(path_type=Path), help="file for the same JSON")
@@ -42,6 +45,7 @@ def command(
     rows: tuple[str, ...],
     threads: int | None,
     rounds: int | None,
+    with_memory: bool,
     as_list: bool,
     as_json: bool,
     out: Path | None,
@@ -80,6 +84,7 @@ def command(
         most=most,
         budget=1.0 if quick else 5.0,
         only=rows or None,
+        memory=with_memory,
     )
     with steps_shown("measuring") as shown:
         report = measure(chosen, plan, say=lambda _: None, progress=shown.advance)
@@ -104,6 +109,11 @@ def command(
         f"allocator {machine['allocator']}, load {report.load}\n{rates_text(report.rates)}\n"
     )
     print_table(HEADINGS, table(report.cases))
+    if report.memory:
+        from adair_core.bench import memory
+
+        click.echo()
+        print_table(memory.HEADINGS, memory.table(report.memory))
     disturbed = sum(case.disturbed for case in report.cases)
     if disturbed:
         click.echo(f"\n{disturbed} of {len(report.cases)} cases were DISTURBED by other programs: measure them again.")

@@ -13,6 +13,7 @@ import torch
 from adair_core.cli.command import Command
 from adair_core.cli.native_build import native_build
 from adair_core.cli.output import print_json, print_table
+from adair_core.cpu import cpu_name
 from adair_core.errors import UsageError
 from adair_core.ops.explanation import DTYPES, operators, why_reference
 from adair_core.ops.registration import NAMESPACE
@@ -72,7 +73,7 @@ def _versions() -> dict[str, str]:
 
 def _devices() -> dict[str, str]:
     capability = torch.backends.cpu.get_cpu_capability()
-    devices = {"cpu": f"{_cpu()}, {torch.get_num_threads()} threads, {capability}"}
+    devices = {"cpu": f"{cpu_name()}, {torch.get_num_threads()} threads, {capability}"}
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         memory = f"{properties.total_memory / 2**30:.0f} GiB"
@@ -80,15 +81,6 @@ def _devices() -> dict[str, str]:
     if torch.backends.mps.is_available():
         devices["mps"] = platform.processor() or "Apple GPU"
     return devices
-
-
-def _cpu() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 (not a file: procfs)
-            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _plugins() -> dict[str, str]:

@@ -57,6 +57,12 @@ def differentiate_stack(
         if value is not None and to_scaled is not None:
             to_scale += (to_scaled * value).flatten(1).sum(1)
             found[place] = to_scaled * _along(wide_scale, value)
+    if index is not None:
+        # Zero times what is not finite would not be zero.
+        unused = torch.isin(torch.arange(len(scale)), index, invert=True)
+        for value in (*found[4:], to_scale):
+            if value is not None:
+                value[unused] = 0
     return (
         x.new_empty(0) if to_x is None else images(to_x, memory_format(x)),
         *(

@@ -62,7 +62,7 @@ def low_rank_convolution(
     require_shape(name, "a", a, (adapters, rank, *weight.shape[1:]))
     require_shape(name, "b", b, (adapters, len(weight), rank))
     require_shape(name, "scale", scale, (adapters,))
-    require_shape(name, "index", index, (len(x),))
+    require_shape(name, "index", index, (x.shape[0],))
     if bias is not None:
         require_shape(name, "bias", bias, (len(weight),))
     if index.dtype != torch.int64:
