@@ -78,7 +78,8 @@ class Prompt(FeatureAdapter):
         """Compute the sums of all images in one operator."""
         chosen = [entry for entry in adapters if entry is not None]
         prompts = [prompt for prompt, _ in chosen]
-        if len({prompt.components.shape for prompt in prompts}) > 1:  # options differ
+        # Options differ; or what would be injected into images without an adapter is not worth making.
+        if len({prompt.components.shape for prompt in prompts}) > 1 or len(prompts) == 1:
             return super().add_to_each(output, features, adapters, counts)
         index = index_of_each(adapters, counts)
         stack = [torch.stack(values) for values in zip(*(each._convolutions() for each in prompts), strict=True)]
