@@ -60,6 +60,16 @@ def test_blends(zoo, images):
     assert not zoo._indivisible
 
 
+@pytest.mark.parametrize("kind", ["bottleneck", "prompt"])
+@pytest.mark.parametrize("options", [{}, {"bottleneck": {"width": 3}, "prompt": {"size": 5}}])
+@torch.no_grad()
+def test_several_feature_adapters_of_a_type(zoo, images, randomise, kind, options):
+    zoo.add_adapter("other", kind, options.get(kind, {}))
+    randomise(zoo, "other", seed=30)
+    adapters = [kind, "other", None, {kind: 0.3, "other": 2.0}]
+    check_alone(zoo, images.double(), adapters, zoo(images.double(), adapters=adapters))
+
+
 def test_one_pass_without_gradients_one_for_each_adapter_with_them(zoo, images):
     before = zoo.backbone.calls
     with torch.no_grad():
