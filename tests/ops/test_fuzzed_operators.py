@@ -18,6 +18,7 @@ from torch import Tensor
 
 from adair_core import ops
 from adair_core.ops.native import references_only
+from adair_core.ops.registration import KERNELS
 
 MORE = int(os.environ.get("ADAIR_FUZZ_EXAMPLES", "0"))
 fuzzed = settings(
@@ -123,8 +124,9 @@ def test_what_is_not_finite_comes_out_where_float64_has_it(name: str, data: st.D
     output = example.case.run(*(None if value is None else value.detach() for value in tensors))
     gradient = example.gradient(output)
     found = results(example.case.run, tensors, gradient, example.needs)
-    # In float64, which is the references': in bfloat16, PyTorch's convolutions sometimes spread it further than the
-    # taps reach, and not always the same way.
+    # PyTorch's convolutions in bfloat16 sometimes spread it further than their taps reach, and not always the same way.
+    usual = name not in KERNELS or example.layouts[0] != "channels last"
+    further = example.dtype == torch.bfloat16 and usual
     doubles = [
         None if value is None else value.detach().double().requires_grad_(value.requires_grad) for value in tensors
     ]
@@ -133,4 +135,7 @@ def test_what_is_not_finite_comes_out_where_float64_has_it(name: str, data: st.D
         note(f"result {number} of {example}, tensor {place} is {values[place].view(-1)[where]} at {where}")
         if number > 0 and is_taps(value):
             continue
-        assert torch.equal(value.isfinite(), reference.isfinite())
+        if further:
+            assert not (value.isfinite() & ~reference.isfinite()).any()
+        else:
+            assert torch.equal(value.isfinite(), reference.isfinite())
