@@ -51,6 +51,8 @@ def test_float32_and_bfloat16_with_channels_last_are_not_refused(case: Case, dty
 
 def is_native(case: Case, layout: torch.memory_format) -> bool:
     # PyTorch's kernels, which the operators fall back to, do depend on the number of threads.
+    if case.name == "bottleneck" and len(case.shapes) > 9:
+        return False  # something is injected, which the backward kernel does not take
     arguments = (*case.tensors(torch.float32, layout=layout), *case.constants, *case.extra)
     return refusal(KERNELS[case.name], *arguments) is None
 
