@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from adair_core.data.image_file import SUFFIXES
+from adair_core.data.image_file import READ_SUFFIXES
 from adair_core.errors import DataError, expected
 
-KNOWN = ", ".join(SUFFIXES)
+KNOWN = ", ".join(READ_SUFFIXES)
 
 
 def find_images(folder: Path | str) -> list[Path]:
@@ -27,7 +27,7 @@ def find_images(folder: Path | str) -> list[Path]:
     found: list[Path] = []
     others = 0
     for path in _files(folder):
-        if path.suffix.lower() in SUFFIXES:
+        if path.suffix.lower() in READ_SUFFIXES:
             found.append(path)
         else:
             others += 1

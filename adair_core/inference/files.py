@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from adair_core.atomic_file import write_atomically
+from adair_core.data.encoding import Coding, losses
 from adair_core.data.images import SUFFIXES, ImageFile, from_tensor, read_image, to_tensor, write_image
 from adair_core.data.pixels import from_batch, to_batch
 from adair_core.errors import AdairError, DataError, UsageError, expected, is_out_of_memory
@@ -75,7 +76,7 @@ def restore_files(
     """Restore image files with the model's active adapters.
 
     Gray images stay gray, 16 bit images 16 bit (where the output's format can hold it); alpha, colour profile and
-    EXIF data (not in TIFF) are kept. A file that cannot be read, restored or written is reported and the others go on.
+    EXIF data are kept. A file that cannot be read, restored or written is reported and the others go on.
 
     Args:
         model: the network.
@@ -163,9 +164,8 @@ def _restore(model: RestorationModel, job: Job, way: _Way) -> tuple[str, ...]:
         # Decoding and encoding again would change the bits of lossy formats.
         write_atomically(job.output, job.source.read_bytes())
         return ()
-    write_image(job.output, _restored(model, image, way), overwrite=way.overwrite, quality=way.quality)
-    loses_exif = SUFFIXES[job.output.suffix.lower()] == "tiff" and "exif-data" in image.metadata
-    return (*image.notes, "without EXIF data: adair's TIFF cannot hold them") if loses_exif else image.notes
+    write_image(job.output, _restored(model, image, way), overwrite=way.overwrite, coding=Coding(quality=way.quality))
+    return (*image.notes, *losses(image, SUFFIXES[job.output.suffix.lower()]))
 
 
 def _restored(model: RestorationModel, image: ImageFile, way: _Way) -> ImageFile:

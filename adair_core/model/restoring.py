@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adair_core.data.pixels import Array, from_batch, to_batch
+from adair_core.data.pixels import Array, from_batch, to_batch, to_unit
+from adair_core.data.transparency import fill_invisible, is_visible
 from adair_core.errors import AdairError, UsageError, expected
 from adair_core.model.memory import affordable_pixels
 from adair_core.model.tiling import SMALLEST_TILE, OnShare, Tile, automatic_tile, padded_pixels, resolve_overlap, tiled
@@ -32,6 +33,9 @@ def restore_image(
     """Restore an image, and give back the same kind of image.
 
     out = in + strength * (network(in) - in)
+
+    Alpha is no colour and comes back as it was. Pixels that are not visible do not reach the network, which sees the
+    colours around them instead (`adair_core.data.transparency`), and keep the colour that they have.
 
     Args:
         network: ``(B, 3, h, w)`` to ``(B, 3, h, w)``.
@@ -56,6 +60,11 @@ def restore_image(
     if strength == 0:
         return image.copy() if isinstance(image, np.ndarray) else image.clone()
 
+    seen, visible = batch, None
+    if layout.alpha is not None:
+        visible = is_visible(to_unit(layout.alpha))
+        seen = fill_invisible(batch, visible)
+
     def run(part: Tensor) -> Tensor:
         # The network's device holds one tile at a time, and tiles of a half precision network are blended in float32.
         return network(part.to(device, dtype)).to(part)
@@ -65,7 +74,7 @@ def restore_image(
         affordable = affordable_pixels(run, batch)
         side = automatic_tile(affordable, height, width)
         at_once = max(1, affordable // padded_pixels(height, width))
-    parts = torch.split(batch, at_once)
+    parts = torch.split(seen, at_once)
     restored = torch.cat(
         [run(part) if side is None else tiled(run, part, side, shared, on_share=on_share) for part in parts]
     )
@@ -73,6 +82,8 @@ def restore_image(
         # Integers cannot hold NaN: the image would come out black in silence.
         hint = "the weights are broken, or the precision overflows: try float32"
         raise AdairError(expected("restored image", expected="finite values", got="NaN or infinity", hint=hint))
+    if visible is not None:
+        restored = torch.where(visible, restored, batch)
     if strength != 1:
         restored = torch.lerp(batch, restored, strength)
     result = from_batch(restored, layout)

@@ -342,9 +342,11 @@ def test_only_what_was_lost_is_told(tmp_path: Path, model: RestorationModel) -> 
     exif = Image.Exif()
     exif[0x010F] = "maker"
     Image.fromarray(pixels()).save(tmp_path / "a.jpg", exif=exif)
+    save(tmp_path / "deep.png", pixels(dtype=np.uint16))
     Image.fromarray(pixels(channels=4), "CMYK").save(tmp_path / "cmyk.jpg")
     assert only(restore_files(model, [tmp_path / "a.jpg"], tmp_path / "a.png")).message == ""
-    assert "without EXIF" in only(restore_files(model, [tmp_path / "a.jpg"], tmp_path / "a.tif")).message
+    assert only(restore_files(model, [tmp_path / "a.jpg"], tmp_path / "a.tif")).message == ""
+    assert "rounded to 8 bits" in only(restore_files(model, [tmp_path / "deep.png"], tmp_path / "deep.jpg")).message
     assert "CMYK to sRGB" in only(restore_files(model, [tmp_path / "cmyk.jpg"])).message
     # A copy, byte for byte, is still CMYK.
     copied = only(restore_files(model, [tmp_path / "cmyk.jpg"], tmp_path / "copy.jpg", strength=0))
