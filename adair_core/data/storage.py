@@ -31,8 +31,8 @@ TIFF_COMPRESSIONS: Mapping[int, TiffCompression] = {
 """TIFF's lossless compressions that keep any image; what has another (JPEG, fax) is written with deflate."""
 
 TIFF_LOSSY = (6, 7)
-BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC = 258, 259, 262
-PALETTE = 3
+BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, EXTRA_SAMPLES = 258, 259, 262, 338
+PALETTE, PREMULTIPLIED = 3, 1
 UNIT_INCH, UNIT_CENTIMETRE = 2, 3
 
 
@@ -124,6 +124,8 @@ def _of_tiff(path: Path, found: _Found) -> None:
         found.notes.append("palette became full colour")
     elif number_in(directory, BITS_PER_SAMPLE, 1) == 1:
         found.notes.append("1 bit became 8 bit gray")
+    if number_in(directory, EXTRA_SAMPLES, 0) == PREMULTIPLIED:  # libvips divides
+        found.notes.append("premultiplied alpha became straight")
 
 
 def _is_lossless_webp(path: Path) -> bool:

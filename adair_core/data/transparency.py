@@ -1,7 +1,8 @@
 """Colours under transparency: what a network should see where nobody sees anything.
 
 Pixels that are not visible hold any colour at all, black or the leftovers of an eraser. A network, and every
-enlargement, would mix it into the visible pixels beside them: a fringe. So they get the colour of what is visible nearby:
+enlargement, would mix it into the visible pixels beside them: a fringe. So they get the colour of what is visible
+nearby:
 
     w_0 = 1 where visible, else 0
     pull:  c_k, w_k = sums over 2 x 2 pixels of w c and w, c_k normalised, w_k at most 1

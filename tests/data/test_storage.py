@@ -328,3 +328,19 @@ def test_the_first_frame_of_an_animation_is_used_and_said(tmp_path, name):
     image = read_image(tmp_path / name)
     assert np.abs(image.pixels.astype(int) - 200).max() <= 2
     assert any("only the first" in note for note in image.notes)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_premultiplied_alpha_becomes_straight(tmp_path, dtype):
+    top = 1.0 if dtype == "float32" else np.iinfo(dtype).max
+    alpha = np.linspace(0, 1, 48)[None, :].repeat(40, 0)
+    color = np.array([0.9, 0.5, 0.1])
+    stored = np.dstack([color * alpha[..., None], alpha]) * top
+    stored = (stored if dtype == "float32" else stored.round()).astype(dtype)
+    tifffile.imwrite(tmp_path / "x.tif", stored, photometric="rgb", extrasamples=["assocalpha"])
+    image = read_image(tmp_path / "x.tif")
+    assert np.array_equal(image.alpha, stored[..., 3])
+    assert np.abs(image.pixels[:, 24:] / top - color).max() < 0.006
+    assert "premultiplied alpha became straight" in image.notes
+    write_image(tmp_path / "y.tif", image)
+    assert np.array_equal(read_image(tmp_path / "y.tif").pixels, image.pixels)

@@ -72,7 +72,8 @@ def test_a_folder_of_results_alone_is_an_error(photos: Path) -> None:
 
 def test_patterns_take_images_only_in_order(photos: Path) -> None:
     assert named(["photos/*"], "out") == [("photos/a.png", "out/a.png"), ("photos/b.JPG", "out/b.JPG")]
-    assert named([str(photos.resolve() / "**" / "*.tiff")], "out")[0][1] == "out/c.tiff"
+    assert named([str(photos.resolve() / "**" / "*.tiff")], "out")[0][1] == "out/sub/c.tiff"
+    assert named(["ph*/s*/*.tiff"], "out") == [("photos/sub/c.tiff", "out/photos/sub/c.tiff")]
     with pytest.raises(DataError, match=r"\*\.webp: expected a pattern that matches images"):
         plan(["photos/*.webp"])
 
