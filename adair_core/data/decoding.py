@@ -47,6 +47,14 @@ FOREIGN = {
     b"v/1\x01": "OpenEXR",
 }
 """Beginnings of images that are not read."""
+UNREAD_VALUES = {
+    "char": "8 bit signed integers",
+    "short": "16 bit signed integers",
+    "int": "32 bit signed integers",
+    "uint": "32 bit unsigned integers",
+    "complex": "complex numbers",
+    "dpcomplex": "complex numbers",
+}
 RGB_OR_GRAY = ("b-w", "srgb", "rgb", "rgb16", "grey16", "scrgb", "multiband", "matrix", "histogram")
 LAB = ("lab", "labs")
 
@@ -178,7 +186,7 @@ def _open(path: Path, max_pixels: int) -> tuple[Format, Any, tuple[str, ...]]:
     image, notes = _loaded(path, kind, max_pixels)
     _check_size(path, image.height, image.width, max_pixels)
     if image.format not in DTYPES and image.interpretation not in LAB:
-        got = f"values of libvips' type {image.format}"
+        got = UNREAD_VALUES.get(image.format, f"values of libvips' type {image.format}")
         raise DataError(expected(str(path), expected="8 or 16 bit unsigned integers or floats", got=got))
     colors = image.bands - image.hasalpha()
     allowed = {"cmyk": (4,), "lab": (3,), "labs": (3,)}.get(image.interpretation, (1, 3))

@@ -37,6 +37,11 @@ def find_images(folder: Path | str) -> list[Path]:
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
+def find_others(folder: Path) -> list[Path]:
+    """List the files in a folder and its subfolders that `find_images` leaves out, hidden ones apart."""
+    return sorted(path for path in _files(folder) if path.suffix.lower() not in READ_SUFFIXES)
+
+
 def _files(folder: Path) -> list[Path]:
     def refuse(error: OSError) -> None:
         raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error

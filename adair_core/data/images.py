@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adair_core.data.decoding import MAX_PIXELS, ImageHeader, read_header, read_image
 from adair_core.data.encoding import write_image
-from adair_core.data.folders import find_images
+from adair_core.data.folders import find_images, find_others
 from adair_core.data.image_file import (
     FORMATS,
     READ_SUFFIXES,
@@ -28,6 +28,7 @@ __all__ = [
     "Storage",
     "Subsampling",
     "find_images",
+    "find_others",
     "from_tensor",
     "read_header",
     "read_image",

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adair_core.data.images import READ_SUFFIXES, SUFFIXES, find_images
+from adair_core.data.images import READ_SUFFIXES, SUFFIXES, find_images, find_others
 from adair_core.errors import DataError, UsageError, expected, listing
 from adair_core.inference.file_lists import read_file_list
 from adair_core.inference.video_formats import VIDEO_SUFFIXES, is_video
@@ -84,9 +84,16 @@ def plan(inputs: Sequence[Path | str], output: Path | str | None = None, *, suff
             raise UsageError(expected("output", expected=f"a name that ends with {suffix}", got=target))
         jobs = [Job(found[0][0], target)]
     else:
-        jobs = [Job(source, _named(source, relative, target, suffix)) for source, relative in found]
+        named = (Job(source, _named(source, relative, target, suffix)) for source, relative in found)
+        jobs = list({(os.path.realpath(job.source), os.path.realpath(job.output)): job for job in named}.values())
     _check(jobs)
     return jobs
+
+
+def left_out(inputs: Sequence[Path | str]) -> list[Path]:
+    """List the files of folders that `plan` leaves out because their names are not those of images."""
+    folders = (Path(name) for name in inputs if Path(name).is_dir())
+    return [path for folder in folders for path in find_others(folder)]
 
 
 def _expanded(name: Path | str, output: Path | None) -> list[tuple[Path, Path]]:
@@ -126,9 +133,10 @@ def _of_folder(folder: Path, output: Path | None) -> list[tuple[Path, Path]]:
 
 
 def _without_repetitions(found: Iterable[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
-    first: dict[str, tuple[Path, Path]] = {}
+    """Leave out what was named twice; a link in a folder has a result of its own."""
+    first: dict[tuple[str, Path], tuple[Path, Path]] = {}
     for source, relative in found:
-        first.setdefault(os.path.realpath(source), (source, relative))
+        first.setdefault((os.path.realpath(source), relative), (source, relative))
     return list(first.values())
 
 

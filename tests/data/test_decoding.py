@@ -197,7 +197,7 @@ def test_files_that_are_no_images(tmp_path):
 @pytest.mark.parametrize("dtype", ["int16", "int32", "uint32"])
 def test_value_types_that_are_not_read(tmp_path, dtype):
     tifffile.imwrite(tmp_path / "x.tif", np.zeros((8, 8), dtype), photometric="minisblack")
-    with pytest.raises(DataError, match=r"x\.tif: (expected 8 or 16 bit|a TIFF file that is damaged or of an unknown)"):
+    with pytest.raises(DataError, match=r"x\.tif: expected 8 or 16 bit .*, got \d+ bit (un)?signed integers"):
         read_header(tmp_path / "x.tif")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from adair_core.errors import DataError, UsageError
-from adair_core.inference import plan
+from adair_core.inference import left_out, plan
 
 
 @pytest.fixture
@@ -89,6 +89,18 @@ def test_the_same_file_twice_is_restored_once(photos: Path) -> None:
         "photos/b.JPG",
         "photos/sub/c.tiff",
     ]
+
+
+def test_a_link_in_a_folder_has_a_result_of_its_own(photos: Path) -> None:
+    (photos / "link.png").symlink_to("a.png")
+    assert ("photos/a.png", "out/a.png") in named([photos], "out")
+    assert ("photos/link.png", "out/link.png") in named([photos], "out")
+    assert len(named([photos, photos / "sub" / "c.tiff"])) == 4  # but nothing has two
+
+
+def test_what_a_folder_holds_beside_images_is_known(photos: Path) -> None:
+    (photos / "clip.mp4").touch()
+    assert [path.name for path in left_out([photos, "other.txt"])] == ["clip.mp4", "notes.txt"]
 
 
 def test_a_missing_file_gets_a_job_of_its_own(photos: Path) -> None:

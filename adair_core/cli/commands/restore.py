@@ -14,7 +14,7 @@ from adair_core.cli.command import Command
 from adair_core.cli.models import Loaded, load_model, model_options, tile_of
 from adair_core.cli.output import duration, print_json, say, steps_shown
 from adair_core.cli.process import threads_option, tune
-from adair_core.errors import UsageError, expected
+from adair_core.errors import UsageError, expected, listing
 from adair_core.plugins import plugins
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters
     what cannot be is said. Folders are searched for images in all their subfolders; videos are named. Exits with 1 if a
     file failed. After Ctrl-C, or a crash, the same command with --skip-existing goes on.
     """
-    from adair_core.inference import plan, restore_files
+    from adair_core.inference import left_out, plan, restore_files
 
     if task is not None:
         plugins().task(task)
@@ -79,6 +79,9 @@ def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters
     loaded = load_model(parameters, task=task)
     settings = replace(settings, scale=_scale(parameters["scale"], task, loaded))
     say(f"restoring with {loaded.title}")
+    others = left_out(names)
+    if others:
+        say(f"left out, as they are no images or videos that are not named: {listing(others)}")
     tally = Tally(len(jobs))
     try:
         with steps_shown("restoring") as shown:
