@@ -10,6 +10,8 @@ import contextlib
 import errno
 import os
 import secrets
+import socket
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,7 +35,7 @@ def replacing(path: Path, *, overwrite: bool = True, durable: bool = True) -> It
         OSError: it cannot be written. No temporary file is left, whatever was raised.
     """
     # The file system's limit on names holds for the temporary one too: four bytes a character at most.
-    temporary = path.with_name(f".{path.name[:32]}.{os.getpid()}.{secrets.token_hex(4)}{SUFFIX}")
+    temporary = path.with_name(f".{path.name[:32]}.{_process(os.getpid())}.{secrets.token_hex(4)}{SUFFIX}")
     try:
         temporary.touch(exist_ok=False)
         permissions = temporary.stat().st_mode
@@ -68,6 +70,40 @@ def remove_leftovers(folder: Path) -> None:
     for leftover in folder.glob(f".*{SUFFIX}"):
         with contextlib.suppress(OSError):
             leftover.unlink()
+
+
+def remove_abandoned(folder: Path) -> int:
+    """Remove what processes of this machine were writing in a folder when they were killed; others' files stay.
+
+    Returns:
+        How many there were.
+    """
+    removed = 0
+    for leftover in folder.glob(f".*{SUFFIX}"):
+        process = leftover.name.removesuffix(SUFFIX).split(".")[-2:-1]
+        host, _, number = process[0].rpartition("-") if process else ("", "", "")
+        if number.isdigit() and process[0] == _process(int(number)) and host and not _is_running(int(number)):
+            with contextlib.suppress(OSError):
+                leftover.unlink()
+                removed += 1
+    return removed
+
+
+def _process(number: int) -> str:
+    """Name a process of this machine, on disks that several machines share."""
+    return f"{zlib.crc32(socket.gethostname().encode()):08x}-{number}"
+
+
+def _is_running(process: int) -> bool:
+    if os.name != "posix":  # elsewhere signal 0 is not harmless
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _name(temporary: Path, path: Path) -> None:

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -61,12 +62,32 @@ def _finite(value: Any) -> Any:
     return value
 
 
+QUIET = 30.0
+"""Seconds between two lines about progress where there is no terminal."""
+
+
+def duration(seconds: float) -> str:
+    """Say a time in the unit that people would.
+
+    >>> [duration(seconds) for seconds in (0.4, 59, 90, 5400, 200_000)]
+    ['1 s', '59 s', '2 min', '1.5 h', '56 h']
+    """
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 3600:
+        return f"{round(seconds / 60)} min"
+    hours = seconds / 3600
+    return f"{hours:.1f} h" if hours < 10 else f"{hours:.0f} h"
+
+
 class Steps:
-    """A count of things done: a bar on a terminal, silent elsewhere."""
+    """A count of things done, with the time left: a bar on a terminal, a line now and then elsewhere."""
 
     def __init__(self, title: str) -> None:
         self._console = Console(stderr=True, color_system=color_system(), highlight=False, markup=False, emoji=False)
         self._progress: Progress | None = None
+        self._title, self._start = title, time.monotonic()
+        self._told = self._start
         if self._console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self._progress = Progress(*columns, console=self._console, transient=True)
@@ -77,9 +98,14 @@ class Steps:
         """So many of so many are done, the last one perhaps in part."""
         if self._progress is not None:
             self._progress.update(self._progress.task_ids[0], completed=done, total=total)
+        elif time.monotonic() - self._told > QUIET and 0 < done < total:
+            share = done / total
+            left = (time.monotonic() - self._start) * (1 - share) / share
+            self.say(f"{self._title}: {share:.0%}, about {duration(left)} left")
 
     def say(self, message: str) -> None:
         """Print a line, above the bar if there is one."""
+        self._told = time.monotonic()
         if self._progress is not None:
             self._console.print(message, soft_wrap=True)
         else:

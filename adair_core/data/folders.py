@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from adair_core.data.image_file import SUFFIXES
+from adair_core.data.image_file import READ_SUFFIXES
 from adair_core.errors import DataError, expected
 
-KNOWN = ", ".join(SUFFIXES)
+KNOWN = ", ".join(READ_SUFFIXES)
 
 
 def find_images(folder: Path | str) -> list[Path]:
@@ -27,7 +27,7 @@ def find_images(folder: Path | str) -> list[Path]:
     found: list[Path] = []
     others = 0
     for path in _files(folder):
-        if path.suffix.lower() in SUFFIXES:
+        if path.suffix.lower() in READ_SUFFIXES:
             found.append(path)
         else:
             others += 1
@@ -35,6 +35,11 @@ def find_images(folder: Path | str) -> list[Path]:
         holds = f"{others} other files" if others else "no files"
         raise DataError(f"{folder}: expected images ({KNOWN}), got a folder with {holds}")
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def find_others(folder: Path) -> list[Path]:
+    """List the files in a folder and its subfolders that `find_images` leaves out, hidden ones apart."""
+    return sorted(path for path in _files(folder) if path.suffix.lower() not in READ_SUFFIXES)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -12,15 +12,55 @@ import numpy.typing as npt
 from torch import Tensor
 
 from adair_core.data.pixels import from_batch, to_batch
+from adair_core.data.png_chunks import Chunk
 from adair_core.errors import DataError, expected
 
-Format = Literal["png", "jpeg", "webp", "tiff"]
+Format = Literal["png", "jpeg", "webp", "tiff", "avif", "gif"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 SUFFIXES: Mapping[str, Format] = MappingProxyType(
-    {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff"}
+    {
+        ".png": "png",
+        ".jpg": "jpeg",
+        ".jpeg": "jpeg",
+        ".webp": "webp",
+        ".tif": "tiff",
+        ".tiff": "tiff",
+        ".avif": "avif",
+    }
 )
 """File name endings, in lower case, of the formats that are read and written."""
+
+READ_SUFFIXES: Mapping[str, Format] = MappingProxyType({**SUFFIXES, ".gif": "gif"})
+"""Those of the formats that are read; GIF's 256 colours hold no restored image."""
+
+Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
+TiffCompression = Literal["none", "lzw", "deflate", "packbits"]
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How a file stores an image, for results of the same format to do the same.
+
+    Attributes:
+        lossless: whether decoding gave the pixels that were encoded.
+        bits: of a value, if not those of the pixels' type.
+        resolution: pixels per millimetre, across and down; None if the file does not say.
+        jpeg_tables: quantisation tables, 64 numbers each, in the order that Pillow gives and takes.
+        subsampling: of a JPEG's colour; None for gray and for kinds without a usual name.
+        is_progressive: of a JPEG.
+        tiff_compression: of a TIFF.
+        png_chunks: a PNG's chunks about colour and its texts.
+    """
+
+    lossless: bool = True
+    bits: int | None = None
+    resolution: tuple[float, float] | None = None
+    jpeg_tables: tuple[tuple[int, ...], ...] = ()
+    subsampling: Subsampling | None = None
+    is_progressive: bool = False
+    tiff_compression: TiffCompression = "deflate"
+    png_chunks: tuple[Chunk, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -31,16 +71,16 @@ class ImageFile:
         pixels: ``(H, W, C)`` uint8, uint16 or float32; C = 1 (gray) or 3 (RGB).
         alpha: ``(H, W)`` of the same type as `pixels`, or None.
         format: of the file that it came from.
-        metadata: libvips' fields to keep: ``icc-profile-data``, ``exif-...``, ``xmp-data``, ``iptc-data``.
-        resolution: pixels per millimetre, horizontally and vertically.
+        metadata: what to keep, byte for byte: ``icc-profile-data``, ``exif-data``, ``xmp-data``, ``iptc-data``.
+        storage: how the file stores it.
         notes: what reading could not keep, such as further pages; for people.
     """
 
     pixels: npt.NDArray[Any]
     alpha: npt.NDArray[Any] | None = None
     format: Format = "png"
-    metadata: Mapping[str, bytes | str] = field(default_factory=dict)
-    resolution: tuple[float, float] = (1.0, 1.0)
+    metadata: Mapping[str, bytes] = field(default_factory=dict)
+    storage: Storage = Storage()
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

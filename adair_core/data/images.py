@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from adair_core.data.decoding import MAX_PIXELS, ImageHeader, read_header, read_image
 from adair_core.data.encoding import write_image
-from adair_core.data.folders import find_images
-from adair_core.data.image_file import FORMATS, SUFFIXES, Format, ImageFile, from_tensor, to_tensor
+from adair_core.data.folders import find_images, find_others
+from adair_core.data.image_file import (
+    FORMATS,
+    READ_SUFFIXES,
+    SUFFIXES,
+    Format,
+    ImageFile,
+    Storage,
+    Subsampling,
+    from_tensor,
+    to_tensor,
+)
 
 __all__ = [
     "FORMATS",
     "MAX_PIXELS",
+    "READ_SUFFIXES",
     "SUFFIXES",
     "Format",
     "ImageFile",
     "ImageHeader",
+    "Storage",
+    "Subsampling",
     "find_images",
+    "find_others",
     "from_tensor",
     "read_header",
     "read_image",

@@ -1,24 +1,28 @@
-"""Restoring image files, one after another; a bad one does not stop the others."""
+"""Restoring files, image after image and video after video; a bad one does not stop the others."""
 
 from __future__ import annotations
 
+import errno
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-
-from adair_core.atomic_file import write_atomically
-from adair_core.data.images import SUFFIXES, ImageFile, from_tensor, read_image, to_tensor, write_image
-from adair_core.data.pixels import from_batch, to_batch
-from adair_core.errors import AdairError, DataError, UsageError, expected, is_out_of_memory
-from adair_core.inference.enlarging import enlarged
-from adair_core.inference.outputs import Job, plan
+from adair_core.atomic_file import remove_abandoned
+from adair_core.data.encoding import encoded, losses, write_bytes
+from adair_core.data.images import READ_SUFFIXES, SUFFIXES, ImageFile, read_header, read_image
+from adair_core.errors import AdairError, DataError, Interrupted, UsageError, is_out_of_memory
+from adair_core.inference.image_restoring import restore_read
+from adair_core.inference.outputs import Job
+from adair_core.inference.overlap import Overlap, Room, given_back
+from adair_core.inference.settings import Settings
+from adair_core.inference.video import restore_video
 from adair_core.model.restoration_model import RestorationModel
-from adair_core.model.restoring import Precision, check_exact, check_precision
-from adair_core.model.tiling import OnShare, Tile, resolve_overlap
+from adair_core.model.tiling import OnShare
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,12 @@ class FileResult:
     """What became of a file.
 
     Attributes:
-        source: the image.
-        output: where the restored image is, or would be.
-        status: ``skipped`` if the output was there already and `skip_existing` was asked for.
+        source: the image or video.
+        output: where the restored one is, or would be.
+        status: ``skipped`` if the output was there already and that was asked for.
         message: why it failed, or what could not be kept; empty for nothing to say.
-        seconds: that it took.
+        seconds: that it took to read, restore and write.
+        is_disk_full: it failed because the disk is full, as all others would.
     """
 
     source: Path
@@ -38,164 +43,199 @@ class FileResult:
     status: Literal["restored", "skipped", "failed"]
     message: str = ""
     seconds: float = 0.0
+    is_disk_full: bool = False
 
 
 OnResult = Callable[[FileResult, int, int], None]
 """Called after each file with its result, how many are done and how many there are."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Way:
-    """How files are restored; see `restore_files`."""
+@dataclass(frozen=True)
+class _Work:
+    """An image on its way from file to file.
 
-    strength: float
-    tile: Tile
-    overlap: int
-    precision: Precision | None
-    exact: bool
-    scale: int
-    quality: int | None
-    overwrite: bool
-    on_share: OnShare | None
+    Attributes:
+        job: which.
+        image: as read, later as restored; None = the file is copied, or `result` says what became of it.
+        notes: what people should know.
+        size: bytes of room that it takes.
+        seconds: that it took so far.
+        result: set where the way has ended.
+    """
+
+    job: Job
+    image: ImageFile | None = None
+    notes: tuple[str, ...] = ()
+    size: int = 0
+    seconds: float = 0.0
+    result: FileResult | None = None
 
 
 def restore_files(
     model: RestorationModel,
-    inputs: Sequence[Path | str],
-    output: Path | str | None = None,
+    jobs: Sequence[Job],
+    settings: Settings | None = None,
     *,
-    strength: float = 1.0,
-    tile: Tile = "auto",
-    overlap: int | None = None,
-    precision: Precision | None = None,
-    exact: bool = False,
-    scale: int = 1,
-    suffix: str | None = None,
-    quality: int | None = None,
-    overwrite: bool = False,
-    skip_existing: bool = False,
     on_result: OnResult | None = None,
     on_share: OnShare | None = None,
 ) -> list[FileResult]:
-    """Restore image files with the model's active adapters.
+    """Restore files with the model's active adapters.
 
-    Gray images stay gray, 16 bit images 16 bit (where the output's format can hold it); alpha, colour profile and
-    EXIF data (not in TIFF) are kept. A file that cannot be read, restored or written is reported and the others go on.
+    Gray images stay gray, 16 bit images 16 bit (where the output's format can hold it); alpha, colour profile, EXIF and
+    so on are kept (`adair_core.data.encoding.write_image`). A file that cannot be read, restored or written is reported
+    and the others go on, unless the disk is full. The next image is read and the last one written while one is
+    restored. What a killed run left half written is removed.
 
     Args:
         model: the network.
-        inputs: files, folders and patterns.
-        output: see `adair_core.inference.plan`, as for `inputs` and `suffix`.
-        strength: out = in + strength * (restored - in); at 0 and scale 1 a file that keeps its format is copied byte
-            for byte.
-        tile: see `RestorationModel.restore`.
-        overlap: pixels that neighbouring tiles share, at most half a tile; None = 64, or half a smaller tile.
-        precision: see `RestorationModel.restore`.
-        exact: see `RestorationModel.restore`.
-        scale: enlarge so many times, bicubically, before restoring (super-resolution).
-        suffix: ending, and so format, of the results.
-        quality: 1 to 100, for JPEG and WebP.
-        overwrite: replace results that are there already (never an input).
-        skip_existing: leave files alone whose result is there already.
-        on_result: told about each file.
-        on_share: told after each tile of a large image how much of it is done.
+        jobs: what `adair_core.inference.plan` says.
+        settings: how.
+        on_result: told about each file, in order.
+        on_share: told after each tile of a large image, and each frame of a video, how much of it is done.
 
     Returns:
-        A result for each file, in the order of `plan`.
+        A result for each file, in the order of `jobs`; fewer if it stopped at one that failed.
 
     Raises:
-        UsageError: an argument is out of range, or a result would replace an input or another result; nothing was
-            written then.
-        DataError: a folder has no images, or a pattern matches nothing.
+        Interrupted: by Ctrl-C; what was restored by then is written.
+        AdairError: the network's output is not finite, or another error that is not a file's.
     """
-    if not np.isfinite(strength) or strength < 0:
-        raise UsageError(expected("strength", expected="a number from 0 (the input) to 1 (restored)", got=strength))
-    if scale < 1:
-        raise UsageError(expected("scale", expected="a whole number from 1", got=scale))
-    if quality is not None and not 1 <= quality <= 100:
-        raise UsageError(expected("quality", expected="a whole number from 1 to 100", got=quality))
-    if overwrite and skip_existing:
-        raise UsageError("expected overwrite or skip_existing for results that are there already, got both")
-    check_precision(precision)
-    if exact:
-        check_exact(tile, precision)
-    # Checked now: a small image would be restored and written before a large one needs tiles.
-    overlap = resolve_overlap(overlap, tile)
-    way = _Way(
-        strength=strength,
-        tile=tile,
-        overlap=overlap,
-        precision=precision,
-        exact=exact,
-        scale=scale,
-        quality=quality,
-        overwrite=overwrite,
-        on_share=on_share,
-    )
-    jobs = plan(inputs, output, suffix=suffix)
-    results = []
-    for job in jobs:
-        if skip_existing and job.output.exists():
-            result = FileResult(job.source, job.output, "skipped", "exists already")
-        else:
-            result = _attempt(model, job, way)
-        results.append(result)
-        if on_result is not None:
-            on_result(result, len(results), len(jobs))
+    settings = settings or Settings()
+    for folder in dict.fromkeys(job.output.parent for job in jobs):
+        if folder.is_dir():
+            remove_abandoned(folder)
+    results: list[FileResult] = []
+    try:
+        for result in _results(model, jobs, settings, on_share):
+            results.append(result)
+            if on_result is not None:
+                on_result(result, len(results), len(jobs))
+    except KeyboardInterrupt:
+        done = sum(result.status != "failed" for result in results)
+        hint = "the same command with --skip-existing goes on"
+        raise Interrupted(f"interrupted: {done} of {len(jobs)} done; {hint}") from None
     return results
 
 
-def _attempt(model: RestorationModel, job: Job, way: _Way) -> FileResult:
+def _results(
+    model: RestorationModel, jobs: Sequence[Job], settings: Settings, on_share: OnShare | None
+) -> Iterator[FileResult]:
+    room = Room()
+    stopping = False
+
+    def read(job: Job) -> _Work:
+        return _read(job, settings, room)
+
+    with Overlap[Job, _Work, FileResult](jobs, read, room=room) as overlap:
+        try:
+            for job, work in overlap.read():
+                if job.is_video and work.result is None:
+                    restored = replace(work, result=_video(model, job, settings, on_share))
+                else:
+                    restored = _restore(model, work, settings, room, on_share)
+                overlap.write(partial(_write, restored, settings, room))
+                for result in overlap.written():
+                    stopping = stopping or _stops(result, settings)
+                    yield result
+                if stopping:
+                    break
+        except KeyboardInterrupt:
+            yield from overlap.written(wait=True)
+            raise
+        yield from overlap.written(wait=True)
+
+
+def _stops(result: FileResult, settings: Settings) -> bool:
+    return result.is_disk_full or (settings.fail_fast and result.status == "failed")
+
+
+def _read(job: Job, settings: Settings, room: Room) -> _Work:
+    start = time.perf_counter()
+    if settings.skip_existing and job.output.exists():
+        return _Work(job, result=FileResult(job.source, job.output, "skipped", "exists already"))
+    size = 0
+    try:
+        if job.output.exists() and not settings.overwrite:
+            hint = "choose another output, or overwrite it (--overwrite)"
+            raise DataError(f"{job.output}: exists already and is not overwritten; {hint}")
+        if job.is_video:
+            return _Work(job)
+        header = read_header(job.source)
+        wanted = header.height * header.width * 4 * header.itemsize * (1 + settings.scale**2)
+        room.take(wanted)
+        size = wanted
+        image = read_image(job.source)
+    except Exception as error:
+        room.give_back(size)
+        return _Work(job, result=_failure(job, error, time.perf_counter() - start))
+    return _Work(job, image, image.notes, size, time.perf_counter() - start)
+
+
+def _restore(model: RestorationModel, work: _Work, settings: Settings, room: Room, on_share: OnShare | None) -> _Work:
+    image, job = work.image, work.job
+    if image is None:
+        return work
+    start = time.perf_counter()
+    kind = SUFFIXES[job.output.suffix.lower()]
+    if settings.copies and kind == image.format and settings.coding.is_default:
+        # Decoding and encoding again would change the bits of lossy formats.
+        return replace(work, image=None, notes=())
+    try:
+        restored, notes = restore_read(model, image, settings, path=job.source, on_share=on_share)
+    except BaseException as error:
+        room.give_back(work.size)
+        seconds = work.seconds + time.perf_counter() - start
+        return replace(work, image=None, size=0, result=_failure(job, error, seconds))
+    told = (*work.notes, *_misnamed(job, image), *notes, *losses(image, kind))
+    return replace(work, image=restored, notes=told, seconds=work.seconds + time.perf_counter() - start)
+
+
+def _write(work: _Work, settings: Settings, room: Room) -> FileResult:
+    job = work.job
+    if work.result is not None:
+        return work.result
+    start = time.perf_counter()
+    with given_back(room, work.size):
+        try:
+            image = work.image
+            content = job.source.read_bytes() if image is None else encoded(job.output, image, settings.coding)
+            job.output.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(job.output, content, overwrite=settings.overwrite)
+        except Exception as error:
+            return _failure(job, error, work.seconds + time.perf_counter() - start)
+    seconds = work.seconds + time.perf_counter() - start
+    return FileResult(job.source, job.output, "restored", "; ".join(work.notes), seconds)
+
+
+def _video(model: RestorationModel, job: Job, settings: Settings, on_share: OnShare | None) -> FileResult:
     start = time.perf_counter()
     try:
-        notes = _restore(model, job, way)
-    except UsageError:
-        raise
-    except AdairError as error:
-        message = str(error)
-    except OSError as error:
+        job.output.parent.mkdir(parents=True, exist_ok=True)
+        notes = restore_video(model, job.source, job.output, settings, on_share=on_share)
+    except Exception as error:
+        return _failure(job, error, time.perf_counter() - start)
+    return FileResult(job.source, job.output, "restored", "; ".join(notes), time.perf_counter() - start)
+
+
+def _failure(job: Job, error: BaseException, seconds: float) -> FileResult:
+    """Say why a file failed.
+
+    Raises:
+        BaseException: `error`, if it is not the file's.
+    """
+    if isinstance(error, OSError):
         message = f"{error.filename or job.output}: {error.strerror or error}"
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
+    elif isinstance(error, AdairError) and not isinstance(error, UsageError):
+        message = str(error)
+    elif isinstance(error, (MemoryError, RuntimeError)) and is_out_of_memory(error):
         message = f"{job.source}: not enough memory to restore it in one piece this large; try smaller tiles"
     else:
-        return FileResult(job.source, job.output, "restored", "; ".join(notes), time.perf_counter() - start)
-    return FileResult(job.source, job.output, "failed", message, time.perf_counter() - start)
+        raise error
+    system = error if isinstance(error, OSError) else error.__cause__
+    is_full = isinstance(system, OSError) and system.errno in FULL
+    return FileResult(job.source, job.output, "failed", message, seconds, is_full)
 
 
-def _restore(model: RestorationModel, job: Job, way: _Way) -> tuple[str, ...]:
-    if job.output.exists() and not way.overwrite:
-        hint = "choose another output, or overwrite it (--overwrite)"
-        raise DataError(f"{job.output}: exists already and is not overwritten; {hint}")
-    image = read_image(job.source)
-    job.output.parent.mkdir(parents=True, exist_ok=True)
-    keeps_format = SUFFIXES[job.output.suffix.lower()] == image.format
-    if way.strength == 0 and way.scale == 1 and keeps_format and way.quality is None:
-        # Decoding and encoding again would change the bits of lossy formats.
-        write_atomically(job.output, job.source.read_bytes())
-        return ()
-    write_image(job.output, _restored(model, image, way), overwrite=way.overwrite, quality=way.quality)
-    loses_exif = SUFFIXES[job.output.suffix.lower()] == "tiff" and "exif-data" in image.metadata
-    return (*image.notes, "without EXIF data: adair's TIFF cannot hold them") if loses_exif else image.notes
-
-
-def _restored(model: RestorationModel, image: ImageFile, way: _Way) -> ImageFile:
-    """Restore an image in memory; alpha and metadata are those of the image."""
-    dial: dict[str, Any] = {
-        "strength": way.strength,
-        "tile": way.tile,
-        "overlap": way.overlap,
-        "precision": way.precision,
-        "exact": way.exact,
-        "on_share": way.on_share,
-    }
-    if way.scale == 1:
-        return replace(image, pixels=model.restore(image.pixels, **dial))
-    # The network gets the enlarged image unrounded, as in training.
-    large = model.restore(enlarged(to_tensor(image), way.scale), **dial)
-    alpha = image.alpha
-    if alpha is not None:
-        batch, layout = to_batch(alpha)
-        alpha = np.asarray(from_batch(enlarged(batch, way.scale).clamp(0, 1), layout))
-    return replace(from_tensor(large, replace(image, alpha=None)), alpha=alpha)
+def _misnamed(job: Job, image: ImageFile) -> tuple[str, ...]:
+    said = READ_SUFFIXES.get(job.source.suffix.lower())
+    return (f"is a {image.format.upper()} by its content",) if said not in (None, image.format) else ()

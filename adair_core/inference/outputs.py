@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adair_core.data.images import SUFFIXES, find_images
+from adair_core.data.images import READ_SUFFIXES, SUFFIXES, find_images, find_others
 from adair_core.errors import DataError, UsageError, expected, listing
+from adair_core.inference.file_lists import read_file_list
+from adair_core.inference.video_formats import VIDEO_SUFFIXES, is_video
 
 MARK = ".restored"
 """``photo.png`` becomes ``photo.restored.png`` when it is restored beside itself."""
 
 KNOWN = ", ".join(SUFFIXES)
+READ = (*READ_SUFFIXES, *VIDEO_SUFFIXES)
+WRITTEN = (*SUFFIXES, *VIDEO_SUFFIXES)
+
+
+MAGIC = "*?["
 
 
 @dataclass(frozen=True)
@@ -22,12 +30,17 @@ class Job:
     """A file to restore.
 
     Attributes:
-        source: the image.
-        output: where the restored image goes.
+        source: the image or video.
+        output: where the restored one goes.
     """
 
     source: Path
     output: Path
+
+    @property
+    def is_video(self) -> bool:
+        """Whether the names say that it is a video."""
+        return is_video(self.source)
 
 
 def plan(inputs: Sequence[Path | str], output: Path | str | None = None, *, suffix: str | None = None) -> list[Job]:
@@ -41,15 +54,20 @@ def plan(inputs: Sequence[Path | str], output: Path | str | None = None, *, suff
     ``a/photo.jpg``           ``b/new.png``          ``b/new.png``
     ``a`` (a folder)          none                   ``a/x/photo.restored.jpg``
     ``a`` (a folder)          ``b``                  ``b/x/photo.jpg`` for ``a/x/photo.jpg``
+    ``a/**/*.jpg``            ``b``                  ``b/x/photo.jpg`` for ``a/x/photo.jpg``
+    ``@list``: ``x/p.jpg``    ``b``                  ``b/x/p.jpg``
     ========================  =====================  =======================================
 
-    In a folder, results of earlier runs (``*.restored.*``, or an output folder inside it) are left out. A file that
-    does not exist gets a job, which then fails alone.
+    In a folder, results of earlier runs (``*.restored.*``, or an output folder inside it) are left out, and so are
+    videos: they can take hours, and are restored where they are named, in patterns and lists too. A file that does not
+    exist gets a job, which then fails alone.
 
     Args:
-        inputs: files, folders (with all their subfolders) and patterns such as ``shots/*.tif``.
+        inputs: files, folders (with all their subfolders), patterns such as ``shots/*.tif``, and lists of files:
+            ``@name``, or ``@-`` for standard input.
         output: a folder, or a file name if there is one input file; None = beside each input.
-        suffix: another ending and so another format, such as ``".png"``; None = that of the input.
+        suffix: another ending and so another format for images, such as ``".png"``; None = that of the input, and PNG
+            for formats that are only read.
 
     Raises:
         UsageError: a result would replace an input or another result, or `output` or `suffix` do not fit.
@@ -66,23 +84,39 @@ def plan(inputs: Sequence[Path | str], output: Path | str | None = None, *, suff
             raise UsageError(expected("output", expected=f"a name that ends with {suffix}", got=target))
         jobs = [Job(found[0][0], target)]
     else:
-        jobs = [Job(source, _named(source, relative, target, suffix)) for source, relative in found]
+        named = (Job(source, _named(source, relative, target, suffix)) for source, relative in found)
+        jobs = list({(os.path.realpath(job.source), os.path.realpath(job.output)): job for job in named}.values())
     _check(jobs)
     return jobs
 
 
+def left_out(inputs: Sequence[Path | str]) -> list[Path]:
+    """List the files of folders that `plan` leaves out because their names are not those of images."""
+    folders = (Path(name) for name in inputs if Path(name).is_dir())
+    return [path for folder in folders for path in find_others(folder)]
+
+
 def _expanded(name: Path | str, output: Path | None) -> list[tuple[Path, Path]]:
     path = Path(name)
+    if str(name).startswith("@") and not path.exists():
+        return [(file, _inside(file)) for file in read_file_list(str(name)[1:])]
     if path.is_dir():
         return _of_folder(path, output)
-    if path.exists() or not any(magic in str(name) for magic in "*?["):
+    if path.exists() or not any(magic in str(name) for magic in MAGIC):
         return [(path, Path(path.name))]
     # Path.glob takes no absolute patterns.
     matches = [Path(match) for match in sorted(glob.glob(str(name), recursive=True))]  # noqa: PTH207
-    files = [match for match in matches if match.is_file() and match.suffix.lower() in SUFFIXES]
+    files = [match for match in matches if match.is_file() and match.suffix.lower() in READ]
     if not files:
-        raise DataError(f"{name}: expected a pattern that matches images ({KNOWN}), but it matches none")
-    return [(file, Path(file.name)) for file in files]
+        raise DataError(f"{name}: expected a pattern that matches images ({', '.join(READ)}), but it matches none")
+    fixed = list(itertools.takewhile(lambda part: not any(magic in part for magic in MAGIC), path.parts))
+    return [(file, file.relative_to(Path(*fixed))) for file in files]
+
+
+def _inside(listed: Path) -> Path:
+    """Where the result of a listed file goes inside an output folder: like a relative name, never outside."""
+    is_outside = listed.is_absolute() or ".." in listed.parts
+    return Path(listed.name) if is_outside else listed
 
 
 def _of_folder(folder: Path, output: Path | None) -> list[tuple[Path, Path]]:
@@ -99,17 +133,21 @@ def _of_folder(folder: Path, output: Path | None) -> list[tuple[Path, Path]]:
 
 
 def _without_repetitions(found: Iterable[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
-    first: dict[str, tuple[Path, Path]] = {}
+    """Leave out what was named twice; a link in a folder has a result of its own."""
+    first: dict[tuple[str, Path], tuple[Path, Path]] = {}
     for source, relative in found:
-        first.setdefault(os.path.realpath(source), (source, relative))
+        first.setdefault((os.path.realpath(source), relative), (source, relative))
     return list(first.values())
 
 
 def _is_file_name(output: Path, inputs: Sequence[Path | str], found: Sequence[tuple[Path, Path]]) -> bool:
     if output.is_dir():
         return False
-    is_image = output.suffix.lower() in SUFFIXES
+    is_image = output.suffix.lower() in WRITTEN
     one_file = len(inputs) == 1 and len(found) == 1 and not Path(inputs[0]).is_dir()
+    if one_file and is_image and is_video(output) != is_video(found[0][0]):
+        wanted = f"the name of {'a video' if is_video(found[0][0]) else 'an image'} for {found[0][0]}"
+        raise UsageError(expected("output", expected=wanted, got=output))
     if is_image and not one_file:
         wanted = f"a folder, for {len(found)} result{'' if len(found) == 1 else 's'}"
         raise UsageError(expected("output", expected=wanted, got=f"the file name {output}"))
@@ -123,7 +161,9 @@ def _is_file_name(output: Path, inputs: Sequence[Path | str], found: Sequence[tu
 
 def _named(source: Path, relative: Path, output: Path | None, suffix: str | None) -> Path:
     # A file without a known ending is told by its content; its result is a PNG, which can hold it.
-    ending = suffix or (source.suffix if source.suffix.lower() in SUFFIXES else ".png")
+    ending = source.suffix if source.suffix.lower() in WRITTEN else ".png"
+    if suffix is not None and not is_video(source):
+        ending = suffix
     if output is None:
         return source.with_name(f"{source.stem}{MARK}{ending}")
     return output / relative.with_suffix(ending)

@@ -114,7 +114,8 @@ class RestorationModel(AdaptedBackbone):
 
         Args:
             image: array ``(H, W)`` or ``(H, W, C)`` or tensor ``(B, C, H, W)``, with 1 to 4 channels (gray or RGB, with
-                or without alpha): uint8, uint16 or float in [0, 1]; floats outside (unclipped noise) too.
+                or without alpha, which is kept and hides what is under it from the network): uint8, uint16 or float
+                in [0, 1]; floats outside (unclipped noise) too.
             strength: out = in + strength * (restored - in); 0 returns the input's bits without running the network.
             tile: largest side of the tiles in which the image is restored; ``None`` = whole; ``"auto"`` = whole if that
                 takes no more than about 2 GiB (`adair_core.model.memory`), or tiles that do.

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adair_core.data.pixels import Array, from_batch, to_batch
+from adair_core.data.pixels import Array, from_batch, to_batch, to_unit
+from adair_core.data.transparency import fill_invisible, is_visible
 from adair_core.errors import AdairError, UsageError, expected, is_out_of_memory
 from adair_core.model.exact import WORKING, restore_exactly
 from adair_core.model.maps import Store
@@ -85,6 +86,9 @@ def restore_image(
     The network's device holds one tile at a time. Where memory runs out, the image is tried again in tiles of half the
     side, down to `LAST_RESORT`, with a `SmallerTilesWarning`.
 
+    Alpha is no colour and comes back as it was. Pixels that are not visible do not reach the network, which sees the
+    colours around them instead (`adair_core.data.transparency`), and keep the colour that they have.
+
     Args:
         network: ``(B, 3, h, w)`` to ``(B, 3, h, w)``.
         image: see `adair_core.data.pixels.to_batch`.
@@ -113,6 +117,10 @@ def restore_image(
     check_precision(precision)
     if exact:
         check_exact(tile, precision)
+    seen, visible = batch, None
+    if layout.alpha is not None:
+        visible = is_visible(to_unit(layout.alpha))
+        seen = fill_invisible(batch, visible)
 
     def run(part: Tensor) -> Tensor:
         # Tiles of a half precision network are blended in float32.
@@ -121,17 +129,19 @@ def restore_image(
 
     side, at_once = None if tile == "auto" else tile, len(batch)
     if exact:
-        restored = torch.cat([_exactly(network, part, device, dtype) for part in torch.split(batch, 1)])
+        restored = torch.cat([_exactly(network, part, device, dtype) for part in torch.split(seen, 1)])
     elif tile == "auto" and len(batch) * padded_pixels(height, width) > SMALLEST_TILE**2:
         affordable = affordable_pixels(run, batch)
         side = automatic_tile(affordable, height, width)
         at_once = max(1, affordable // padded_pixels(height, width))
     if not exact:
-        restored = _as_memory_allows(run, batch, at_once, side, shared, device, on_share)
+        restored = _as_memory_allows(run, seen, at_once, side, shared, device, on_share)
     if not bool(torch.isfinite(restored).all()):
         # Integers cannot hold NaN: the image would come out black in silence.
         hint = "the weights are broken, or the precision overflows: try float32"
         raise AdairError(expected("restored image", expected="finite values", got="NaN or infinity", hint=hint))
+    if visible is not None:
+        restored = torch.where(visible, restored, batch)
     if strength != 1:
         restored = torch.lerp(batch, restored, strength)
     result = from_batch(restored, layout)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
+import sys
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
+from clips import make_clip, packets_of
 
 from adair_core.cli.models import PRECISIONS
-from adair_core.data.images import read_image
+from adair_core.data.images import ImageFile, read_image, write_image
 from adair_core.model import AdapterCard, load
 from adair_core.model.restoring import Precision
 from adair_core.testing import installed, run_program, write_package
@@ -89,13 +92,67 @@ def test_a_bad_file_does_not_stop_the_others(adapter, photos, workplace):
     outcome = run_program("restore", "bad.png", photos / "photo0.png", "-o", "out", "--adapter", adapter)
     assert outcome.exit_code == 1
     assert "error: bad.png" in outcome.stderr
-    assert "1 of 2 images failed" in outcome.stderr
+    assert "1 restored, 1 failed of 2 in" in outcome.stderr
     assert Path("out/photo0.png").exists()
+
+
+def test_a_list_and_standard_input(adapter, photos, monkeypatch):
+    Path("list.txt").write_text(f"{photos / 'photo1.png'}\n{photos / 'photo2.png'}\n")
+    outcome = run_program("restore", "--files-from", "list.txt", "-o", "out", "--adapter", adapter)
+    assert outcome.exit_code == 0, outcome.stderr
+    assert sorted(path.name for path in Path("out").iterdir()) == ["photo1.png", "photo2.png"]
+    assert "[1 of 2, about" in outcome.stderr
+    assert "2 restored of 2 in" in outcome.stderr
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(f"{photos / 'photo0.png'}\n".encode())))
+    run_program("restore", "--files-from", "-", "-o", "piped", "--adapter", adapter)
+    assert [path.name for path in Path("piped").iterdir()] == ["photo0.png"]
+
+
+def test_fail_fast(adapter, photos, workplace):
+    (workplace / "bad.png").write_bytes(b"")
+    run = ["restore", "bad.png", *(photos / f"photo{i}.png" for i in range(3)), "-o", "out", "--adapter", adapter]
+    outcome = run_program(*run, "--fail-fast")
+    assert outcome.exit_code == 1
+    assert "were not tried; the same command with --skip-existing goes on" in outcome.stderr
+
+
+def test_quality_subsampling_and_white(adapter, photos):
+    source = photos / "photo0.png"
+    for quality in ("20", "95"):
+        run_program("restore", source, "-o", f"{quality}.jpg", "--adapter", adapter, "--quality", quality)
+    assert Path("20.jpg").stat().st_size < Path("95.jpg").stat().st_size
+    run_program("restore", source, "-o", "half.jpg", "--adapter", adapter, "--subsampling", "4:2:0")
+    assert read_image(Path("half.jpg")).storage.subsampling == "4:2:0"
+    run_program("restore", "20.jpg", "-o", "kept.jpg", "--adapter", adapter, "--quality", "keep")
+    assert read_image(Path("kept.jpg")).storage.jpeg_tables == read_image(Path("20.jpg")).storage.jpeg_tables
+    write_image("float.tif", ImageFile(pixels=pixels(source).astype(np.float32)))
+    assert "give --white 255" in run_program("restore", "float.tif", "-o", "f.tif", "--adapter", adapter).stderr
+    assert run_program("restore", "float.tif", "-o", "f.tif", "--adapter", adapter, "--white", 255).exit_code == 0
+
+
+def test_a_video(adapter, workplace):
+    make_clip(workplace / "clip.mp4", sound="aac")
+    outcome = run_program("restore", "clip.mp4", "--adapter", adapter, "--crf", 30)
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "restored: clip.restored.mp4" in outcome.stderr
+    assert packets_of(Path("clip.restored.mp4"), "audio") == packets_of(Path("clip.mp4"), "audio")
+
+
+def test_a_video_without_pyav(adapter, workplace, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    (workplace / "clip.mp4").write_bytes(b"x")
+    outcome = run_program("restore", "clip.mp4", "--adapter", adapter)
+    assert outcome.exit_code == 2
+    assert "pip install 'adair[video]'" in outcome.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--quality", "best"], "--quality: expected 1 to 100 or 'keep', got 'best'"),
+        (["--quality", "0"], "quality: expected 1 to 100 or 'keep', got 0"),
+        (["--white", "0"], "white: expected a positive number, got 0"),
+        (["--crf", "99"], "crf: expected 0 to 63, got 99"),
         ([], "what should restore? give --task NAME or --adapter NAME|DIR, or --base NAME"),
         (["--task", "denois"], "unknown task 'denois'; did you mean 'denoise'?"),
         (
@@ -120,6 +177,12 @@ def test_wrong_requests(arguments, message, adapter, photos):
     assert outcome.exit_code == 2
     assert message in outcome.stderr
     assert not Path("x.png").exists()
+
+
+def test_no_such_list(adapter):
+    outcome = run_program("restore", "--files-from", "none.txt", "--adapter", adapter)
+    assert outcome.exit_code == 1
+    assert "none.txt: the list of files cannot be read" in outcome.stderr
 
 
 def test_no_such_image(adapter):

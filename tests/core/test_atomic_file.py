@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from adair_core.atomic_file import remove_leftovers, replacing, write_atomically
+from adair_core.atomic_file import remove_abandoned, remove_leftovers, replacing, write_atomically
 
 
 def names_in(folder: Path) -> list[str]:
@@ -125,3 +127,25 @@ def test_what_killed_processes_left(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     remove_leftovers(tmp_path)
     assert names_in(tmp_path) == [".mine", "killed", "mine.writing"]
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from adair_core.atomic_file import replacing
+with replacing(pathlib.Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_only_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "a.b.png")], check=False)
+    assert killed.returncode == -9
+    (left,) = names_in(tmp_path)
+    others = [".a.png.1.ab.writing", ".a.png.00000000-1.ab.writing", ".writing", "x.writing"]  # old, of another machine
+    for name in others:
+        (tmp_path / name).touch()
+    with replacing(tmp_path / "mine.png"):
+        assert remove_abandoned(tmp_path) == 1
+        assert left not in names_in(tmp_path)
+    assert names_in(tmp_path) == sorted([*others, "mine.png"])

@@ -41,7 +41,7 @@ def test_pillows_files(tmp_path, mode, ending):
     assert (image.alpha is None) == (alpha is None)
     assert alpha is None or np.array_equal(image.alpha, np.asarray(alpha))
     assert header_matches(tmp_path / name, image)
-    assert image.notes == ()
+    assert image.notes == {"1": ("1 bit became 8 bit gray",), "P": ("palette became full colour",)}.get(mode, ())
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
@@ -128,14 +128,14 @@ def test_metadata_are_kept(tmp_path, source, target):
     exif[0x112], exif[0x10F] = 6, "Camera maker"
     exif.get_ifd(0x8769)[0x9003] = "2020:01:02 03:04:05"
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    Image.fromarray(COLORS).save(tmp_path / f"x.{source}", exif=exif, icc_profile=profile, dpi=(300, 300))
+    Image.fromarray(COLORS).save(tmp_path / f"x.{source}", exif=exif.tobytes(), icc_profile=profile, dpi=(300, 300))
     write_image(tmp_path / f"y.{target}", read_image(tmp_path / f"x.{source}"))
     with Image.open(tmp_path / f"y.{target}") as written:
         assert written.info["icc_profile"] == profile
-        assert written.getexif().get(0x112, 1) == 1
-        if "tif" not in (source, target):  # libvips does not keep EXIF data in TIFF
-            assert written.getexif()[0x10F] == "Camera maker"
-            assert written.getexif().get_ifd(0x8769)[0x9003] == "2020:01:02 03:04:05"
+        about = written.getexif()
+        assert about.get_ifd(0x8769)[0x9003] == "2020:01:02 03:04:05"
+        assert about.get(0x112, 1) == 1
+        assert about[0x10F] == "Camera maker"
         if "webp" not in (source, target):
             assert written.info["dpi"] == pytest.approx((300, 300), abs=0.01)
 
@@ -178,11 +178,13 @@ def test_files_that_are_no_images(tmp_path):
     (tmp_path / "text.png").write_text("no image")
     Image.fromarray(COLORS).save(tmp_path / "x.bmp")
     os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
     for name, words in {
         "none.png": "no such file",
         "empty.png": r"empty \(0 bytes\)",
-        "text.png": "expected a PNG, JPEG, WebP or TIFF image, got a file that begins with b'no image'",
-        "x.bmp": "begins with b'BM",
+        "text.png": "expected a PNG, JPEG, WebP, TIFF, AVIF or GIF image, got a file that begins with b'no image'",
+        "x.bmp": "got a BMP file; convert it first",
+        "photo.heic": "got a HEIC file; convert it first",
         "pipe.png": "got a folder or a device",
         ".": "got a folder or a device",
         "text.png/x.png": "cannot be read: Not a directory",
@@ -192,16 +194,18 @@ def test_files_that_are_no_images(tmp_path):
             read_header(tmp_path / name)
 
 
-@pytest.mark.parametrize("dtype", ["int16", "int32", "uint32", "float16", "float64"])
+@pytest.mark.parametrize("dtype", ["int16", "int32", "uint32"])
 def test_value_types_that_are_not_read(tmp_path, dtype):
     tifffile.imwrite(tmp_path / "x.tif", np.zeros((8, 8), dtype), photometric="minisblack")
-    with pytest.raises(DataError, match=r"x\.tif: (expected 8 or 16 bit|a TIFF file that is damaged or of an unknown)"):
+    with pytest.raises(DataError, match=r"x\.tif: expected 8 or 16 bit .*, got \d+ bit (un)?signed integers"):
         read_header(tmp_path / "x.tif")
 
 
 def test_other_numbers_of_channels_are_not_read(tmp_path):
     tifffile.imwrite(tmp_path / "x.tif", np.zeros((8, 8, 5), np.uint8), photometric="minisblack", planarconfig="contig")
-    with pytest.raises(DataError, match=r"x\.tif: expected gray, RGB or CMYK, with or without alpha, got 5 channels"):
+    with pytest.raises(
+        DataError, match=r"x\.tif: expected gray, RGB, CMYK or CIELAB, with or without alpha, got 5 channels"
+    ):
         read_header(tmp_path / "x.tif")
 
 

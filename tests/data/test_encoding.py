@@ -4,8 +4,9 @@ import tifffile
 import torch
 from PIL import Image
 
+from adair_core.data.encoding import Coding
 from adair_core.data.images import ImageFile, from_tensor, read_image, to_tensor, write_image
-from adair_core.errors import DataError
+from adair_core.errors import DataError, UsageError
 
 RNG = np.random.default_rng(1)
 
@@ -32,7 +33,15 @@ def equal(one, other):
 @pytest.mark.parametrize("colors", [1, 3])
 @pytest.mark.parametrize(
     ("ending", "dtype"),
-    [("png", "uint8"), ("png", "uint16"), ("tif", "uint8"), ("TIFF", "uint16"), ("tiff", "float32"), ("webp", "uint8")],
+    [
+        ("png", "uint8"),
+        ("png", "uint16"),
+        ("tif", "uint8"),
+        ("TIFF", "uint16"),
+        ("tiff", "float32"),
+        ("webp", "uint8"),
+        ("avif", "uint8"),
+    ],
 )
 def test_lossless_formats_keep_every_bit(tmp_path, ending, dtype, colors, alpha):
     image = picture(dtype, colors, alpha)
@@ -40,7 +49,7 @@ def test_lossless_formats_keep_every_bit(tmp_path, ending, dtype, colors, alpha)
         image.alpha[:4] = 0  # the colours under full transparency are kept too
     write_image(tmp_path / f"x.{ending}", image)
     back = read_image(tmp_path / f"x.{ending}")
-    if ending == "webp":  # which knows no gray
+    if ending in ("webp", "avif"):  # which know no gray
         image = ImageFile(pixels=np.repeat(image.pixels, 3, axis=2) if colors == 1 else image.pixels, alpha=image.alpha)
     assert equal(back, image)
 
@@ -62,7 +71,7 @@ def test_jpeg_is_close_and_quality_counts(tmp_path):
     errors, sizes = [], []
     for quality in (10, None):
         path = tmp_path / f"{quality}.jpg"
-        write_image(path, image, quality=quality)
+        write_image(path, image, coding=Coding(quality=quality))
         with Image.open(path) as peer:
             decoded = np.asarray(peer).astype(float)
         assert np.array_equal(decoded.round(), read_image(path).pixels)
@@ -89,7 +98,7 @@ def test_floats_become_16_bit_png(tmp_path):
 
 def test_lossy_webp_only_when_asked(tmp_path):
     image = picture(size=(32, 32))
-    write_image(tmp_path / "lossy.webp", image, quality=30)
+    write_image(tmp_path / "lossy.webp", image, coding=Coding(quality=30))
     assert not np.array_equal(read_image(tmp_path / "lossy.webp").pixels, image.pixels)
 
 
@@ -130,10 +139,10 @@ def test_what_cannot_be_written_is_said(tmp_path, name, words):
         write_image(tmp_path / name, picture(alpha=True))
 
 
-@pytest.mark.parametrize("quality", [0, 101])
-def test_quality_has_bounds(tmp_path, quality):
-    with pytest.raises(DataError, match=f"1 to 100, got {quality}"):
-        write_image(tmp_path / "x.jpg", picture(), quality=quality)
+@pytest.mark.parametrize("quality", [0, 101, "best"])
+def test_quality_has_bounds(quality):
+    with pytest.raises(UsageError, match=f"quality: expected 1 to 100 or 'keep', got '?{quality}"):
+        Coding(quality=quality)
 
 
 def test_names_with_brackets_are_plain_names(tmp_path):  # libvips takes what is in brackets for options

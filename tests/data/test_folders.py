@@ -37,7 +37,10 @@ def test_links_are_followed_once(tmp_path):
     [
         ("none", "none: no such folder"),
         ("file.png", "expected a folder of images, got a file"),
-        ("empty", r"expected images \(\.png, \.jpg, \.jpeg, \.webp, \.tif, \.tiff\), got a folder with no files"),
+        (
+            "empty",
+            r"images \(\.png, \.jpg, \.jpeg, \.webp, \.tif, \.tiff, \.avif, \.gif\), got a folder with no files",
+        ),
         ("texts", "got a folder with 2 other files"),
     ],
 )
@@ -46,6 +49,6 @@ def test_folders_without_images(tmp_path, name, words):
     (tmp_path / "empty").mkdir()
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").touch()
-    (tmp_path / "texts" / "b.gif").touch()
+    (tmp_path / "texts" / "b.bmp").touch()
     with pytest.raises(DataError, match=words):
         find_images(tmp_path / name)

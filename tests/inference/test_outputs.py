@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from adair_core.errors import DataError, UsageError
-from adair_core.inference import plan
+from adair_core.inference import left_out, plan
 
 
 @pytest.fixture
@@ -72,7 +72,8 @@ def test_a_folder_of_results_alone_is_an_error(photos: Path) -> None:
 
 def test_patterns_take_images_only_in_order(photos: Path) -> None:
     assert named(["photos/*"], "out") == [("photos/a.png", "out/a.png"), ("photos/b.JPG", "out/b.JPG")]
-    assert named([str(photos.resolve() / "**" / "*.tiff")], "out")[0][1] == "out/c.tiff"
+    assert named([str(photos.resolve() / "**" / "*.tiff")], "out")[0][1] == "out/sub/c.tiff"
+    assert named(["ph*/s*/*.tiff"], "out") == [("photos/sub/c.tiff", "out/photos/sub/c.tiff")]
     with pytest.raises(DataError, match=r"\*\.webp: expected a pattern that matches images"):
         plan(["photos/*.webp"])
 
@@ -88,6 +89,18 @@ def test_the_same_file_twice_is_restored_once(photos: Path) -> None:
         "photos/b.JPG",
         "photos/sub/c.tiff",
     ]
+
+
+def test_a_link_in_a_folder_has_a_result_of_its_own(photos: Path) -> None:
+    (photos / "link.png").symlink_to("a.png")
+    assert ("photos/a.png", "out/a.png") in named([photos], "out")
+    assert ("photos/link.png", "out/link.png") in named([photos], "out")
+    assert len(named([photos, photos / "sub" / "c.tiff"])) == 4  # but nothing has two
+
+
+def test_what_a_folder_holds_beside_images_is_known(photos: Path) -> None:
+    (photos / "clip.mp4").touch()
+    assert [path.name for path in left_out([photos, "other.txt"])] == ["clip.mp4", "notes.txt"]
 
 
 def test_a_missing_file_gets_a_job_of_its_own(photos: Path) -> None:

@@ -13,9 +13,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from adair_core.data.encoding import Coding
 from adair_core.data.images import ImageFile, read_image, write_image
 from adair_core.errors import UsageError
-from adair_core.inference import FileResult, enlarged, restore_files
+from adair_core.inference import FileResult, Settings, enlarged, plan
+from adair_core.inference import restore_files as restore_jobs
 from adair_core.model import RestorationModel
 from adair_core.model.backbone import BaseInfo
 from adair_core.specs import Choice
@@ -59,6 +61,21 @@ def save(path: Path, image: np.ndarray | ImageFile) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_image(path, image if isinstance(image, ImageFile) else ImageFile(pixels=image))
     return path
+
+
+def restore_files(
+    model: RestorationModel,
+    inputs: list[Path],
+    output: Path | None = None,
+    *,
+    suffix: str | None = None,
+    on_share: Callable[[float], None] | None = None,
+    on_result: Callable[[FileResult, int, int], None] | None = None,
+    **settings: Any,
+) -> list[FileResult]:
+    """Plan and restore, as the command does."""
+    jobs = plan(inputs, output, suffix=suffix)
+    return restore_jobs(model, jobs, Settings(**settings), on_share=on_share, on_result=on_result)
 
 
 def only(results: list[FileResult]) -> FileResult:
@@ -106,7 +123,7 @@ def test_jpeg_is_restored_at_the_quality_asked_for(tmp_path: Path, model: Restor
     Image.fromarray(np.stack([ramp] * 3, axis=2)).save(source, quality=95)
     sizes = {}
     for quality in (20, 95):
-        result = only(restore_files(model, [source], tmp_path / f"{quality}.jpg", quality=quality))
+        result = only(restore_files(model, [source], tmp_path / f"{quality}.jpg", coding=Coding(quality=quality)))
         sizes[quality] = result.output.stat().st_size
     assert sizes[20] < sizes[95]
     after = read_image(tmp_path / "95.jpg").pixels.astype(float)
@@ -114,7 +131,7 @@ def test_jpeg_is_restored_at_the_quality_asked_for(tmp_path: Path, model: Restor
 
 
 def test_alpha_is_kept_and_restored_images_are_under_it(tmp_path: Path, model: RestorationModel) -> None:
-    alpha = pixels(channels=1, seed=1)[..., 0]
+    alpha = pixels(channels=1, seed=1)[..., 0].clip(min=4)  # all of it is visible
     source = save(tmp_path / "a.png", ImageFile(pixels=pixels(), alpha=alpha))
     after = read_image(only(restore_files(model, [source])).output)
     assert after.alpha is not None
@@ -315,7 +332,8 @@ def test_a_mistake_in_the_network_is_not_blamed_on_the_file(tmp_path: Path) -> N
         ({"strength": -0.1}, "strength"),
         ({"strength": float("nan")}, "strength"),
         ({"scale": 0}, "scale"),
-        ({"quality": 101}, "quality"),
+        ({"white": 0}, "white"),
+        ({"white": float("inf")}, "white"),
         ({"tile": 0}, "tile"),
         ({"overwrite": True, "skip_existing": True}, "got both"),
     ],
@@ -342,9 +360,11 @@ def test_only_what_was_lost_is_told(tmp_path: Path, model: RestorationModel) -> 
     exif = Image.Exif()
     exif[0x010F] = "maker"
     Image.fromarray(pixels()).save(tmp_path / "a.jpg", exif=exif)
+    save(tmp_path / "deep.png", pixels(dtype=np.uint16))
     Image.fromarray(pixels(channels=4), "CMYK").save(tmp_path / "cmyk.jpg")
     assert only(restore_files(model, [tmp_path / "a.jpg"], tmp_path / "a.png")).message == ""
-    assert "without EXIF" in only(restore_files(model, [tmp_path / "a.jpg"], tmp_path / "a.tif")).message
+    assert only(restore_files(model, [tmp_path / "a.jpg"], tmp_path / "a.tif")).message == ""
+    assert "rounded to 8 bits" in only(restore_files(model, [tmp_path / "deep.png"], tmp_path / "deep.jpg")).message
     assert "CMYK to sRGB" in only(restore_files(model, [tmp_path / "cmyk.jpg"])).message
     # A copy, byte for byte, is still CMYK.
     copied = only(restore_files(model, [tmp_path / "cmyk.jpg"], tmp_path / "copy.jpg", strength=0))

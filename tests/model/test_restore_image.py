@@ -56,8 +56,25 @@ def test_gray_arrays(adapted):
     np.testing.assert_allclose(restored, wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_what_alpha_hides_reaches_no_visible_pixel(adapted):
+    """Neither its colour nor a fringe: the network sees what is around it, and it comes back as it was."""
+    image = random_array((24, 20, 4), np.uint8)
+    image[..., 3] = 255
+    image[6:18, 5:15, 3] = 0
+    restored = []
+    for hidden in (0, 255):
+        image[6:18, 5:15, :3] = hidden
+        restored.append(adapted.restore(image))
+        assert np.array_equal(restored[-1][..., 3], image[..., 3])
+        assert (restored[-1][6:18, 5:15, :3] == hidden).all()
+    visible = image[..., 3] > 0
+    assert np.array_equal(restored[0][visible], restored[1][visible])
+    assert not np.array_equal(restored[0][visible], image[visible])
+
+
 def test_alpha_is_put_aside(adapted):
     image = random_array((13, 9, 4), np.uint8)
+    image[..., 3] = image[..., 3].clip(min=4)  # everything is visible
     restored = adapted.restore(image)
     assert np.array_equal(restored[..., 3], image[..., 3])
     assert np.array_equal(restored[..., :3], adapted.restore(np.ascontiguousarray(image[..., :3])))

@@ -1,8 +1,10 @@
-"""``adair restore``: image files in, restored image files out."""
+"""``adair restore``: image and video files in, restored ones out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,13 +12,14 @@ import rich_click
 
 from adair_core.cli.command import Command
 from adair_core.cli.models import Loaded, load_model, model_options, tile_of
-from adair_core.cli.output import print_json, say, steps_shown
+from adair_core.cli.output import duration, print_json, say, steps_shown
 from adair_core.cli.process import threads_option, tune
-from adair_core.errors import UsageError, expected
+from adair_core.errors import UsageError, expected, listing
 from adair_core.plugins import plugins
 
 if TYPE_CHECKING:
-    from adair_core.inference import FileResult
+    from adair_core.data.encoding import Quality
+    from adair_core.inference import FileResult, Settings
 
 
 @rich_click.command(
@@ -24,66 +27,80 @@ if TYPE_CHECKING:
     cls=Command,
     examples=[
         "restore photo.jpg --adapter runs/denoise-lora/denoise",
-        "restore scans/ 'shots/*.tif' -o restored/ --adapter runs/denoise-lora/denoise --strength 0.8",
+        "restore scans/ 'shots/**/*.tif' -o restored/ --adapter runs/denoise-lora/denoise --strength 0.8",
         "restore small.png --adapter runs/super-resolve-lora/super-resolve --scale 2 -o large.png",
+        "restore clip.mp4 --task denoise --codec libx265 --crf 18",
+        "restore --files-from list.txt -o restored/ --task denoise --skip-existing",
     ],
 )
-@rich_click.argument("inputs", metavar="IN...", nargs=-1, required=True)
+@rich_click.argument("inputs", metavar="[IN...]", nargs=-1)
+@rich_click.option("--files-from", metavar="FILE", help="restore what a file lists, a name a line; - is standard input")
 @rich_click.option("--task", metavar="NAME", help="what to restore; chooses the zoo's adapter for it")
 @model_options
 @rich_click.option("--out", "-o", metavar="PATH", help="folder, or file name for one image [default: IN.restored.*]")
 @rich_click.option("--strength", type=float, default=1.0, help="0 = the input, 1 = restored [default: 1]")
 @rich_click.option("--scale", type=int, metavar="N", help="enlarge N times first (super-resolution)")
 @rich_click.option("--suffix", metavar=".EXT", help="another image format, such as .png")
-@rich_click.option("--quality", type=int, metavar="N", help="1 to 100, for JPEG and WebP")
+@rich_click.option(
+    "--quality",
+    metavar="N|keep",
+    help="1 to 100, for JPEG, WebP and AVIF; keep: a JPEG's own tables [default: 95, lossless stays lossless]",
+)
+@rich_click.option(
+    "--subsampling",
+    type=click.Choice(["4:4:4", "4:2:2", "4:2:0"]),
+    help="of JPEG's colour [default: as in the input]",
+)
+@rich_click.option("--white", type=float, default=1.0, metavar="X", help="value of white in float images [default: 1]")
+@rich_click.option("--codec", metavar="NAME", help="ffmpeg's encoder for videos [default: for the input's codec]")
+@rich_click.option("--crf", type=float, metavar="X", help="rate factor for videos, lower is better [default: 17]")
 @rich_click.option("--overwrite", is_flag=True, help="replace results that exist already; never an input")
-@rich_click.option("--skip-existing", is_flag=True, help="leave images alone whose result exists already")
+@rich_click.option("--skip-existing", is_flag=True, help="leave files alone whose result exists already")
+@rich_click.option("--fail-fast", is_flag=True, help="stop at the first file that fails")
 @threads_option
 @rich_click.option("--json", "as_json", is_flag=True, help="print what became of each file as JSON")
 def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters: Any) -> None:
-    """Restore image files, folders or patterns.
+    """Restore images and videos: files, folders, patterns, and lists (@LIST).
 
-    No ground truth is needed. Size, gray or colour, 8 or 16 bits, alpha, colour profile and EXIF data (not in
-    TIFF) are kept. Exits with 1 if a file failed.
+    No ground truth is needed. Size, gray or colour, 8 or 16 bits, alpha, colour profile, EXIF data and so on are kept;
+    what cannot be is said. Folders are searched for images in all their subfolders; videos are named. Exits with 1 if a
+    file failed. After Ctrl-C, or a crash, the same command with --skip-existing goes on.
     """
-    from adair_core.inference import plan, restore_files
+    from adair_core.inference import left_out, plan, restore_files
 
-    tile = tile_of(parameters["tile"])
     if task is not None:
         plugins().task(task)
-    count = len(plan(inputs, parameters["out"], suffix=parameters["suffix"]))  # wrong names are told before the weights
+    names = [*inputs, *([] if parameters["files_from"] is None else [f"@{parameters['files_from']}"])]
+    settings = _settings(parameters)
+    jobs = plan(names, parameters["out"], suffix=parameters["suffix"])  # wrong names are told before the weights
+    if any(job.is_video for job in jobs):
+        require_video()
     tune(parameters["threads"])
     loaded = load_model(parameters, task=task)
+    settings = replace(settings, scale=_scale(parameters["scale"], task, loaded))
     say(f"restoring with {loaded.title}")
-    finished = 0
-    with steps_shown("restoring") as shown:
+    others = left_out(names)
+    if others:
+        say(f"left out, as they are no images or videos that are not named: {listing(others)}")
+    tally = Tally(len(jobs))
+    try:
+        with steps_shown("restoring") as shown:
 
-        def tell(result: FileResult, done: int, total: int) -> None:
-            nonlocal finished
-            finished = done
-            shown.advance(done, total)
-            if result.status == "failed":
-                shown.say(f"error: {result.message}")
-            else:
-                shown.say(f"{result.status}: {result.output}{f' ({result.message})' if result.message else ''}")
+            def tell(result: FileResult, done: int, total: int) -> None:
+                tally.add(result)
+                shown.say(tally.line(result))
+                shown.advance(done, total)
 
-        results = restore_files(
-            loaded.model,
-            inputs,
-            parameters["out"],
-            strength=parameters["strength"],
-            tile=tile,
-            precision=parameters["precision"],
-            exact=parameters["exact"],
-            scale=_scale(parameters["scale"], task, loaded),
-            suffix=parameters["suffix"],
-            quality=parameters["quality"],
-            overwrite=parameters["overwrite"],
-            skip_existing=parameters["skip_existing"],
-            on_result=tell,
-            on_share=lambda share: shown.advance(finished + share, count),
-        )
-    failed = [result for result in results if result.status == "failed"]
+            results = restore_files(
+                loaded.model,
+                jobs,
+                settings,
+                on_result=tell,
+                on_share=lambda share: shown.advance(tally.done + share, len(jobs)),
+            )
+    finally:
+        if len(jobs) > 1:
+            say(tally.summary())
     if as_json:
         print_json(
             [
@@ -97,10 +114,97 @@ def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters
                 for result in results
             ]
         )
-    if failed and len(results) > 1:
-        say(f"{len(failed)} of {len(results)} images failed")
-    if failed:
+    if len(results) < len(jobs):
+        say(f"{len(jobs) - len(results)} were not tried; the same command with --skip-existing goes on")
+    if tally.failed:
         click.get_current_context().exit(1)
+
+
+class Tally:
+    """What was done so far, and how long the rest will take.
+
+    Args:
+        total: files.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total, self.restored, self.skipped, self.failed = total, 0, 0, 0
+        self._start = time.monotonic()
+
+    @property
+    def done(self) -> int:
+        """Files that are finished."""
+        return self.restored + self.skipped + self.failed
+
+    def add(self, result: FileResult) -> None:
+        """Count a file."""
+        self.restored += result.status == "restored"
+        self.skipped += result.status == "skipped"
+        self.failed += result.status == "failed"
+
+    def line(self, result: FileResult) -> str:
+        """Say what became of a file, and of many, how far they are."""
+        if result.status == "failed":
+            text = f"error: {result.message}"
+        else:
+            text = f"{result.status}: {result.output}{f' ({result.message})' if result.message else ''}"
+        if self.total == 1:
+            return text
+        counted = f"[{self.done} of {self.total}"
+        worked = self.restored + self.failed  # skipping takes no time
+        if result.status != "skipped" and self.done < self.total:
+            left = (time.monotonic() - self._start) / worked * (self.total - self.done)
+            counted += f", about {duration(left)} left"
+        return f"{counted}] {text}"
+
+    def summary(self) -> str:
+        """Say how it ended."""
+        counts = [
+            f"{count} {word}"
+            for count, word in ((self.restored, "restored"), (self.skipped, "skipped"), (self.failed, "failed"))
+            if count or word == "restored"
+        ]
+        return f"{', '.join(counts)} of {self.total} in {duration(time.monotonic() - self._start)}"
+
+
+def require_video() -> None:
+    """Check that videos can be read before anything is restored.
+
+    Raises:
+        UsageError: PyAV is not installed.
+    """
+    from adair_core.inference.video import import_av
+
+    import_av()
+
+
+def _settings(parameters: Mapping[str, Any]) -> Settings:
+    from adair_core.data.encoding import Coding
+    from adair_core.inference import Settings, VideoCoding
+
+    return Settings(
+        strength=parameters["strength"],
+        tile=tile_of(parameters["tile"]),
+        precision=parameters["precision"],
+        exact=parameters["exact"],
+        white=parameters["white"],
+        coding=Coding(quality=_quality(parameters["quality"]), subsampling=parameters["subsampling"]),
+        video=VideoCoding(codec=parameters["codec"], crf=parameters["crf"]),
+        overwrite=parameters["overwrite"],
+        skip_existing=parameters["skip_existing"],
+        fail_fast=parameters["fail_fast"],
+    )
+
+
+def _quality(text: str | None) -> Quality:
+    if text is None:
+        return None
+    if text == "keep":
+        return "keep"
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(expected("--quality", expected="1 to 100 or 'keep'", got=repr(text))) from None
 
 
 def _scale(given: int | None, task: str | None, loaded: Loaded) -> int:

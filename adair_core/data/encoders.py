@@ -1,0 +1,174 @@
+"""From an image to the bytes of a file, a function for each format.
+
+Pillow writes JPEG, where it takes quantisation tables and any subsampling, and WebP; libvips the others. What libvips
+would add by itself (72 dpi, EXIF data that say so) is kept out: a file says what its source said.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any, Literal
+
+import numpy as np
+import pyvips
+from PIL import Image
+
+from adair_core.data.exif import HEADER
+from adair_core.data.image_file import ImageFile, Subsampling
+from adair_core.data.pixels import Array
+from adair_core.data.png_chunks import Chunk, profile_chunk, resolution_chunk, with_chunks, xmp_chunk
+from adair_core.data.tiff_directory import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, with_exif
+
+JPEG_QUALITY = 95
+MM_PER_INCH = 25.4
+CLASSIC_TIFF = 2**32 - 2**24
+"""Bytes from which a TIFF file gets offsets of 64 bits."""
+
+BAND_FORMATS = {
+    "uint8": ("uchar", "b-w", "srgb"),
+    "uint16": ("ushort", "grey16", "rgb16"),
+    "float32": ("float", "b-w", "scrgb"),
+}
+
+
+def encode_png(image: ImageFile) -> bytes:
+    """Encode 8 or 16 bit."""
+    metadata = image.metadata
+    chunks = [chunk for chunk in image.storage.png_chunks if chunk.is_about_color]
+    if "icc-profile-data" in metadata:
+        chunks = [chunk for chunk in chunks if chunk.name != b"sRGB"]  # the standard allows one of the two
+        chunks.append(profile_chunk(metadata["icc-profile-data"]))
+    if image.storage.resolution is not None:
+        chunks.append(resolution_chunk(image.storage.resolution))
+    if "exif-data" in metadata:
+        chunks.append(Chunk(b"eXIf", metadata["exif-data"].removeprefix(HEADER)))
+    if "xmp-data" in metadata:
+        chunks.append(xmp_chunk(metadata["xmp-data"]))
+    chunks += [chunk for chunk in image.storage.png_chunks if not chunk.is_about_color]
+    return with_chunks(_bytes(_to_vips(image).pngsave_buffer(keep="none")), chunks)
+
+
+def encode_jpeg(image: ImageFile, quality: int | Literal["keep"] | None, subsampling: Subsampling | None) -> bytes:
+    """Encode 8 bit without alpha; see `adair_core.data.encoding.Coding`."""
+    storage = image.storage
+    tables = {index: list(table) for index, table in enumerate(storage.jpeg_tables)}
+    options: dict[str, Any] = {"quality": quality if isinstance(quality, int) else JPEG_QUALITY}
+    if tables and (quality == "keep" or (quality is None and _are_finer(storage.jpeg_tables))):
+        options = {"qtables": tables}
+    if image.pixels.shape[2] == 3:
+        options["subsampling"] = subsampling or storage.subsampling or "4:4:4"
+    if storage.resolution is not None:
+        options["dpi"] = tuple(value * MM_PER_INCH for value in storage.resolution)
+    if storage.is_progressive:
+        options["progressive"] = True
+    if "xmp-data" in image.metadata:
+        options["xmp"] = image.metadata["xmp-data"]
+    if "iptc-data" in image.metadata:
+        content = image.metadata["iptc-data"]
+        options["extra"] = b"\xff\xed" + (len(content) + 2).to_bytes(2, "big") + content
+    return _by_pillow(image, "JPEG", optimize=True, **options, **_exif_and_profile(image))
+
+
+def encode_webp(image: ImageFile, quality: int | None) -> bytes:
+    """Encode 8 bit; without a quality, without loss."""
+    options: dict[str, Any] = {"quality": quality}
+    if quality is None:
+        options = {"lossless": True, "exact": True}  # exact: colours under full transparency too
+    if "xmp-data" in image.metadata:
+        options["xmp"] = image.metadata["xmp-data"]
+    return _by_pillow(image, "WEBP", **options, **_exif_and_profile(image))
+
+
+def encode_avif(image: ImageFile, quality: int | None) -> bytes:
+    """Encode 8 bit, or 10 or 12 of 16; without a quality, without loss."""
+    bits = 8
+    if image.pixels.dtype == np.uint16:
+        bits = image.storage.bits if image.storage.bits in (10, 12) else 12
+        image = ImageFile(
+            pixels=_narrowed(image.pixels, bits),
+            alpha=None if image.alpha is None else _narrowed(image.alpha, bits),
+            metadata=image.metadata,
+        )
+    vips = _to_vips(image)
+    for name in ("exif-data", "icc-profile-data", "xmp-data"):
+        if name in image.metadata:
+            vips.set_type(pyvips.GValue.blob_type, name, image.metadata[name])
+    vips.set_type(pyvips.GValue.gint_type, "orientation", 1)
+    # without EXIF data of the image's own, libvips makes some up
+    keep = "exif:icc:xmp" if "exif-data" in image.metadata else "icc:xmp"
+    choice: dict[str, Any] = {"lossless": True} if quality is None else {"Q": quality}
+    return _bytes(vips.heifsave_buffer(compression="av1", bitdepth=bits, keep=keep, **choice))
+
+
+def encode_tiff(image: ImageFile) -> bytes:
+    """Encode 8 or 16 bit or float, without loss."""
+    vips = _to_vips(image)
+    resolution, compression = image.storage.resolution, image.storage.tiff_compression
+    if resolution is not None:
+        vips = vips.copy(xres=resolution[0], yres=resolution[1])
+    for name in ("icc-profile-data", "xmp-data", "iptc-data"):
+        if name in image.metadata:
+            vips.set_type(pyvips.GValue.blob_type, name, image.metadata[name])
+    predictor = "float" if vips.format == "float" else "horizontal"
+    is_big = vips.width * vips.height * vips.bands * image.pixels.itemsize > CLASSIC_TIFF
+    content = _bytes(
+        vips.tiffsave_buffer(
+            compression=compression,
+            predictor="none" if compression in ("none", "packbits") else predictor,
+            bigtiff=is_big,
+            resunit="inch",
+        )
+    )
+    if is_big:
+        return content
+    dropped = (X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT) if resolution is None else ()
+    return with_exif(content, image.metadata.get("exif-data"), dropped=dropped)
+
+
+def _are_finer(tables: tuple[tuple[int, ...], ...]) -> bool:
+    """Whether JPEG tables keep more than those of `JPEG_QUALITY` do, by the brightness' table."""
+    probe = io.BytesIO()
+    Image.new("L", (8, 8)).save(probe, "JPEG", quality=JPEG_QUALITY)
+    with Image.open(probe) as peer:
+        return sum(tables[0]) < sum(peer.quantization[0])  # type: ignore[attr-defined]
+
+
+def _by_pillow(image: ImageFile, name: str, **options: Any) -> bytes:
+    planes = _planes(image)
+    if name == "WEBP" and image.pixels.shape[2] == 1:
+        planes = planes[..., [0, 0, 0, 1][: 3 if image.alpha is None else 4]]
+    content = io.BytesIO()
+    Image.fromarray(planes[..., 0] if planes.shape[2] == 1 else planes).save(content, name, **options)
+    return content.getvalue()
+
+
+def _exif_and_profile(image: ImageFile) -> dict[str, bytes]:
+    names = {"exif-data": "exif", "icc-profile-data": "icc_profile"}
+    return {names[name]: value for name, value in image.metadata.items() if name in names}
+
+
+def _narrowed(values: Array, bits: int) -> Array:
+    """Round 16 bits to fewer, which stand in the upper bits, where libvips' AVIF writer takes them from."""
+    top = 2**bits - 1
+    rounded = (values.astype(np.uint32) * top + 32767) // 65535
+    narrowed: Array = (rounded << (16 - bits)).astype(np.uint16)
+    return narrowed
+
+
+def _planes(image: ImageFile) -> Array:
+    if image.alpha is None:
+        return np.ascontiguousarray(image.pixels)
+    return np.concatenate([image.pixels, image.alpha[..., None]], axis=2)
+
+
+def _to_vips(image: ImageFile) -> Any:
+    planes = _planes(image)
+    height, width, bands = planes.shape
+    band_format, gray, color = BAND_FORMATS[planes.dtype.name]
+    vips = pyvips.Image.new_from_memory(planes.data, width, height, bands, band_format)
+    return vips.copy(interpretation=gray if bands < 3 else color)
+
+
+def _bytes(content: Any) -> bytes:
+    assert isinstance(content, bytes)
+    return content

@@ -1,0 +1,89 @@
+"""TIFF files that libvips cannot read.
+
+tifffile reads floats of 16 or 64 bits; Pillow CIELAB of 8 bits, and YCbCr outside JPEG, which libvips takes for RGB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyvips
+from PIL import ImageCms, TiffImagePlugin
+
+from adair_core.data.tiff_directory import Directory, number_in
+from adair_core.errors import DataError
+
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
+ORIENTATION, FORMAT, PROFILE = 274, 339, 34675
+IS_FLOAT, YCBCR, CIELAB = 3, 6, 8
+JPEG = (6, 7)
+
+Reader = Callable[[Path], Any]
+
+
+def unusual_reader(directory: Directory) -> tuple[Reader, str] | None:
+    """Choose what reads a TIFF file that libvips cannot.
+
+    Args:
+        directory: of the file.
+
+    Returns:
+        From the file to libvips' image, and what that did to the values, for people; None: libvips reads it.
+    """
+    bits = number_in(directory, BITS, 1)
+    if number_in(directory, FORMAT, 1) == IS_FLOAT and bits in (16, 64):
+        kept = "became 32 bit ones" if bits == 16 else "were rounded to 32 bits"
+        return (lambda path: _floats(path, directory)), f"{bits:.0f} bit floats {kept}"
+    space = number_in(directory, PHOTOMETRIC, 1)
+    if space == CIELAB and bits == 8:
+        return (lambda path: _by_pillow(path, directory)), "converted from CIELAB to sRGB"
+    if space == YCBCR and number_in(directory, COMPRESSION, 1) not in JPEG:
+        return (lambda path: _by_pillow(path, directory)), "converted from YCbCr to RGB"
+    return None
+
+
+def size_of(directory: Directory) -> tuple[int, int]:
+    """Return height and width, before they are turned."""
+    return int(number_in(directory, HEIGHT, 0)), int(number_in(directory, WIDTH, 0))
+
+
+def _floats(path: Path, directory: Directory) -> Any:
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages[0]
+            values, axes = page.asarray(), page.axes
+    except Exception as error:  # it raises what its decompressors raise
+        raise DataError(f"{path}: a TIFF file that is damaged or of an unknown kind: {error}") from error
+    if axes not in ("YX", "YXS", "SYX") or values.size == 0:
+        raise DataError(f"{path}: expected one image of rows and columns, got a TIFF file with axes {axes}")
+    values = np.moveaxis(values, 0, -1) if axes == "SYX" else values.reshape(*values.shape[:2], -1)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
+        image = pyvips.Image.new_from_array(np.ascontiguousarray(values, dtype=np.float32))
+    return _described(image.copy(interpretation="b-w" if image.bands < 3 else "scrgb"), directory)
+
+
+def _by_pillow(path: Path, directory: Directory) -> Any:
+    try:
+        with TiffImagePlugin.TiffImageFile(str(path)) as image:
+            if image.mode == "LAB":
+                lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+                converted = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
+                assert converted is not None
+            else:
+                converted = image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, UserWarning, ImageCms.PyCMSError) as error:
+        raise DataError(f"{path}: a TIFF file that is damaged or of an unknown kind: {error}") from error
+    return _described(pyvips.Image.new_from_array(np.asarray(converted)).copy(interpretation="srgb"), directory)
+
+
+def _described(image: Any, directory: Directory) -> Any:
+    """Add what libvips would have read from the directory and what the caller looks for."""
+    image.set_type(pyvips.GValue.gint_type, "orientation", int(number_in(directory, ORIENTATION, 1)))
+    if PROFILE in directory and image.format == "float":
+        image.set_type(pyvips.GValue.blob_type, "icc-profile-data", directory[PROFILE].data)
+    return image

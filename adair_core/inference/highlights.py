@@ -1,0 +1,66 @@
+"""Float images: which value is white, and what lies far above it.
+
+Networks are trained on values from 0 to 1, and unclipped noise around them. An image of scene light has highlights far
+above white, at which a network's answer would be arbitrary. So the network sees them cut off, and its correction is
+added to what they were:
+
+    c = clip(x, -1, 2);   out = x + (network(c) - c)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from adair_core.errors import DataError
+
+LOWEST, HIGHEST = -1.0, 2.0
+"""Beyond them a value is no noise around black or white: sigma 50 of 255, five times, is 0.98."""
+
+
+def check_range(path: Path, values: npt.NDArray[Any], white: float) -> tuple[str, ...]:
+    """Check that a float image is in the range that `white` says.
+
+    Args:
+        path: of the image.
+        values: as stored.
+        white: the value of white.
+
+    Returns:
+        What people should know.
+
+    Raises:
+        DataError: it holds NaN or infinity, or most of it is far brighter than white.
+    """
+    if not np.isfinite(values).all():
+        raise DataError(f"{path}: holds NaN or infinite values; replace them before restoring")
+    above = float((values > HIGHEST * white).mean())
+    if above > 0.5:
+        top = float(values.max())
+        likely = next((scale for scale in (255, 65535) if HIGHEST < top <= scale), None)
+        hint = f"--white {likely}" if likely else f"--white N (the image's largest value is {top:g})"
+        raise DataError(
+            f"{path}: {above:.0%} of the float values are above {HIGHEST * white:g}, where {white:g} is taken for "
+            f"white; give {hint}"
+        )
+    if above == 0:
+        return ()
+    return (f"{max(above, 0.0001):.2%} of the values are highlights above {HIGHEST * white:g} and kept",)
+
+
+def under_highlights(restore: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+    """Restore an image without its highlights, and put them on again.
+
+    Args:
+        restore: of images, ``(B, C, H, W)`` to the same shape.
+        image: white is 1.
+    """
+    cut = image.clamp(LOWEST, HIGHEST)
+    restored = restore(cut)
+    return torch.where(image == cut, restored, image + (restored - cut))

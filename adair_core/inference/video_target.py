@@ -1,0 +1,234 @@
+"""The video that is written: one stream of new frames, and everything else copied packet by packet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from adair_core.errors import DataError, expected
+from adair_core.inference.video_coding import VideoCoding
+from adair_core.inference.video_frames import bits_of
+
+if TYPE_CHECKING:
+    from av import Packet, VideoFrame
+    from av.container import InputContainer, OutputContainer
+    from av.stream import Stream
+    from av.video.stream import VideoStream
+
+CRF = "17"
+ENCODERS: Mapping[str, str] = {
+    "h264": "libx264",
+    "hevc": "libx265",
+    "vp8": "libvpx",
+    "vp9": "libvpx-vp9",
+    "av1": "libsvtav1",
+    "ffv1": "ffv1",
+    "prores": "prores_ks",
+    "dnxhd": "dnxhd",
+    "rawvideo": "rawvideo",
+}
+"""A video's codec -> the encoder for it. Older codecs become H.264, or VP9 in WebM."""
+
+WITH_CRF = ("libx264", "libx264rgb", "libx265", "libvpx", "libvpx-vp9", "libsvtav1", "libaom-av1", "librav1e")
+ATTACHED_PICTURE = 0x400
+"""ffmpeg's flag of a stream that holds a cover."""
+
+STALE = ("encoder", "major_brand", "minor_version", "compatible_brands", "DURATION")
+"""Metadata about the file that was read, not about the video."""
+
+
+def encoder_for(codec: str, container: str, coding: VideoCoding) -> str:
+    """Choose an encoder by what is asked for, or by the codec that the video has.
+
+    Raises:
+        DataError: this ffmpeg has no such encoder, or it has no rate factor and one is asked for.
+    """
+    import av
+
+    fallback = "libvpx-vp9" if container == "webm" else "libx264"
+    name = coding.codec or ENCODERS.get(codec, fallback)
+    try:
+        av.Codec(name, "w")
+    except ValueError as error:  # PyAV's UnknownCodecError
+        hint = "'ffmpeg -encoders' lists names, such as libx264, libx265, libvpx-vp9, libsvtav1, ffv1, prores_ks"
+        raise DataError(expected("codec", expected="an encoder that PyAV has", got=repr(name), hint=hint)) from error
+    if coding.crf is not None and name not in WITH_CRF:
+        raise DataError(f"crf: the encoder {name} has no constant rate factor; leave --crf out")
+    return name
+
+
+def pixel_format_for(encoder: str, source: str) -> str:
+    """Choose the format of pixels: the source's if the encoder takes it, else the nearest that loses nothing.
+
+    Args:
+        encoder: its name.
+        source: name of the format that the video has.
+    """
+    import av
+
+    source = source.replace("yuvj", "yuv")  # full range is said beside it
+    formats = av.Codec(encoder, "w").video_formats or []
+    names = [entry.name for entry in formats]
+    if source in names or not names:
+        return source
+    wanted = _layout(source)
+
+    def distance(name: str) -> tuple[int, int, int]:
+        layout = _layout(name)
+        lost = sum(max(0, needs - has) for needs, has in zip(wanted, layout, strict=True))
+        return lost, sum(layout), names.index(name)
+
+    nearest: str = min(names, key=distance)
+    return nearest
+
+
+def _layout(name: str) -> tuple[int, int, int]:
+    """Bits of a value, and samples of colour in four pixels of a row and of a column."""
+    import av
+
+    layout = av.VideoFormat(name, 16, 16)
+    if layout.is_rgb:
+        return bits_of(layout), 4, 4
+    if len(layout.components) < 3:
+        return bits_of(layout), 0, 0
+    return bits_of(layout), layout.chroma_width() // 4, layout.chroma_height() // 4
+
+
+class VideoTarget:
+    """A file that is being written.
+
+    Args:
+        reader: the video that is read.
+        writer: the file; nothing is written to it yet.
+        video: the stream whose frames are restored.
+        first: its first frame.
+        size: width and height of the restored frames.
+        coding: what is chosen about the encoding.
+
+    Attributes:
+        notes: what could not be kept, for people.
+        pixel_format: of the frames to be encoded.
+
+    Raises:
+        DataError: the encoder cannot be had.
+    """
+
+    def __init__(
+        self,
+        reader: InputContainer,
+        writer: OutputContainer,
+        *,
+        video: VideoStream,
+        first: VideoFrame,
+        size: tuple[int, int],
+        coding: VideoCoding,
+    ) -> None:
+        import av
+
+        self.notes: list[str] = []
+        self._writer, self._video = writer, video
+        self._targets: dict[int, Stream] = {}
+        self._last: int | None = None
+        self._step = 1
+        # AVI counts frames and has no times: what is taken for them is out of order where frames are stored so.
+        self._counts = reader.format.name == "avi"
+        writer.metadata.update(_kept(reader.metadata))
+        for stream in reader.streams:
+            if stream.index == video.index:
+                self._stream = self._add_encoder(first, size, coding)
+            elif stream.type in ("video", "audio", "subtitle", "attachment"):
+                self._copy(stream)
+            elif "timecode" not in stream.metadata:  # which the writer makes anew
+                self.notes.append(f"without the data in stream {stream.index}")
+        if hasattr(writer, "set_chapters") and reader.chapters():
+            writer.set_chapters(reader.chapters())
+        try:
+            writer.start_encoding()
+        except av.error.FFmpegError as error:
+            what = f"{size[0]} x {size[1]} frames of {self.pixel_format} by {self._stream.codec_context.name}"
+            reason = error.strerror or str(error)
+            raise DataError(f"codec: {writer.format.name} files cannot hold {what}: {reason}") from error
+
+    def encode(self, frame: VideoFrame, source: VideoFrame) -> None:
+        """Encode a frame for the time of the frame that it was made of."""
+        base = source.time_base or self._video.time_base or Fraction(1, 1000)
+        pts = source.dts if self._counts else source.pts
+        if pts is None or (self._last is not None and pts <= self._last):
+            pts = 0 if self._last is None else self._last + self._step
+        rate = self._video.average_rate or Fraction(25)
+        self._step = source.duration or max(1, round(1 / (rate * base)) if self._last is None else pts - self._last)
+        self._last = pts
+        frame.pts, frame.time_base = pts, base
+        if hasattr(frame, "duration"):
+            frame.duration = self._step
+        self._writer.mux(self._stream.encode(frame))
+
+    def copy(self, packet: Packet) -> None:
+        """Write a packet of another stream as it is."""
+        target = self._targets.get(packet.stream.index)
+        if target is not None:
+            packet.stream = target
+            self._writer.mux(packet)
+
+    def finish(self) -> None:
+        """Write the frames that the encoder still holds."""
+        self._writer.mux(self._stream.encode(None))
+
+    def _add_encoder(self, first: VideoFrame, size: tuple[int, int], coding: VideoCoding) -> Any:
+        video = self._video
+        had = video.codec_context.codec.canonical_name
+        name = encoder_for(had, self._writer.format.name, coding)
+        if coding.codec is None and ENCODERS.get(had) != name:
+            self.notes.append(f"encoded with {name} in place of {had}")
+        self.pixel_format = pixel_format_for(name, first.format.name)
+        options = {"crf": CRF if coding.crf is None else f"{coding.crf:g}"} if name in WITH_CRF else {}
+        if name == "libx265":
+            options["x265-params"] = "log-level=error"
+        try:
+            stream: Any = self._writer.add_stream(name, rate=video.average_rate or video.guessed_rate, options=options)
+        except ValueError as error:
+            raise DataError(f"codec: {self._writer.format.name} files cannot hold what {name} makes") from error
+        stream.width, stream.height = size
+        stream.pix_fmt = self.pixel_format
+        context, source = stream.codec_context, video.codec_context
+        context.time_base = video.time_base or Fraction(1, 1000)
+        stream.time_base = context.time_base
+        for field in ("color_range", "color_primaries", "color_trc", "colorspace"):
+            setattr(context, field, getattr(source, field))
+        if first.format.name.startswith("yuvj"):
+            context.color_range = 2
+        if self._writer.format.name == "avi":
+            context.max_b_frames = 0
+        if video.sample_aspect_ratio:
+            context.sample_aspect_ratio = video.sample_aspect_ratio
+        if self._writer.format.name == "mp4" and name == "libx265":
+            context.codec_tag = "hvc1"  # without it Apple's players refuse HEVC
+        if first.rotation:
+            if not hasattr(stream, "set_display_rotation"):
+                raise DataError("a rotated video: this PyAV cannot say so in the result; install PyAV 18 or newer")
+            stream.set_display_rotation(first.rotation)
+        if first.interlaced_frame:
+            self.notes.append("interlaced frames were restored as whole ones")
+        stream.metadata.update(_kept(video.metadata))
+        return stream
+
+    def _copy(self, stream: Stream) -> None:
+        try:
+            target = self._writer.add_stream_from_template(stream, opaque=True)
+        except ValueError:
+            kind = f"{stream.type} stream {stream.index} ({stream.codec_context.name})"
+            self.notes.append(f"without {kind}, which {self._writer.format.name} files cannot hold")
+            return
+        target.metadata.update(_kept(stream.metadata))
+        target.disposition = stream.disposition
+        self._targets[stream.index] = target
+
+
+def _kept(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in metadata.items() if key not in STALE and not key.startswith("_STATISTICS")}
+
+
+def video_streams(reader: InputContainer) -> list[VideoStream]:
+    """The streams of moving pictures; cover pictures are none."""
+    return [stream for stream in reader.streams.video if not int(stream.disposition) & ATTACHED_PICTURE]
