@@ -227,6 +227,8 @@ def _failure(job: Job, error: BaseException, seconds: float) -> FileResult:
         message = f"{error.filename or job.output}: {error.strerror or error}"
     elif isinstance(error, AdairError) and not isinstance(error, UsageError):
         message = str(error)
+        if str(job.source) not in message and str(job.output) not in message:
+            message = f"{job.source}: {message}"
     elif isinstance(error, (MemoryError, RuntimeError)) and is_out_of_memory(error):
         message = f"{job.source}: not enough memory to restore it in one piece this large; try smaller tiles"
     else:

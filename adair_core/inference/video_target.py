@@ -215,13 +215,13 @@ class VideoTarget:
 
     def _copy(self, stream: Stream) -> None:
         try:
-            target = self._writer.add_stream_from_template(stream, opaque=True)
+            target: Any = self._writer.add_stream_from_template(stream, opaque=True)
         except ValueError:
             kind = f"{stream.type} stream {stream.index} ({stream.codec_context.name})"
             self.notes.append(f"without {kind}, which {self._writer.format.name} files cannot hold")
             return
         target.metadata.update(_kept(stream.metadata))
-        target.disposition = stream.disposition
+        target.disposition = stream.disposition.value
         self._targets[stream.index] = target
 
 
@@ -231,4 +231,4 @@ def _kept(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 def video_streams(reader: InputContainer) -> list[VideoStream]:
     """The streams of moving pictures; cover pictures are none."""
-    return [stream for stream in reader.streams.video if not int(stream.disposition) & ATTACHED_PICTURE]
+    return [stream for stream in reader.streams.video if not stream.disposition.value & ATTACHED_PICTURE]

@@ -108,6 +108,12 @@ def test_results_come_in_order_and_a_bad_file_stops_nothing(photos: Path, model:
     assert [call[0] for call in told] == results
 
 
+def test_every_failure_names_its_file(photos: Path, model: RestorationModel, network: Same) -> None:
+    network.one.data.fill_(float("nan"))
+    for result in restore_files(model, plan([photos], "out")):
+        assert result.message.startswith(f"{result.source}: restored image: expected finite values")
+
+
 def test_fail_fast_stops_at_the_first(photos: Path, model: RestorationModel, network: Same) -> None:
     (photos / "0" / "0.png").write_bytes(b"")
     results = restore_files(model, plan([photos], "out"), Settings(fail_fast=True))
