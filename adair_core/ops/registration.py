@@ -17,17 +17,27 @@ _LIBRARY: Any = torch.library.Library(NAMESPACE, "FRAGMENT")  # type: ignore[no-
 Operator = Callable[..., Any]
 
 KERNELS: dict[str, NativeKernel] = {}
-"""The native kernel of each operator that has one."""
+"""The native kernel for CPUs of each operator that has one."""
+CUDA_KERNELS: dict[str, NativeKernel] = {}
+"""Likewise for CUDA devices."""
 
 
-def define(schema: str, *, reference: Operator, fake: Operator, native: NativeKernel | None = None) -> Operator:
-    """Define an operator with its reference as the kernel of every device, and its native kernel where that fits.
+def define(
+    schema: str,
+    *,
+    reference: Operator,
+    fake: Operator,
+    native: NativeKernel | None = None,
+    cuda: NativeKernel | None = None,
+) -> Operator:
+    """Define an operator with its reference as the kernel of every device, and its native kernels where those fit.
 
     Args:
         schema: such as ``"scale(Tensor x, float factor) -> Tensor"``.
         reference: the arithmetic in plain PyTorch. Its outputs must have the strides that `fake` says.
         fake: makes outputs of the right shape, dtype and strides, without values.
         native: the kernel for CPUs, for the arguments that it takes.
+        cuda: the kernel for CUDA devices, likewise.
 
     Returns:
         The operator, callable.
@@ -35,9 +45,10 @@ def define(schema: str, *, reference: Operator, fake: Operator, native: NativeKe
     name = schema.partition("(")[0]
     _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
     _LIBRARY.impl(name, _without_autocast(reference), "CompositeExplicitAutograd")
-    if native is not None:
-        KERNELS[name] = native
-        _LIBRARY.impl(name, _without_autocast(_choose(native, reference)), "CPU")
+    for device, key, kernels, kernel in (("cpu", "CPU", KERNELS, native), ("cuda", "CUDA", CUDA_KERNELS, cuda)):
+        if kernel is not None:
+            kernels[name] = kernel
+            _LIBRARY.impl(name, _without_autocast(_choose(kernel, reference, device)), key)
     torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=_LIBRARY)
     operator: Operator = getattr(getattr(torch.ops, NAMESPACE), name).default
     return operator
@@ -97,12 +108,13 @@ def reference_gradients(
     return tuple(next(found) if need else None for need in needs)
 
 
-def _choose(native: NativeKernel, reference: Operator) -> Operator:
+def _choose(native: NativeKernel, reference: Operator, device: str) -> Operator:
     """The native kernel for what it takes, the reference for the rest: by the arguments alone, so always the same."""
 
     @functools.wraps(reference)
     def kernel(*arguments: Any) -> Any:
-        return native.run(*arguments) if refusal(native, *arguments) is None else reference(*arguments)
+        refused = refusal(native, *arguments, device=device)
+        return native.run(*arguments) if refused is None else reference(*arguments)
 
     return kernel
 

@@ -50,10 +50,10 @@ __global__ void __launch_bounds__(kBottleneckThreads, 2)
   const float* no_bias = nullptr;
   project_into<typename Shared::Wider, 2, kRank, kWhole>(
       shared.reduced, f.x, f.channels, with.down + adapter * kRank * with.padded_channels, with.padded_channels,
-      with.down_bias + adapter * kRank, place, f.height, f.width);
+      with.down_bias + adapter * kRank, Injected<T>{}, place, f.height, f.width);
   project_into<typename Shared::Wide, 1, kRank, kWhole>(
       shared.to_convolved, b.gradient, f.channels, with.up_ranks + adapter * kRank * with.padded_channels,
-      with.padded_channels, no_bias, place, f.height, f.width);
+      with.padded_channels, no_bias, Injected<T>{}, place, f.height, f.width);
   __syncthreads();
   // A thread has one channel in all its columns.
   const int rank = threadIdx.x % kRank;

@@ -29,11 +29,12 @@ Bottleneck<T> arguments(const Device& device, const Tensor& x, OptionalTensor in
 
 void run_bottleneck(const Tensor& x, OptionalTensor index, const Tensor& down, OptionalTensor down_bias,
                     const Tensor& depthwise, OptionalTensor depthwise_bias, const Tensor& up, OptionalTensor up_bias,
-                    OptionalTensor base, Tensor y) {
+                    OptionalTensor injected, OptionalTensor base, Tensor y) {
   Device device(x);
   with_type(x, [&](auto type) {
     using T = decltype(type);
     Bottleneck<T> f = arguments<T>(device, x, index, down, down_bias, depthwise, depthwise_bias, up, up_bias);
+    f.injected = device.data<T>(injected, "injected", {f.images, f.height, f.width, f.rank});
     f.base = device.data<T>(base, "base", {f.images, f.height, f.width, f.channels});
     f.y = device.data<T>(y, "y", {f.images, f.height, f.width, f.channels});
     launch_bottleneck(device, f);

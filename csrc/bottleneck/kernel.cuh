@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(kBottleneckThreads, 2) bottleneck(Bottleneck<T
   }
   project_into<typename Shared::Wide, 1, kRank, kWhole>(
       shared.reduced, f.x, f.channels, with.down + adapter * kRank * with.padded_channels, with.padded_channels,
-      with.down_bias + adapter * kRank, place, f.height, f.width);
+      with.down_bias + adapter * kRank, Injected<T>{f.injected, f.rank}, place, f.height, f.width);
   __syncthreads();
   for (int index = threadIdx.x; index < kColumns * kRank; index += kBottleneckThreads) {
     const int rank = index % kRank, column = index / kRank;

@@ -46,12 +46,23 @@ ADAIR_DEVICE int64_t pixel_at(int place_in_tile, int margin, const BottleneckPla
   return inside ? (place.image * height + y) * width + x : -1;
 }
 
-// A 1x1 convolution into a tile: `to` = matrix x + bias for the pixels inside of the image, zero for the others.
+// What is added to the hidden channels of each pixel: (pixels, ranks), or null.
+template <class T>
+struct Injected {
+  const T* values;
+  int64_t ranks;
+
+  ADAIR_DEVICE float at(int64_t pixel, int rank) const {
+    return values == nullptr || rank >= ranks ? 0.0f : to_float(load(values + pixel * ranks + rank));
+  }
+};
+
+// A 1x1 convolution into a tile: `to` = matrix x + bias + injected for the pixels inside of the image, zero for the others.
 // `matrix` is (kRank, padded_channels); kWhole: vectors of 16 bytes do not cross the end of a pixel.
 template <class Tile, int kMargin, int kRank, bool kWhole, class T, int kSize>
 ADAIR_DEVICE void project_into(SharedArray<float, kSize>& to, const T* images, int64_t channels, const T* matrix,
-                               int64_t padded_channels, const float* bias, const BottleneckPlace& place, int64_t height,
-                               int64_t width) {
+                               int64_t padded_channels, const float* bias, const Injected<T>& injected,
+                               const BottleneckPlace& place, int64_t height, int64_t width) {
   constexpr int N = kWidest<T>, kBlocks = kRank / 8;
   const int lane = threadIdx.x % kWarpSize, g = lane / 4, t = lane % 4;
   for (int first = threadIdx.x / kWarpSize * 16; first < Tile::kPixels; first += kBottleneckWarps * 16) {
@@ -75,8 +86,10 @@ ADAIR_DEVICE void project_into(SharedArray<float, kSize>& to, const T* images, i
       for (int i = 0; i < 4; ++i) {
         const int pixel = first + g + i / 2 * 8, rank = block * 8 + t * 2 + i % 2;
         if (pixel >= Tile::kPixels) continue;
-        const float value = sums[block][i] + (bias == nullptr ? 0.0f : load(bias + rank));
-        to.set(pixel * kRank + rank, (i / 2 == 0 ? upper : lower) < 0 ? 0.0f : value);
+        const int64_t from = i / 2 == 0 ? upper : lower;
+        float value = 0.0f;
+        if (from >= 0) value = sums[block][i] + (bias == nullptr ? 0.0f : load(bias + rank)) + injected.at(from, rank);
+        to.set(pixel * kRank + rank, value);
       }
     }
   }

@@ -13,7 +13,10 @@ from torch import Tensor
 from adair_core.ops.bottleneck_batch import reference
 
 # Batch, channels, height, width, rank, adapters: vectors and single values, each padded rank, more than a tile.
-SIZES = [(3, 12, 5, 7, 3, 2), (2, 48, 9, 17, 16, 1), (1, 40, 3, 18, 32, 1), (2, 13, 1, 1, 20, 3), (1, 72, 10, 9, 40, 1)]
+SIZES = [
+    *[(3, 12, 5, 7, 3, 2), (2, 48, 9, 17, 16, 1), (1, 40, 3, 18, 32, 1), (2, 13, 1, 1, 20, 3), (1, 72, 10, 9, 40, 1)],
+    (1, 5, 1, 265, 2, 1),  # more tiles than a warp has lanes
+]
 NAMES = ("down", "down_bias", "depthwise", "depthwise_bias", "up", "up_bias")
 
 
@@ -44,33 +47,33 @@ def alternating(batch: int, adapters: int) -> Tensor:
 
 
 def check(built: Path, size: tuple[int, ...], dtype: torch.dtype, bare: bool = False) -> None:
-    """Forward and backward; `bare` is one adapter without biases, and with nothing that the result is added to."""
+    """Forward and backward; `bare` is one adapter without biases, with nothing injected or added to."""
     batch, channels, height, width, rank, adapters = size
     numbers = {"dtype": emulator.DTYPES[dtype], "images": batch, "channels": channels, "height": height}
     numbers |= {"width": width, "rank": rank, "adapters": adapters}
     x, base = normal(*size[:4], dtype=dtype), None if bare else normal(*size[:4], dtype=dtype, seed=7)
+    injected = None if bare else normal(batch, rank, height, width, dtype=dtype, seed=9)
     index = None if bare else alternating(batch, adapters)
     parameters = stack(channels, rank, adapters, dtype, bare)
     y = torch.empty_like(pixels(x))
-    inputs = {"x": pixels(x), "base": None if base is None else pixels(base), "index": index, **parameters}
-    run(built, "bottleneck", numbers, inputs, {"y": y})
+    inputs = {"x": pixels(x), "index": index, **parameters}
+    added = {} if bare else {"base": pixels(base), "injected": pixels(injected)}
+    run(built, "bottleneck", numbers, {**inputs, **added}, {"y": y})
 
     wide = [double(parameters[name]) for name in NAMES]
     scale, used = torch.ones(adapters, dtype=torch.float64), torch.zeros(batch, dtype=torch.int64) if bare else index
-    truth = reference.bottleneck_batch(x.double(), *wide, scale, used)
-    truth = truth if base is None else truth + base.double()
+    truth = reference.bottleneck_batch(x.double(), *wide, scale, used, double(base), double(injected))
     # The hidden channels are rounded before they are expanded.
     require_close(y.permute(0, 3, 1, 2), truth, 1.5 * TOLERANCES[dtype], "y")
 
     gradient = normal(*size[:4], dtype=dtype, seed=8)
     to_x = torch.empty_like(pixels(x))
     outputs = {f"to_{name}": None if value is None else torch.empty_like(value) for name, value in parameters.items()}
-    del inputs["base"]
     run(built, "bottleneck_backward", numbers, {**inputs, "gradient": pixels(gradient)}, {"to_x": to_x, **outputs})
-    expected = reference.bottleneck_batch_backward(gradient.double(), x.double(), *wide, scale, used, True)
+    expected = reference.bottleneck_batch_backward(gradient.double(), x.double(), *wide, scale, used, None, True)
     # The gradients of the hidden channels are rounded before they are used again.
     require_close(to_x.permute(0, 3, 1, 2), expected[0], 2 * TOLERANCES[dtype], "to_x")
-    for name, value in zip(NAMES, expected[1:-1], strict=True):
+    for name, value in zip(NAMES, expected[1:7], strict=True):
         found = outputs[f"to_{name}"]
         # Of values that are rounded before they are added up.
         allowed = 1e-5 if dtype == torch.float32 else 2 * TOLERANCES[dtype]
