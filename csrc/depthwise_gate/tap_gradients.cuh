@@ -18,7 +18,7 @@ struct TapShared {
 
 // partial[part][channel][kTapSums]. Blocks: (parts, groups of hidden channels, halves).
 template <class T, bool kLast, int N>
-__global__ void __launch_bounds__(kGateThreads)
+__global__ void __launch_bounds__(kGateThreads, 3)
     tap_gradients(DepthwiseGateBackward<T> f, float* partial, int64_t tiles, int64_t parts) {
   typedef GateTile<kLast, N> Tile;
   auto& shared = block_shared<TapShared<T, kLast, N>>();
