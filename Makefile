@@ -4,6 +4,7 @@
 # make test    all tests (< 15 minutes on 2 cores)
 # make bench   all speed targets, measured and judged (about 15 minutes on 2 idle cores)
 # make lint    formatting, lint, types, doctests
+# make cuda-check  compiles the CUDA kernels for all architectures; csrc/resources.tsv holds what they take
 PYTHON ?= python3
 VENV   ?= .venv
 PIP_ARGS ?=
@@ -13,7 +14,7 @@ KERNELS_STAMP := $(VENV)/.adair-kernels
 # Tests run in two processes of one thread each: on small machines two OpenMP threads stall whenever anything else runs.
 TEST_PROCESSES ?= 2
 
-.PHONY: setup kernels demo test bench lint format clean
+.PHONY: setup kernels demo test bench lint cuda-check format clean
 
 setup: $(KERNELS_STAMP)
 
@@ -48,6 +49,9 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --doctest-modules --doctest-glob="*.md" adair_core plugins docs README.md -p no:benchmark
+
+cuda-check: setup
+	$(BIN)/python tools/nvcc_check.py
 
 format: setup
 	$(BIN)/ruff format .

@@ -2,7 +2,7 @@
 
 The environment variable ADAIR_BUILD says what is built:
 
-    auto   (default) what can be built here; where a build fails, says so and installs without
+    auto   (default) what can be built and used here; where a build fails, says so and installs without
     cpu    the CPU kernels; without them the installation fails
     cuda   the CPU and the CUDA kernels, likewise
     none   nothing: every operator runs as its PyTorch reference
@@ -33,7 +33,8 @@ CSRC = Path("csrc")
 KINDS = ("auto", "cpu", "cuda", "none")
 # The oldest PyTorch whose stable interface the kernels use: one build serves that and every later version.
 TORCH_FLOOR = "0x020b000000000000"
-CUDA_ARCHITECTURES = "8.0;8.6;8.9;9.0+PTX"
+# Code for 8.0 runs on 8.6 and 8.9 too; what is newer than 10.0 compiles the PTX.
+CUDA_ARCHITECTURES = "8.0;9.0;10.0+PTX"
 FLAGS = ["-std=c++20", "-fno-math-errno", "-fvisibility=hidden", "-Wno-psabi"]
 # Before those of the environment, which may want others.
 DEFAULT_CFLAGS = "-O3 -g0"
@@ -96,6 +97,12 @@ def obstacle_to_cuda() -> str | None:
     return None
 
 
+def has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
 def resolve(asked: str) -> str:
     """What is built, of none, cpu and cuda; ends the installation if it cannot be what was asked for."""
     if asked not in KINDS:
@@ -106,6 +113,8 @@ def resolve(asked: str) -> str:
     obstacles = {"cpu": obstacle_to_cpu()}
     if asked != "cpu" and obstacles["cpu"] is None:
         obstacles["cuda"] = obstacle_to_cuda()
+    if asked == "auto" and obstacles.get("cuda", "unknown") is None and not has_gpu():
+        obstacles["cuda"] = "no CUDA device here, and they take minutes to compile; ADAIR_BUILD=cuda builds them"
     for kind, obstacle in obstacles.items():
         if obstacle is not None:
             if asked in (kind, "cuda"):
@@ -162,11 +171,14 @@ def native_modules(kind: str, strict: bool) -> dict:
     modules = [kernels, runtime]
     if kind == "cuda":
         os.environ.setdefault("TORCH_CUDA_ARCH_LIST", CUDA_ARCHITECTURES)
+        strict_nvcc = ["-Werror", "all-warnings", "-Xptxas", "-warn-spills"]
+        nvcc_flags = ["-std=c++20", "-O3", *(strict_nvcc if os.environ.get("ADAIR_WERROR", "0") != "0" else [])]
         gpu_kernels = cpp_extension.CUDAExtension(
             "adair_core._ops_cuda",
             sorted(map(str, CSRC.glob("*/cuda.cu"))),
-            define_macros=macros,
-            extra_compile_args={"cxx": [*flags, *paths], "nvcc": ["-std=c++20", "-O3", *paths[: 2 * len(headers)]]},
+            # Without it, PyTorch's header of the stream is empty.
+            define_macros=[*macros, ("USE_CUDA", None)],
+            extra_compile_args={"cxx": [*flags, *paths], "nvcc": [*nvcc_flags, *paths[: 2 * len(headers)]]},
             py_limited_api=True,
         )
         modules.append(gpu_kernels)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The native kernels under AddressSanitizer and UndefinedBehaviorSanitizer: builds them into a temporary folder and runs
-# the tests of the operators there, at each instruction set of this machine.
+# the tests of the operators there, at each instruction set of this machine; then the emulated CUDA kernels.
 #
 #   tools/sanitize.sh [pytest arguments]      PYTHON is the interpreter (default .venv/bin/python), CXX a GCC
 set -euo pipefail
@@ -39,3 +39,6 @@ for level in baseline avx2 avx512 avx512_bf16 amx_bf16; do
     -k "not compiles and not native_library and not gradcheck and not opcheck" "$@"
   test "$level" != "$highest" || break
 done
+echo "sanitize: emulated CUDA kernels"
+cd "$root"
+OMP_NUM_THREADS=1 ADAIR_EMULATION_SANITIZE=1 "$python" -m pytest -q -p no:cacheprovider tests/emulation "$@"

@@ -7,15 +7,20 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import adair_core
 from adair_core.errors import UsageError
 from adair_core.ops.library_file import misfit
-from adair_core.ops.native import Library, NativeLibraryWarning, library
+from adair_core.ops.native import Library, NativeLibraryWarning, cuda_library, library
 from adair_core.tuning import OPT_OUT, runtime
 
 _REBUILD = (
     "in adair's source folder, 'ADAIR_BUILD=cpu pip install -v --no-build-isolation --no-deps --force-reinstall .' "
     "builds them or says what is missing ('make kernels' in a clone set up with make)"
+)
+_REBUILD_CUDA = _REBUILD.replace("ADAIR_BUILD=cpu", "ADAIR_BUILD=cuda").replace(
+    "make kernels", "ADAIR_BUILD=cuda make kernels"
 )
 _ENVIRONMENT = ("ADAIR_CPU_CAPABILITY", OPT_OUT, "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 
@@ -28,6 +33,7 @@ def native_build() -> dict[str, Any]:
     """
     advice: list[str] = []
     state: dict[str, Any] = {"CPU kernels": _kernels(advice)}
+    state["CUDA kernels"] = _cuda_kernels(advice)
     state |= _runtime(advice)
     state |= {name: os.environ[name] for name in _ENVIRONMENT if os.environ.get(name)}
     return {**state, "advice": advice}
@@ -59,6 +65,26 @@ def _described(found: Library, advice: list[str]) -> str:
         )
         return f"broken: {reason}"
     return f"{found.path.name}, using {found.capability}"
+
+
+def _cuda_kernels(advice: list[str]) -> str:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NativeLibraryWarning)
+            found = cuda_library()
+    except UsageError:
+        return "unusable, like those for the CPU"  # which has been told
+    if found.path is None:
+        if torch.cuda.is_available():
+            advice.append(f"there are no native kernels for CUDA devices: the CUDA toolkit is needed; {_REBUILD_CUDA}")
+        return "not built"
+    if found.error is not None:
+        reason = misfit(found.path) or found.error
+        advice.append(
+            f"{found.path} cannot be loaded, and operators on CUDA devices run as references: {reason}; {_REBUILD_CUDA}"
+        )
+        return f"broken: {reason}"
+    return found.path.name
 
 
 def _runtime(advice: list[str]) -> dict[str, str]:

@@ -1,7 +1,8 @@
-"""The native kernels: finding the library, and what each kernel takes.
+"""The native kernels: finding the libraries, and what each kernel takes.
 
-The library is optional. Without it every operator runs its reference, and nothing is said; a library that is there and
-cannot be loaded, or was built from other sources, is a broken installation, and warns. `adair doctor` explains both.
+There is a library for CPUs and one for CUDA devices. They are optional: without one every operator runs its reference
+there, and nothing is said; a library that is there and cannot be loaded, or was built from other sources, is a broken
+installation, and warns. `adair doctor` explains both.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import contextlib
 import functools
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +23,22 @@ from adair_core.ops import built_from
 from adair_core.ops.per_image import PerImage
 from adair_core.tuning import runtime
 
-_FILES = ("_ops_cpu*.so", "_ops_cpu*.pyd")
+_SUFFIXES = (".so", ".pyd")
 _switched_off: list[str] = []
 
 
 class NativeLibraryWarning(UserWarning):
-    """The native library is there and cannot be used."""
+    """A native library is there and cannot be used."""
 
 
 @dataclass(frozen=True)
 class Library:
-    """The native library of this installation.
+    """A native library of this installation.
 
     Attributes:
         path: of the file, if there is one.
         error: why it cannot be used, if it cannot.
-        capability: the instruction set that its kernels use on this machine.
+        capability: the instruction set that its kernels use on this machine, if they are for CPUs.
     """
 
     path: Path | None
@@ -65,27 +66,48 @@ class NativeKernel:
 
 @functools.cache
 def library() -> Library:
-    """Load the library, once.
+    """Load the library for CPUs, once.
 
     Raises:
         UsageError: ADAIR_CPU_CAPABILITY names no instruction set.
     """
+    return _load("_ops_cpu", lambda: Library(None, capability=torch.ops.adair_native.cpu_capability()))
+
+
+@functools.cache
+def cuda_library() -> Library:
+    """Load the library for CUDA devices, once, and before it the one for CPUs, which defines the operators of both.
+
+    Raises:
+        UsageError: ADAIR_CPU_CAPABILITY names no instruction set.
+    """
+    if not library().loaded:
+        found = _find("_ops_cuda")
+        return Library(found, None if found is None else "the library of the CPU kernels, which it needs, is not there")
+    return _load("_ops_cuda", lambda: Library(None))
+
+
+def _find(name: str) -> Path | None:
     folder = Path(__file__).parent.parent
-    found = sorted(path for pattern in _FILES for path in folder.glob(pattern))
-    if not found:
+    return next(iter(sorted(path for suffix in _SUFFIXES for path in folder.glob(f"{name}*{suffix}"))), None)
+
+
+def _load(name: str, describe: Callable[[], Library]) -> Library:
+    path = _find(name)
+    if path is None:
         return Library(None)
-    stale = outdated(folder)
+    stale = outdated(path.parent)
     if stale is not None:
-        return _unusable(found[0], stale)
+        return _unusable(path, stale)
     try:
-        torch.ops.load_library(str(found[0]))  # type: ignore[no-untyped-call]
-        return Library(found[0], capability=torch.ops.adair_native.cpu_capability())
+        torch.ops.load_library(str(path))  # type: ignore[no-untyped-call]
+        return replace(describe(), path=path)
     except ValueError as error:
         raise UsageError(str(error)) from error
     # Whatever a dynamic loader, a static initialiser or another version of PyTorch may raise.
     except Exception as error:
         reason = error.__cause__ or error  # PyTorch hides what the dynamic loader said
-        return _unusable(found[0], f"{type(reason).__name__}: {reason}")
+        return _unusable(path, f"{type(reason).__name__}: {reason}")
 
 
 def outdated(folder: Path) -> str | None:
@@ -112,20 +134,27 @@ def _unusable(path: Path, reason: str) -> Library:
         f"the native kernels in {path} cannot be used ({reason}); the slower reference kernels run instead; "
         f"'make kernels' in a clone, or 'pip install .', builds them anew; 'adair doctor' says more",
         NativeLibraryWarning,
-        stacklevel=3,
+        stacklevel=5,
     )
     return Library(path, reason)
 
 
-def refusal(kernel: NativeKernel | None, *arguments: Any) -> str | None:
-    """Why an operator would run its reference with these arguments; ``None`` if its native kernel would run."""
+def refusal(kernel: NativeKernel | None, *arguments: Any, device: str = "cpu") -> str | None:
+    """Why an operator would run its reference with these arguments; ``None`` if its native kernel would run.
+
+    Args:
+        kernel: the operator's for the device.
+        arguments: of the operator.
+        device: ``"cpu"`` or ``"cuda"``.
+    """
     if kernel is None:
         return "there is no native kernel"
     if _switched_off:
         return _switched_off[-1]
-    found = library()
+    found = library() if device == "cpu" else cuda_library()
     if not found.loaded:
-        return "the native library is not built" if found.path is None else "the native library cannot be used"
+        which = "native library" if device == "cpu" else "native library for CUDA"
+        return f"the {which} is not built" if found.path is None else f"the {which} cannot be used"
     return kernel.refusal(*arguments)
 
 
@@ -141,8 +170,10 @@ def references_only() -> Iterator[None]:
 
 def unsuitable(x: Tensor) -> str | None:
     """Why no native kernel takes this tensor; ``None`` if they do."""
-    if x.dtype not in (torch.float32, torch.bfloat16):
-        return f"native kernels take float32 and bfloat16, not {str(x.dtype).removeprefix('torch.')}"
+    taken = (torch.float32, torch.bfloat16, *([torch.float16] if x.is_cuda else []))
+    if x.dtype not in taken:
+        names = [str(dtype).removeprefix("torch.") for dtype in (*taken, x.dtype)]
+        return f"native kernels take {', '.join(names[:-2])} and {names[-2]}, not {names[-1]}"
     if x.numel() == 0:
         return "there is nothing to compute"
     return None

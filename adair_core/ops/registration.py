@@ -29,17 +29,27 @@ class _Library(torch.library.Library):
 _LIBRARY = _Library(NAMESPACE, "FRAGMENT")  # type: ignore[no-untyped-call]
 
 KERNELS: dict[str, NativeKernel] = {}
-"""The native kernel of each operator that has one."""
+"""The native kernel for CPUs of each operator that has one."""
+CUDA_KERNELS: dict[str, NativeKernel] = {}
+"""Likewise for CUDA devices."""
 
 
-def define(schema: str, *, reference: Operator, fake: Operator, native: NativeKernel | None = None) -> Operator:
-    """Define an operator with its reference as the kernel of every device, and its native kernel where that fits.
+def define(
+    schema: str,
+    *,
+    reference: Operator,
+    fake: Operator,
+    native: NativeKernel | None = None,
+    cuda: NativeKernel | None = None,
+) -> Operator:
+    """Define an operator with its reference as the kernel of every device, and its native kernels where those fit.
 
     Args:
         schema: such as ``"scale(Tensor x, float factor) -> Tensor"``.
         reference: the arithmetic in plain PyTorch. Its outputs must have the strides that `fake` says.
         fake: makes outputs of the right shape, dtype and strides, without values.
         native: the kernel for CPUs, for the arguments that it takes.
+        cuda: the kernel for CUDA devices, likewise.
 
     Returns:
         The operator, callable; where PyTorch transforms the call in a way that operators have no rule for, it is the
@@ -49,9 +59,10 @@ def define(schema: str, *, reference: Operator, fake: Operator, native: NativeKe
     plain = _without_autocast(reference)
     _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
     _LIBRARY.impl(name, plain, "CompositeExplicitAutograd")
-    if native is not None:
-        KERNELS[name] = native
-        _LIBRARY.impl(name, _without_autocast(_choose(native, reference)), "CPU")
+    for device, key, kernels, kernel in (("cpu", "CPU", KERNELS, native), ("cuda", "CUDA", CUDA_KERNELS, cuda)):
+        if kernel is not None:
+            kernels[name] = kernel
+            _LIBRARY.impl(name, _without_autocast(_choose(kernel, reference, device)), key)
     torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=_LIBRARY)
     operator: Operator = getattr(getattr(torch.ops, NAMESPACE), name).default
     torch.library.register_vmap(f"{NAMESPACE}::{name}", one_by_one(operator), lib=_LIBRARY)
@@ -117,12 +128,13 @@ def reference_gradients(
     return tuple(next(found) if need else None for need in needs)
 
 
-def _choose(native: NativeKernel, reference: Operator) -> Operator:
+def _choose(native: NativeKernel, reference: Operator, device: str) -> Operator:
     """The native kernel for what it takes, the reference for the rest: by the arguments alone, so always the same."""
 
     @functools.wraps(reference)
     def kernel(*arguments: Any) -> Any:
-        return native.run(*arguments) if refusal(native, *arguments) is None else reference(*arguments)
+        refused = refusal(native, *arguments, device=device)
+        return native.run(*arguments) if refused is None else reference(*arguments)
 
     return kernel
 

@@ -187,6 +187,23 @@ def test_files_that_are_no_library(tmp_path, content, reason):
 
 
 @needs_library
+def test_a_broken_library_for_cuda_is_told_and_leaves_the_cpu_alone(package):
+    shutil.copy(LIBRARY, package)
+    (package / "_ops_cuda.abi3.so").write_text("this is text")
+    done = python(package, "-W", "error", "-c", COMPUTE)
+    assert (done.stdout.strip(), done.stderr) == ("(1, 4, 3, 3)", "")
+    report = doctor(package)
+    assert report["build"]["CUDA kernels"] == "broken: the file is not a library (it begins with b'this is ')"
+    assert any("ADAIR_BUILD=cuda pip install" in advice for advice in report["build"]["advice"])
+
+
+def test_a_library_for_cuda_alone_is_of_no_use(package):
+    (package / "_ops_cuda.abi3.so").write_text("this is text")
+    code = "from adair_core.ops.native import cuda_library; print(cuda_library().error)"
+    assert "the CPU kernels, which it needs" in python(package, "-W", "error", "-c", code).stdout
+
+
+@needs_library
 @pytest.mark.parametrize("level", ["baseline", "avx2", "avx512"])
 def test_the_instruction_set_is_capped(level):
     code = "from adair_core.ops.native import library; print(library().capability)"

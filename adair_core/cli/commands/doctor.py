@@ -16,7 +16,6 @@ from adair_core.cli.output import print_json, print_table
 from adair_core.cpu import cpu_name
 from adair_core.errors import UsageError
 from adair_core.ops.explanation import DTYPES, operators, why_reference
-from adair_core.ops.registration import NAMESPACE
 from adair_core.plugins import plugins
 
 
@@ -106,14 +105,16 @@ def _kernels() -> dict[str, dict[str, str | None]]:
         kernels[name] = {f"cpu {_short(dtype)}": _why_reference(name, dtype) for dtype in DTYPES}
         kernels[name][_CHANNELS_FIRST] = _why_reference(name, torch.float32, torch.contiguous_format)
         if torch.cuda.is_available():
-            has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key(f"{NAMESPACE}::{name}", "CUDA")
-            kernels[name]["cuda"] = None if has_kernel else "there are no native CUDA kernels"
+            for dtype in DTYPES:
+                kernels[name][f"cuda {_short(dtype)}"] = _why_reference(name, dtype, device="cuda")
     return kernels
 
 
-def _why_reference(name: str, dtype: torch.dtype, layout: torch.memory_format = torch.channels_last) -> str | None:
+def _why_reference(
+    name: str, dtype: torch.dtype, layout: torch.memory_format = torch.channels_last, device: str = "cpu"
+) -> str | None:
     try:
-        return why_reference(name, dtype, layout)
+        return why_reference(name, dtype, layout, device)
     except UsageError as error:
         return str(error)
 

@@ -111,6 +111,7 @@ _forward = registration.define(
     reference=reference.bottleneck,
     fake=_fake,
     native=native.FORWARD,
+    cuda=native.FORWARD,
 )
 _backward = registration.define(
     f"bottleneck_backward(Tensor gradient, Tensor x, {_PARAMETERS}, Tensor? injected, bool needs_x)"
@@ -118,6 +119,7 @@ _backward = registration.define(
     reference=reference.bottleneck_backward,
     fake=_fake_backward,
     native=native.BACKWARD,
+    cuda=native.BACKWARD,
 )
 registration.define_gradient("bottleneck", setup_context=_setup_context, backward=_differentiate)
 registration.refuse_gradient("bottleneck_backward")

@@ -32,7 +32,7 @@ def run_stack(
     result = empty_pixels(x, x.shape[1])
     torch.ops.adair_native.bottleneck(
         pixels(x),
-        _index(index),
+        _index(index, x),
         *_scaled(stack, scale),
         None if injected is None else pixels(injected),
         None if base is None else pixels(base),
@@ -46,12 +46,13 @@ def differentiate_stack(
 ) -> tuple[Tensor, ...]:
     """Gradients with respect to x, the stack and the scale; empty where there is nothing."""
     to_x = empty_pixels(x, x.shape[1]) if needs_x else None
-    found = [None if value is None else torch.empty(value.shape) for value in stack]
+    found = [None if value is None else value.new_empty(value.shape, dtype=torch.float32) for value in stack]
     torch.ops.adair_native.bottleneck_backward(
-        pixels(gradient), pixels(x), _index(index), *_scaled(stack, scale), to_x, *found
+        pixels(gradient), pixels(x), _index(index, x), *_scaled(stack, scale), to_x, *found
     )
     # The kernel's gradients are those of s W_up and s b_up.
-    wide_scale, to_scale = scale.to(torch.float32), torch.zeros(scale.shape)
+    wide_scale = scale.to(torch.float32)
+    to_scale = torch.zeros_like(wide_scale)
     for place in (4, 5):
         value, to_scaled = stack[place], found[place]
         if value is not None and to_scaled is not None:
@@ -73,8 +74,8 @@ def differentiate_stack(
     )
 
 
-def _index(index: Tensor | None) -> Tensor | None:
-    return None if index is None else index.contiguous()
+def _index(index: Tensor | None, x: Tensor) -> Tensor | None:
+    return None if index is None else index.to(x.device).contiguous()
 
 
 def _along(scale: Tensor, value: Tensor) -> Tensor:
@@ -111,8 +112,16 @@ def _backward(gradient: Tensor, x: Tensor, *arguments: Any) -> tuple[Tensor, ...
     )
 
 
-def refusal_of_images(x: Tensor) -> str | None:
-    """Why the kernels do not take these images."""
+_LARGEST_CUDA_RANK = 64
+
+
+def refusal(x: Tensor, down_weight: Tensor, *_: Any) -> str | None:
+    """Why the kernels do not take these images and adapters; `down_weight` is ``(..., r, C, 1, 1)``."""
+    if x.is_cuda:
+        # More hidden channels do not fit into shared memory, and are the library's matrix products' to win.
+        rank = down_weight.shape[-4]
+        too_many = f"CUDA kernels take up to {_LARGEST_CUDA_RANK} hidden channels, not {rank}"
+        return too_many if rank > _LARGEST_CUDA_RANK else unsuitable(x)
     # Measured on one core with AVX-512, C = 48, 128 x 128, float32: PyTorch 1.3 ms channels first; the kernel 1.2 ms
     # channels last, and 4.7 ms with the two conversions.
     if memory_format(x) != torch.channels_last and x.shape[2] * x.shape[3] > 1:
@@ -120,15 +129,11 @@ def refusal_of_images(x: Tensor) -> str | None:
     return unsuitable(x)
 
 
-def _refusal(x: Tensor, *_: Any) -> str | None:
-    return refusal_of_images(x)
-
-
-def backward_refusal(gradient: Tensor, x: Tensor, *arguments: Any) -> str | None:  # noqa: ARG001
-    """Why the backward kernel does not take these arguments."""
+def backward_refusal(gradient: Tensor, *arguments: Any) -> str | None:  # noqa: ARG001
+    """Likewise of the backward pass, whose last arguments are what is injected and whether x needs a gradient."""
     injected = arguments[-2]
-    return refusal_of_images(x) if injected is None else "the backward kernel takes nothing injected"
+    return refusal(*arguments) if injected is None else "the backward kernel takes nothing injected"
 
 
-FORWARD = NativeKernel(_forward, _refusal)
+FORWARD = NativeKernel(_forward, refusal)
 BACKWARD = NativeKernel(_backward, backward_refusal)

@@ -39,6 +39,7 @@ def bottleneck_batch(
         up_b: ``(K, C)`` or ``None``.
         scale: ``(K,)``.
         index: ``(B,)`` int64, the adapter of each image, from 0 to K - 1; -1 is none, whose residual is zero.
+            On a CUDA device other values are not noticed before they are used: their images become NaN.
         base: ``(B, C, H, W)``, what the residuals are added to, rounded to the dtype of `x`.
         injected: ``(B, r, H, W)``, what is added inside, rounded to the dtype of `x`.
 
@@ -120,6 +121,7 @@ _forward = registration.define(
     reference=reference.bottleneck_batch,
     fake=_fake,
     native=native.FORWARD,
+    cuda=native.FORWARD,
 )
 _backward = registration.define(
     f"bottleneck_batch_backward(Tensor gradient, Tensor x, {_PARAMETERS}, Tensor? injected, bool needs_x)"
@@ -127,6 +129,7 @@ _backward = registration.define(
     reference=reference.bottleneck_batch_backward,
     fake=_fake_backward,
     native=native.BACKWARD,
+    cuda=native.BACKWARD,
 )
 registration.define_gradient("bottleneck_batch", setup_context=_setup_context, backward=_differentiate)
 registration.refuse_gradient("bottleneck_batch_backward")

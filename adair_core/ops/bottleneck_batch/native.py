@@ -6,14 +6,16 @@ from typing import Any
 
 from torch import Tensor
 
-from adair_core.ops.bottleneck.native import backward_refusal, differentiate_stack, refusal_of_images, run_stack
+from adair_core.ops.bottleneck.native import backward_refusal, differentiate_stack, refusal, run_stack
 from adair_core.ops.bottleneck_batch.reference import require_index
 from adair_core.ops.native import NativeKernel
 
 
 def _forward(x: Tensor, *arguments: Any) -> Tensor:
     *stack, scale, index, base, injected = arguments
-    require_index(index, len(scale))
+    # To look at values on a CUDA device would wait for it; there the kernel gives NaN for what is no adapter.
+    if not index.is_cuda:
+        require_index(index, len(scale))
     return run_stack(x, index, tuple(stack), scale, base, injected)
 
 
@@ -22,9 +24,5 @@ def _backward(gradient: Tensor, x: Tensor, *arguments: Any) -> tuple[Tensor, ...
     return *differentiate_stack(gradient, x, index, tuple(stack), scale, needs_x), x.new_empty(0)
 
 
-def _refusal(x: Tensor, *_: Any) -> str | None:
-    return refusal_of_images(x)
-
-
-FORWARD = NativeKernel(_forward, _refusal)
+FORWARD = NativeKernel(_forward, refusal)
 BACKWARD = NativeKernel(_backward, backward_refusal)

@@ -116,6 +116,7 @@ _forward = registration.define(
     reference=reference.depthwise_gate,
     fake=_fake,
     native=native.FORWARD,
+    cuda=native.FORWARD,
 )
 _backward = registration.define(
     "depthwise_gate_backward(Tensor gradient, Tensor? x, Tensor weight, Tensor? bias, Tensor? convolved, bool[] needs)"
@@ -123,6 +124,7 @@ _backward = registration.define(
     reference=reference.depthwise_gate_backward,
     fake=_fake_backward,
     native=native.BACKWARD,
+    cuda=native.BACKWARD,
 )
 registration.define_gradient("depthwise_gate", setup_context=_setup_context, backward=_differentiate)
 registration.refuse_gradient("depthwise_gate_backward")

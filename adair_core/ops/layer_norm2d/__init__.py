@@ -87,6 +87,7 @@ _forward = registration.define(
     reference=reference.layer_norm2d,
     fake=_fake,
     native=native.FORWARD,
+    cuda=native.FORWARD,
 )
 _backward = registration.define(
     "layer_norm2d_backward(Tensor gradient, Tensor x, Tensor weight, Tensor mean, Tensor rstd, bool bias_free,"
@@ -94,6 +95,7 @@ _backward = registration.define(
     reference=reference.layer_norm2d_backward,
     fake=_fake_backward,
     native=native.BACKWARD,
+    cuda=native.BACKWARD,
 )
 registration.define_gradient("layer_norm2d", setup_context=_setup_context, backward=_differentiate)
 registration.refuse_gradient("layer_norm2d_backward")

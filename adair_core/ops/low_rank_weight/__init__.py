@@ -10,7 +10,7 @@ from torch import Tensor
 from adair_core.errors import UsageError, expected
 from adair_core.ops import registration
 from adair_core.ops.checks import require_shape
-from adair_core.ops.low_rank_weight import reference
+from adair_core.ops.low_rank_weight import native, reference
 
 
 def low_rank_weight(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
@@ -73,11 +73,13 @@ _forward = registration.define(
     "low_rank_weight(Tensor weight, Tensor a, Tensor b, float scale) -> Tensor",
     reference=reference.low_rank_weight,
     fake=_fake,
+    cuda=native.FORWARD,
 )
 _backward = registration.define(
     "low_rank_weight_backward(Tensor gradient, Tensor a, Tensor b, float scale) -> (Tensor, Tensor)",
     reference=reference.low_rank_weight_backward,
     fake=_fake_backward,
+    cuda=native.BACKWARD,
 )
 registration.define_gradient("low_rank_weight", setup_context=_setup_context, backward=_differentiate)
 registration.refuse_gradient("low_rank_weight_backward")

@@ -1,0 +1,104 @@
+// What csrc/<operator>/kernel.cuh launches its kernels with: PyTorch's current stream and allocator, by its stable ABI alone.
+//
+// The Python side (adair_core/ops) has checked shapes, made everything contiguous and allocated the results; what is checked
+// here again is what would let a kernel write outside of its memory.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime_api.h>
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/Exception.h>
+
+#include <initializer_list>
+#include <optional>
+#include <vector>
+
+namespace adair {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+typedef const std::optional<Tensor>& OptionalTensor;
+
+template <class T>
+inline constexpr ScalarType kScalarType = ScalarType::Undefined;
+template <>
+inline constexpr ScalarType kScalarType<float> = ScalarType::Float;
+template <>
+inline constexpr ScalarType kScalarType<__nv_bfloat16> = ScalarType::BFloat16;
+template <>
+inline constexpr ScalarType kScalarType<__half> = ScalarType::Half;
+template <>
+inline constexpr ScalarType kScalarType<int64_t> = ScalarType::Long;
+
+// The device of a tensor, made current for as long as this lives.
+class Device {
+ public:
+  explicit Device(const Tensor& tensor)
+      : like_(tensor), index_(tensor.get_device_index()), guard_(tensor.get_device_index()) {
+    void* stream = nullptr;
+    TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(index_, &stream));
+    stream_ = static_cast<cudaStream_t>(stream);
+  }
+
+  template <class... Parameters, class... Arguments>
+  void launch(const char* name, void (*kernel)(Parameters...), dim3 blocks, dim3 threads, const Arguments&... arguments) {
+    kernel<<<blocks, threads, 0, stream_>>>(arguments...);
+    const cudaError_t error = cudaGetLastError();
+    STD_TORCH_CHECK(error == cudaSuccess, name, ": the kernel could not be launched: ", cudaGetErrorString(error));
+  }
+
+  // Memory for intermediate results. When it is freed, with this, PyTorch's allocator keeps it for this stream, so that what
+  // is launched later uses it later.
+  template <class T>
+  T* workspace(int64_t count) {
+    return static_cast<T*>(workspaces_.emplace_back(torch::stable::new_empty(like_, {count}, kScalarType<T>)).data_ptr());
+  }
+
+  // The memory of a tensor with these sizes and this type.
+  template <class T>
+  T* data(const Tensor& tensor, const char* name, std::initializer_list<int64_t> sizes) const {
+    STD_TORCH_CHECK(tensor.is_cuda() && tensor.get_device_index() == index_ && tensor.scalar_type() == kScalarType<T>,
+                    name, ": expected a tensor on CUDA device ", index_, " of the operator's type");
+    int64_t expected = 1;
+    for (int64_t size : sizes) expected *= size;
+    STD_TORCH_CHECK(tensor.numel() == expected && (expected == 0 || tensor.is_contiguous()), name, ": expected ",
+                    expected, " contiguous values, got ", tensor.numel());
+    return static_cast<T*>(tensor.data_ptr());
+  }
+
+  template <class T>
+  T* data(OptionalTensor tensor, const char* name, std::initializer_list<int64_t> sizes) const {
+    return tensor.has_value() ? data<T>(*tensor, name, sizes) : nullptr;
+  }
+
+ private:
+  Tensor like_;
+  int32_t index_;
+  torch::stable::accelerator::DeviceGuard guard_;
+  cudaStream_t stream_;
+  std::vector<Tensor> workspaces_;
+};
+
+// Calls work(T()) with the T of a tensor's type.
+template <class Work>
+inline void with_type(const Tensor& tensor, const Work& work) {
+  switch (tensor.scalar_type()) {
+    case ScalarType::Float:
+      return work(float());
+    case ScalarType::BFloat16:
+      return work(__nv_bfloat16());
+    case ScalarType::Half:
+      return work(__half());
+    default:
+      STD_TORCH_CHECK(false, "expected a tensor of float32, bfloat16 or float16");
+  }
+}
+
+}  // namespace adair

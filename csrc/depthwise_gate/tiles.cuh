@@ -1,0 +1,115 @@
+// Tiles of images with the pixels around them, for 3x3 convolutions.
+//
+// A thread convolves a strip: kStrip pixels below one another, of one channel. Neighbouring threads have neighbouring
+// values in memory: of 32 channels where the channels are last, of 64 columns where they are first.
+#pragma once
+
+#include "common/numbers.h"
+#include "cuda/sums.cuh"
+
+namespace adair {
+
+constexpr int kGateThreads = 256;
+constexpr int kStrip = 8;
+
+// N is the number of values in an access to memory.
+template <bool kLast, int N>
+struct GateTile {
+  static constexpr int kChannels = kLast ? 32 : 1;
+  static constexpr int kColumns = kLast ? 16 : 64;
+  static constexpr int kRows = kLast ? kStrip : 4 * kStrip;
+  // More columns than the one that is needed on each side, where the accesses are along them.
+  static constexpr int kMargin = kLast ? 1 : N;
+  static constexpr int kWide = kColumns + 2 * kMargin;
+  static constexpr int kHigh = kRows + 2;
+  static constexpr int kSize = kHigh * kWide * kChannels;
+  static constexpr int kStrips = kRows / kStrip * kColumns * kChannels;
+
+  ADAIR_DEVICE static int at(int row, int column, int channel) {
+    return ((row + 1) * kWide + column + kMargin) * kChannels + channel;
+  }
+};
+
+// The images: (images, height, width, channels) or (images, channels, height, width).
+template <bool kLast>
+struct GateImages {
+  int64_t height, width, channels;
+
+  ADAIR_DEVICE int64_t at(int64_t image, int64_t y, int64_t x, int64_t channel) const {
+    return kLast ? ((image * height + y) * width + x) * channels + channel
+                 : ((image * channels + channel) * height + y) * width + x;
+  }
+};
+
+// The place of a tile, the `index`th of all; tiles of a channel group follow one another.
+template <bool kLast, int N>
+struct GatePlace {
+  int64_t image, top, left;
+
+  ADAIR_DEVICE GatePlace(int64_t index, int64_t height, int64_t width) {
+    typedef GateTile<kLast, N> Tile;
+    const int64_t across = (width + Tile::kColumns - 1) / Tile::kColumns;
+    const int64_t down = (height + Tile::kRows - 1) / Tile::kRows;
+    image = index / (across * down);
+    top = index / across % down * Tile::kRows;
+    left = index % across * Tile::kColumns;
+  }
+};
+
+template <bool kLast, int N>
+inline int64_t gate_tiles(int64_t images, int64_t height, int64_t width) {
+  typedef GateTile<kLast, N> Tile;
+  return images * divided_up(height, Tile::kRows) * divided_up(width, Tile::kColumns);
+}
+
+// Calls work(row, column, channel, inside) for the first of each N values of a tile with what is around it.
+template <bool kLast, int N, class Work>
+ADAIR_DEVICE void each_vector(const GatePlace<kLast, N>& place, int64_t first_channel, int64_t channels,
+                              int64_t height, int64_t width, const Work& work) {
+  typedef GateTile<kLast, N> Tile;
+  constexpr int kVectors = Tile::kSize / N;
+  for (int i = threadIdx.x; i < kVectors; i += kGateThreads) {
+    const int channel = i * N % Tile::kChannels, pixel = i * N / Tile::kChannels;
+    const int row = pixel / Tile::kWide - 1, column = pixel % Tile::kWide - Tile::kMargin;
+    const int64_t y = place.top + row, x = place.left + column;
+    work(row, column, channel, y >= 0 && y < height && x >= 0 && x < width && first_channel + channel < channels);
+  }
+}
+
+// Where a thread's strip begins in its tile.
+template <bool kLast, int N>
+struct Strip {
+  int channel, column, row;
+
+  ADAIR_DEVICE explicit Strip(int index) {
+    typedef GateTile<kLast, N> Tile;
+    channel = index % Tile::kChannels;
+    column = index / Tile::kChannels % Tile::kColumns;
+    row = index / (Tile::kChannels * Tile::kColumns) * kStrip;
+  }
+};
+
+// Calls work(i, sum) with the 3x3 convolution at each pixel of a strip.
+template <bool kLast, int N, class T, class Work>
+ADAIR_DEVICE void convolve_strip(const SharedArray<T, GateTile<kLast, N>::kSize>& tile, const Strip<kLast, N>& strip,
+                                 const float (&taps)[9], float bias, const Work& work) {
+  typedef GateTile<kLast, N> Tile;
+  float rows[3][3];
+  const auto read_row = [&](int row, float(&values)[3]) {
+    for (int k = 0; k < 3; ++k) {
+      values[k] = to_float(tile.get(Tile::at(strip.row + row, strip.column + k - 1, strip.channel)));
+    }
+  };
+  read_row(-1, rows[0]);
+  read_row(0, rows[1]);
+#pragma unroll
+  for (int i = 0; i < kStrip; ++i) {
+    read_row(i + 1, rows[(i + 2) % 3]);
+    float sum = bias;
+#pragma unroll
+    for (int tap = 0; tap < 9; ++tap) sum = fmaf(rows[(i + tap / 3) % 3][tap % 3], taps[tap], sum);
+    work(i, sum);
+  }
+}
+
+}  // namespace adair

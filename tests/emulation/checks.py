@@ -1,0 +1,57 @@
+"""What the tests of emulated kernels share: calls with several orders of threads, and errors against float64."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import emulator
+import pytest
+import torch
+from torch import Tensor
+
+# Half the distance of neighbours: results are rounded once, sums are float32.
+TOLERANCES = {torch.float32: 2e-6, torch.bfloat16: 2**-8, torch.float16: 2**-11}
+each_dtype = pytest.mark.parametrize("dtype", TOLERANCES, ids=lambda dtype: str(dtype).removeprefix("torch."))
+
+
+def normal(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0, scale: float = 1.0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed + sum(shape))
+    return (scale * torch.randn(shape, generator=generator, dtype=torch.float64)).to(dtype)
+
+
+def double(value: Tensor | None) -> Tensor | None:
+    return None if value is None else value.double()
+
+
+def run(
+    built: Path,
+    entry: str,
+    numbers: Mapping[str, float],
+    inputs: Mapping[str, Tensor | None],
+    outputs: Mapping[str, Tensor | None],
+    seeds: Sequence[int] = (1, 2),
+) -> None:
+    """Run an entry with threads in several orders: each must give the same bits."""
+    first: dict[str, Tensor] = {}
+    for seed in seeds:
+        emulator.run(built, entry, numbers, inputs, outputs, seed=seed)
+        for name, value in outputs.items():
+            if value is not None:
+                bits = value.view(torch.uint8)
+                assert torch.equal(first.setdefault(name, bits.clone()), bits), (
+                    f"{name} depends on the order of threads"
+                )
+
+
+def require_close(found: Tensor | None, truth: Tensor | None, tolerance: float, name: str = "result") -> None:
+    """Require a relative error of the whole, and an absolute one of each value."""
+    assert (found is None) == (truth is None)
+    if found is None or truth is None:
+        return
+    assert found.shape == truth.shape, name
+    assert found.isfinite().all(), f"{name} has values that are not finite"
+    error, size = found.double() - truth, truth.norm() + 1e-30
+    assert error.norm() / size <= tolerance, f"{name}: relative error {error.norm() / size:.2e} > {tolerance:.2e}"
+    worst, largest = error.abs().max(), truth.abs().max() + 1e-30
+    assert worst <= 8 * tolerance * largest, f"{name}: an error of {worst:.2e}, the largest value being {largest:.2e}"

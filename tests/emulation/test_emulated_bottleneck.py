@@ -1,0 +1,87 @@
+"""The bottleneck's CUDA kernels against the reference in float64."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import emulator
+import pytest
+import torch
+from checks import TOLERANCES, double, each_dtype, normal, require_close, run
+from torch import Tensor
+
+from adair_core.ops.bottleneck_batch import reference
+
+# Batch, channels, height, width, rank, adapters: vectors and single values, each padded rank, more than a tile.
+SIZES = [
+    *[(3, 12, 5, 7, 3, 2), (2, 48, 9, 17, 16, 1), (1, 40, 3, 18, 32, 1), (2, 13, 1, 1, 20, 3), (1, 72, 10, 9, 40, 1)],
+    (1, 5, 1, 265, 2, 1),  # more tiles than a warp has lanes
+]
+NAMES = ("down", "down_bias", "depthwise", "depthwise_bias", "up", "up_bias")
+
+
+def stack(channels: int, rank: int, adapters: int, dtype: torch.dtype, bare: bool) -> dict[str, Tensor | None]:
+    """Parameters of `adapters`, rounded as the kernel rounds them."""
+    shapes = {
+        "down": (adapters, rank, channels, 1, 1),
+        "down_bias": (adapters, rank),
+        "depthwise": (adapters, rank, 1, 3, 3),
+        "depthwise_bias": (adapters, rank),
+        "up": (adapters, channels, rank, 1, 1),
+        "up_bias": (adapters, channels),
+    }
+    scales = {"down": channels**-0.5, "up": rank**-0.5}
+    made = {
+        name: normal(*shape, seed=place, scale=scales.get(name, 0.4)).to(dtype).float()
+        for place, (name, shape) in enumerate(shapes.items())
+    }
+    return {name: None if bare and "bias" in name else value for name, value in made.items()}
+
+
+def pixels(x: Tensor) -> Tensor:
+    return x.permute(0, 2, 3, 1).contiguous()
+
+
+def alternating(batch: int, adapters: int) -> Tensor:
+    return (torch.arange(batch) + 1) % (adapters + 1) - 1 if batch > 1 else torch.zeros(batch, dtype=torch.int64)
+
+
+def check(built: Path, size: tuple[int, ...], dtype: torch.dtype, bare: bool = False) -> None:
+    """Forward and backward; `bare` is one adapter without biases, with nothing injected or added to."""
+    batch, channels, height, width, rank, adapters = size
+    numbers = {"dtype": emulator.DTYPES[dtype], "images": batch, "channels": channels, "height": height}
+    numbers |= {"width": width, "rank": rank, "adapters": adapters}
+    x, base = normal(*size[:4], dtype=dtype), None if bare else normal(*size[:4], dtype=dtype, seed=7)
+    injected = None if bare else normal(batch, rank, height, width, dtype=dtype, seed=9)
+    index = None if bare else alternating(batch, adapters)
+    parameters = stack(channels, rank, adapters, dtype, bare)
+    y = torch.empty_like(pixels(x))
+    inputs = {"x": pixels(x), "index": index, **parameters}
+    added = {} if bare else {"base": pixels(base), "injected": pixels(injected)}
+    run(built, "bottleneck", numbers, {**inputs, **added}, {"y": y})
+
+    wide = [double(parameters[name]) for name in NAMES]
+    scale, used = torch.ones(adapters, dtype=torch.float64), torch.zeros(batch, dtype=torch.int64) if bare else index
+    truth = reference.bottleneck_batch(x.double(), *wide, scale, used, double(base), double(injected))
+    # The hidden channels are rounded before they are expanded.
+    require_close(y.permute(0, 3, 1, 2), truth, 1.5 * TOLERANCES[dtype], "y")
+
+    gradient = normal(*size[:4], dtype=dtype, seed=8)
+    to_x = torch.empty_like(pixels(x))
+    outputs = {f"to_{name}": None if value is None else torch.empty_like(value) for name, value in parameters.items()}
+    run(built, "bottleneck_backward", numbers, {**inputs, "gradient": pixels(gradient)}, {"to_x": to_x, **outputs})
+    expected = reference.bottleneck_batch_backward(gradient.double(), x.double(), *wide, scale, used, None, True)
+    # The gradients of the hidden channels are rounded before they are used again.
+    require_close(to_x.permute(0, 3, 1, 2), expected[0], 2 * TOLERANCES[dtype], "to_x")
+    for name, value in zip(NAMES, expected[1:7], strict=True):
+        found = outputs[f"to_{name}"]
+        # Of values that are rounded before they are added up.
+        allowed = 1e-5 if dtype == torch.float32 else 2 * TOLERANCES[dtype]
+        require_close(found, None if found is None else value, allowed, f"to_{name}")
+
+
+@each_dtype
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("bare", [True, False], ids=["bare", "whole"])
+def test_bottleneck_equals_the_reference(size, dtype: torch.dtype, bare: bool) -> None:
+    check(emulator.library("bottleneck"), size, dtype, bare)

@@ -1,0 +1,67 @@
+"""The depthwise gate's CUDA kernels against the reference in float64."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import emulator
+import pytest
+import torch
+from checks import TOLERANCES, double, each_dtype, normal, require_close, run
+from torch import Tensor
+
+from adair_core.ops.depthwise_gate import reference
+
+# Hidden channels, height, width: vectors and single values, more and fewer than a tile has.
+SIZES = [(2, 5, 5, 7), (1, 16, 9, 24), (1, 35, 3, 17), (2, 1, 1, 1), (1, 8, 34, 8), (1, 3, 2, 72)]
+
+
+def stored(x: Tensor | None, last: bool) -> Tensor | None:
+    return None if x is None else x.permute(0, 2, 3, 1).contiguous() if last else x.contiguous()
+
+
+def images(x: Tensor, last: bool) -> Tensor:
+    return x.permute(0, 3, 1, 2) if last else x
+
+
+def check(built: Path, size: tuple[int, ...], dtype: torch.dtype, last: bool, bare: bool = False) -> None:
+    """Forward and backward; `bare` is without bias, and with the gradient of x alone."""
+    batch, hidden, height, width = size
+    tolerance = TOLERANCES[dtype]
+    numbers = {"dtype": emulator.DTYPES[dtype], "images": batch, "hidden": hidden, "channels_last": last}
+    numbers |= {"height": height, "width": width}
+    x, gradient = normal(batch, 2 * hidden, height, width, dtype=dtype), normal(*size, dtype=dtype, seed=1)
+    # Rounded as the kernel rounds them.
+    weight = normal(2 * hidden, 1, 3, 3, seed=2).to(dtype).float()
+    bias = None if bare else normal(2 * hidden, seed=3).to(dtype).float()
+    y, convolved = torch.empty_like(stored(gradient, last)), None if bare else torch.empty_like(stored(x, last))
+    inputs = {"x": stored(x, last), "weight": weight, "bias": bias}
+    run(built, "depthwise_gate", numbers, inputs, {"y": y, "convolved": convolved})
+    truth = reference.depthwise_gate(x.double(), weight.double(), double(bias), True)
+    require_close(images(y, last), truth[0], tolerance, "y")
+    if convolved is not None:
+        require_close(images(convolved, last), truth[1], tolerance, "convolved")
+
+    kept = truth[1].to(dtype)
+    to_x, to_weight, to_bias = torch.empty_like(stored(x, last)), None, None
+    if not bare:
+        to_weight, to_bias = torch.empty_like(weight), torch.empty(2 * hidden)
+    inputs = {"gradient": stored(gradient, last), "convolved": stored(kept, last), "weight": weight}
+    inputs |= {"x": None if bare else stored(x, last)}
+    run(built, "depthwise_gate_backward", numbers, inputs, {"to_x": to_x, "to_weight": to_weight, "to_bias": to_bias})
+    expected = reference.depthwise_gate_backward(
+        gradient.double(), x.double(), weight.double(), None, kept.double(), [True, True, True]
+    )
+    # What the convolution's gradient is made of is rounded before.
+    require_close(images(to_x, last), expected[0], 1.5 * tolerance, "to_x")
+    if not bare:
+        require_close(to_weight, expected[1], 4e-6, "to_weight")
+        require_close(to_bias, expected[2], 4e-6, "to_bias")
+
+
+@each_dtype
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("last", [True, False], ids=["channels_last", "channels_first"])
+@pytest.mark.parametrize("bare", [True, False], ids=["bare", "whole"])
+def test_depthwise_gate_equals_the_reference(size, dtype: torch.dtype, last: bool, bare: bool) -> None:
+    check(emulator.library("depthwise_gate"), size, dtype, last, bare)

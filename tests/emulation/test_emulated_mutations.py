@@ -1,0 +1,131 @@
+"""The checks catch faults: barriers removed, indices shifted, masks skipped, sums of the wrong things."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import emulator
+import pytest
+import test_emulated_bottleneck
+import test_emulated_depthwise_gate
+import test_emulated_layer_norm2d
+import test_emulated_low_rank_weight
+import torch
+from mutants import Mutation, mutant
+
+NORM, PARAMETERS = "layer_norm2d/kernel.cuh", "layer_norm2d/parameter_gradients.cuh"
+GATE, TAPS, TILES = "depthwise_gate/kernel.cuh", "depthwise_gate/tap_gradients.cuh", "depthwise_gate/tiles.cuh"
+
+BOTTLENECK, BACKWARD = "bottleneck/kernel.cuh", "bottleneck/backward.cuh"
+HIDDEN, SUMS = "bottleneck/tiles.cuh", "bottleneck/parameter_gradients.cuh"
+GRAM, PRODUCTS, LOW_RANK = "cuda/gram.cuh", "cuda/products.cuh", "low_rank_weight/kernel.cuh"
+
+
+def check_norm(built: Path) -> None:
+    for last in (True, False):
+        test_emulated_layer_norm2d.check(built, (2, 13, 5, 7), torch.float32, last, bias_free=False)
+
+
+def check_gate(built: Path) -> None:
+    for last in (True, False):
+        test_emulated_depthwise_gate.check(built, (2, 5, 9, 17), torch.float32, last)
+
+
+def check_bottleneck(built: Path) -> None:
+    test_emulated_bottleneck.check(built, (3, 12, 11, 17, 3, 2), torch.float32)
+    test_emulated_bottleneck.check(built, (1, 13, 3, 5, 20, 1), torch.float32)
+    test_emulated_bottleneck.check(built, (1, 5, 1, 265, 2, 1), torch.float32)
+
+
+def check_low_rank(built: Path) -> None:
+    for size in ((6, 45, 2), (36, 12, 11)):
+        test_emulated_low_rank_weight.check(built, size, torch.float32)
+
+
+CHECKS: dict[str, Callable[[Path], None]] = {
+    "layer_norm2d": check_norm,
+    "depthwise_gate": check_gate,
+    "bottleneck": check_bottleneck,
+    "low_rank_weight": check_low_rank,
+}
+MUTATIONS: dict[str, list[tuple[Mutation, str]]] = {
+    "layer_norm2d": [
+        (Mutation(NORM, "  __syncthreads();\n", "", 0), "a race"),
+        (Mutation(NORM, "  __syncthreads();\n", "", 1), "a race|nobody has written"),
+        (Mutation(PARAMETERS, "  __syncthreads();\n", "", 0), "a race|nobody has written"),
+        (Mutation(NORM, "f.x + pixel * f.channels", "f.x + pixel * f.channels + 1"), "out of bounds"),
+        (Mutation(NORM, "? f.channels : 0;", "+ 1 ? f.channels : 0;"), "out of bounds"),
+        (Mutation(NORM, "f.eps", "0.01f"), "relative error"),
+        (Mutation("cuda/sums.cuh", "distance = width / 2", "distance = width / 4"), "relative error"),
+        (
+            Mutation(PARAMETERS, "(part + 1) * pixels / partial.parts", "(part + 1) * pixels / partial.parts - 1"),
+            "error",
+        ),
+        (Mutation(PARAMETERS, "+ row; inside", "+ row + 1; inside"), "error"),
+    ],
+    "depthwise_gate": [
+        (Mutation(GATE, "  __syncthreads();\n", "", 0), "a race|nobody has written"),
+        (Mutation(GATE, "  __syncthreads();\n", "", 1), "a race|nobody has written"),
+        (Mutation(TAPS, "      __syncthreads();  // until all have used the tile before\n", ""), "a race"),
+        (Mutation(TAPS, "    __syncthreads();\n    shared.sums", "    shared.sums"), "a race"),
+        (Mutation(TILES, "x >= 0 && x < width", "x < width"), "error|out of bounds"),
+        (Mutation(TILES, "y >= 0 && y < height", "y >= 0"), "error|out of bounds"),
+        (Mutation(TILES, "strip.column + k - 1", "strip.column + k"), "error|out of bounds"),
+        (Mutation(GATE, "x >= f.width) continue;", "x > f.width) continue;"), "error|out of bounds|a race"),
+        (Mutation(GATE, "if (y >= f.height) return;", "", 0), "out of bounds|a race"),
+        (Mutation(TAPS, "part < parts; ++part", "part < parts - 1; ++part"), "error"),
+    ],
+    "bottleneck": [
+        (Mutation(BOTTLENECK, "  __syncthreads();\n", "", 0), "a race|nobody has written"),
+        (Mutation(BOTTLENECK, "  __syncthreads();\n", "", 1), "a race|nobody has written"),
+        (Mutation(BACKWARD, "  __syncthreads();\n", "", 0), "a race|nobody has written"),
+        (Mutation(BACKWARD, "  __syncthreads();\n", "", 1), "a race|nobody has written"),
+        (Mutation(BACKWARD, "  __syncthreads();\n", "", 2), "a race|nobody has written"),
+        (Mutation(BACKWARD, "    __syncthreads();\n    shared.sums", "    shared.sums"), "a race"),
+        (Mutation(GRAM, "    __syncthreads();  // until all have used the pixels before\n", ""), "a race"),
+        (Mutation(GRAM, "    __syncthreads();\n#pragma", "#pragma"), "a race|nobody has written"),
+        (Mutation(HIDDEN, "x >= 0 && x < width", "x < width"), "error|out of bounds|outside"),
+        (Mutation(HIDDEN, "if (from >= 0) value", "value"), "error|out of bounds|outside"),
+        (Mutation(HIDDEN, "g + i / 2 * 8, rank", "g + i % 2 * 8, rank"), "error|nobody has written|a race"),
+        (Mutation(HIDDEN, "g / 2 * 8 + block * 2 + g % 2", "g + block * 8"), "error"),
+        (Mutation(PRODUCTS, "sums, small_a, large_b", "sums, small_a, small_b"), "relative error"),
+        (
+            Mutation(PRODUCTS, "upper.words[0], lower.words[0], upper", "lower.words[0], upper.words[0], upper", 1),
+            "error",
+        ),
+        (Mutation(PRODUCTS, "if (i < count) values", "if (i <= count) values"), "out of bounds|error"),
+        (Mutation(GRAM, "pixel + place < end", "pixel + place <= end"), "out of bounds|error|nobody has written"),
+        (Mutation(GRAM, "(part + 1) * f.pixels / f.parts", "(part + 1) * f.pixels / f.parts - 1"), "error"),
+        (Mutation(SUMS, "!= adapter) continue;", "< 0) continue;", 0), "error"),
+        (Mutation(SUMS, "tile += kWarpSize", "tile += 2 * kWarpSize"), "error"),
+        (Mutation(BACKWARD, "flipped[8 - tap]", "flipped[tap]"), "error"),
+    ],
+    "low_rank_weight": [
+        (Mutation(LOW_RANK, "  __syncthreads();\n", ""), "a race|nobody has written"),
+        (
+            Mutation(LOW_RANK, "if (column >= f.columns) return;", "if (column > f.columns) return;"),
+            "out of bounds|a race",
+        ),
+        (Mutation(LOW_RANK, "w < kLowRankWarps", "w < kLowRankWarps - 1"), "error"),
+        (Mutation(LOW_RANK, "lane == 0 && row < f.rows", "lane == 0 && row <= f.rows"), "out of bounds|a race"),
+    ],
+}
+
+
+@pytest.mark.parametrize("operator", CHECKS)
+def test_without_a_fault_the_checks_pass(operator: str) -> None:
+    CHECKS[operator](emulator.library(operator, float_only=True))
+
+
+@pytest.mark.skipif(emulator.SANITIZE, reason="AddressSanitizer ends the process")
+@pytest.mark.parametrize(
+    ("operator", "mutation", "message"),
+    [(operator, *fault) for operator, faults in MUTATIONS.items() for fault in faults],
+    ids=lambda value: value.name if isinstance(value, Mutation) else value if value in CHECKS else "",
+)
+def test_a_fault_is_caught(operator: str, mutation: Mutation, message: str, tmp_path: Path) -> None:
+    caught: tuple[Any, ...] = (AssertionError, emulator.runner().EmulationError)
+    with pytest.raises(caught, match=message):
+        CHECKS[operator](mutant(operator, mutation, tmp_path))

@@ -1,0 +1,173 @@
+"""Compile the CUDA kernels for every architecture and compare what they take with csrc/resources.tsv.
+
+    python tools/nvcc_check.py             # warnings, spills and differences from the table are errors
+    python tools/nvcc_check.py --update    # writes the table
+
+Needs nvcc and an installed PyTorch (its headers), and no GPU. About two minutes on two cores. The table pins registers,
+shared memory, stack and spills of each kernel, so that a change that costs occupancy is seen when it is made; it holds
+for one version of nvcc, which its first line names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch.utils import cpp_extension
+
+ROOT = Path(__file__).parents[1]
+CSRC = ROOT / "csrc"
+TABLE = CSRC / "resources.tsv"
+TORCH_FLOOR = "0x020b000000000000"
+FLAGS = [
+    *("-std=c++20", "-O3", f"-DTORCH_TARGET_VERSION={TORCH_FLOOR}", "-DUSE_CUDA", f"-I{CSRC}"),
+    *("-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra", "-Xptxas", "-v"),
+]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A streaming multiprocessor: CUDA programming guide, "Technical specifications per compute capability"."""
+
+    name: str
+    shared_memory: int
+    registers: int = 65536
+    warps: int = 64
+    blocks: int = 32
+
+
+ARCHITECTURES = [
+    Architecture("80", 164 * 1024),
+    Architecture("90", 228 * 1024),
+    Architecture("100", 228 * 1024),
+]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a kernel takes on an architecture; bytes, and threads in a block."""
+
+    threads: int
+    registers: int
+    shared: int
+    stack: int
+    spills: int
+
+    def occupancy(self, on: Architecture) -> int:
+        """The share of a multiprocessor's warps that can be there at a time, in percent."""
+        warps = -(-self.threads // 32)
+        # Registers are given to warps in units of 256; each block takes 1 KiB of shared memory beside its own.
+        of_registers = on.registers // (-(-self.registers * 32 // 256) * 256 * warps)
+        of_shared = on.shared_memory // (self.shared + 1024)
+        return 100 * min(of_registers, of_shared, on.warps // warps, on.blocks) * warps // on.warps
+
+
+Kernels = dict[str, dict[str, Resources]]  # by kernel and architecture
+
+
+def main() -> None:
+    """Compile, compare or write; exit with 1 if something does not hold."""
+    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    arguments.add_argument("--update", action="store_true", help="write csrc/resources.tsv")
+    update = arguments.parse_args().update
+    sources = sorted(CSRC.glob("*/cuda.cu"))
+    jobs = [(source, architecture) for source in sources for architecture in ARCHITECTURES]
+    with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        done = list(pool.map(lambda job: compile_one(*job), jobs))
+    kernels: Kernels = {}
+    for (_, architecture), found in zip(jobs, done, strict=True):
+        for name, resources in found.items():
+            kernels.setdefault(name, {})[architecture.name] = resources
+    spilling = [name for name, row in kernels.items() if any(each.spills or each.stack for each in row.values())]
+    if spilling:
+        sys.exit("nvcc_check: registers do not suffice, or an array is not in them: " + ", ".join(spilling))
+    text = table(kernels)
+    if update:
+        TABLE.write_text(text)
+    elif not TABLE.exists() or TABLE.read_text() != text:
+        committed = TABLE.read_text().splitlines() if TABLE.exists() else []
+        difference = [f"- {line}" for line in committed if line not in text.splitlines()]
+        difference += [f"+ {line}" for line in text.splitlines() if line not in committed]
+        print("\n".join(difference), file=sys.stderr)
+        sys.exit(
+            "nvcc_check: csrc/resources.tsv is not what the kernels take (above: - the table, + the kernels); if the "
+            "change is meant, 'python tools/nvcc_check.py --update' writes it"
+        )
+    print(f"nvcc_check: {len(kernels)} kernels for {len(ARCHITECTURES)} architectures, no spills")
+
+
+def compile_one(source: Path, architecture: Architecture) -> dict[str, Resources]:
+    """Compile a file for an architecture; what its kernels take, by name."""
+    name = architecture.name
+    headers = [part for path in cpp_extension.include_paths() for part in ("-isystem", path)]
+    with tempfile.TemporaryDirectory() as folder:
+        code = f"arch=compute_{name},code=sm_{name}"
+        kept = ["--keep", "--keep-dir", folder, "-o", f"{folder}/result.o"]
+        command = ["nvcc", *FLAGS, *headers, "-gencode", code, *kept, "-c", str(source)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            sys.exit("nvcc_check: nvcc is not on PATH; install the CUDA toolkit")
+        if done.returncode != 0:
+            sys.exit(f"nvcc_check: {source.relative_to(ROOT)} for sm_{name}:\n{done.stdout}{done.stderr}")
+        (ptx,) = Path(folder).glob("*.ptx")
+        threads = dict(re.findall(r"\.entry (\w+)\((?:[^{]*?)\.maxntid (\d+)", ptx.read_text()))
+    return {readable(symbol): resources for symbol, resources in parse(done.stderr, threads)}
+
+
+def parse(log: str, threads: dict[str, str]) -> Iterator[tuple[str, Resources]]:
+    """The kernels in what ptxas says."""
+    for part in log.split("Compiling entry function '")[1:]:
+        symbol = part.partition("'")[0]
+
+        def number(pattern: str, part: str = part) -> int:
+            found = re.search(pattern, part)
+            return int(found[1]) if found else 0
+
+        if symbol not in threads:
+            sys.exit(f"nvcc_check: {readable(symbol)} has no __launch_bounds__, from which its block's size is known")
+        yield (
+            symbol,
+            Resources(
+                threads=int(threads[symbol]),
+                registers=number(r"Used (\d+) registers"),
+                shared=number(r"(\d+) bytes smem"),
+                stack=number(r"(\d+) bytes stack frame"),
+                spills=number(r"(\d+) bytes spill stores") + number(r"(\d+) bytes spill loads"),
+            ),
+        )
+
+
+def readable(symbol: str) -> str:
+    """A kernel's name with its template arguments, without namespace and parameters."""
+    whole = subprocess.run(["c++filt", symbol], capture_output=True, text=True, check=True).stdout.strip()
+    return re.sub(r"^void |adair::|\(.*\)$", "", whole)
+
+
+def table(kernels: Kernels) -> str:
+    """The table's text: a line for each kernel, registers and occupancy (in percent) for each architecture."""
+    names = [architecture.name for architecture in ARCHITECTURES]
+    head = ["kernel", "threads", "shared", "stack", "spills"]
+    head += [f"{what}_{name}" for name in names for what in ("registers", "occupancy")]
+    said = subprocess.run(["nvcc", "--version"], capture_output=True, text=True, check=True).stdout
+    (version,) = re.findall(r"V([\d.]+)", said)
+    lines = [f"# nvcc {version}", "\t".join(head)]
+    for kernel, row in sorted(kernels.items()):
+        each = [row[name] for name in names]
+        cells = [each[0].threads, *(max(getattr(one, what) for one in each) for what in ("shared", "stack", "spills"))]
+        for one, architecture in zip(each, ARCHITECTURES, strict=True):
+            cells += [one.registers, one.occupancy(architecture)]
+        lines.append("\t".join([kernel, *map(str, cells)]))
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
