@@ -41,10 +41,11 @@ __attribute__((noinline)) void gate_row(const float* taps, const float* bias, in
 }
 
 // Gradient of the convolution's output, of `count` pixels, from that of the gate's output; `gated` is the gate's output
-// again, where it is not null.
+// again, where it is not null. A function of its own, like gate_row.
 template <class T>
-inline void gate_gradient_row(const T* convolved, int64_t hidden, int64_t half, const float* to_gated, int64_t count,
-                              float* to_convolved, float* gated) {
+__attribute__((noinline)) void gate_gradient_row(const T* convolved, int64_t hidden, int64_t half,
+                                                 const float* to_gated, int64_t count, float* to_convolved,
+                                                 float* gated) {
   for (int64_t i = 0; i < count; ++i) {
     for (int64_t c = 0; c < half; c += kWidth) {
       const T* pixel = convolved + i * 2 * hidden + c;

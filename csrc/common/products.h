@@ -41,7 +41,8 @@ inline void add_products_tile(const E* a, int64_t a_stride, const E* b, int64_t 
     for (int i = 0; i < kProductRows; ++i) {
 #pragma GCC unroll 4
       for (int j = 0; j < Vectors; ++j) {
-        sums[i][j] = multiply_add(sums[i][j], a + pixel * a_stride + i * step, b + pixel * b_stride + j * kWidth * step);
+        sums[i][j] = multiply_add(sums[i][j], a + pixel * a_stride + i * step,
+                                  b + pixel * b_stride + j * kWidth * step);
       }
     }
   }

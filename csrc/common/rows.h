@@ -17,8 +17,8 @@ inline void read_pixels(const T* from, int64_t channels, int64_t count, E* to, i
   for (int64_t i = 0; i < count; ++i) read_pixel(from + i * channels, channels, to + i * padded, padded);
 }
 
-// The layer norms of pixels are computed for groups of up to kWidth, whose sums over channels are added up across vectors
-// at once. Pixels, and all else that has channels, are padded with zeros.
+// The layer norms of pixels are computed for groups of up to kWidth, whose sums over channels are added up across
+// vectors at once. Pixels, and all else that has channels, are padded with zeros.
 
 // Mean and 1 / sqrt(variance + eps) over the channels of each pixel of a group.
 struct Statistics {
