@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from adair_core.errors import UsageError
 from adair_core.ops import built_from
+from adair_core.ops.layout import memory_format
 from adair_core.ops.per_image import PerImage
 from adair_core.tuning import runtime
 
@@ -220,3 +221,31 @@ def choices(value: Tensor | None) -> list[Tensor | None]:
     """The form in which kernels take parameters that may be per image: each value as `parameter` makes it."""
     values = value.variants if isinstance(value, PerImage) else () if value is None else (value,)
     return [parameter(each) for each in values]
+
+
+def empty_gradients(parameters: Sequence[Tensor | None], needs: Sequence[bool]) -> list[Tensor | None]:
+    """What kernels write the gradients of parameters to: float32; ``None`` where none is wanted."""
+    return [
+        torch.empty(value.shape, dtype=torch.float32) if value is not None and need else None
+        for value, need in zip(parameters, needs, strict=True)
+    ]
+
+
+def gradients(
+    x: Tensor, to_x: Tensor | None, found: Sequence[Tensor | None], parameters: Sequence[Tensor | None]
+) -> tuple[Tensor, ...]:
+    """The form in which operators return gradients: in the dtype of what they are of; empty where there is none.
+
+    Args:
+        x: the images.
+        to_x: their gradient, contiguous ``(B, H, W, C)``.
+        found: from `empty_gradients`.
+        parameters: in the same order.
+    """
+    return (
+        x.new_empty(0) if to_x is None else images(to_x, memory_format(x)),
+        *(
+            x.new_empty(0) if value is None or like is None else value.to(like.dtype)
+            for value, like in zip(found, parameters, strict=True)
+        ),
+    )

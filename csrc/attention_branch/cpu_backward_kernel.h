@@ -17,19 +17,17 @@ inline int64_t mixing_groups(int64_t pixels) { return std::min<int64_t>(16, divi
 template <class T>
 void add_mixing_gradient(const AttentionBranchBackward<T>& b, const Parts& heads, int64_t start, int64_t count,
                          float* sums) {
+  typedef typename OperandOf<T>::type E;
   const int64_t channels = b.forward.expansion.channels, padded = round_up(channels, kWidth), places = heads.padded();
-  Scratch scratch(Scratch::bytes<float>(kSummedPixels * padded) + Scratch::bytes<float>(kSummedPixels * places));
-  float* gradient = scratch.take<float>(kSummedPixels * padded);
-  float* values = scratch.take<float>(kSummedPixels * places);
+  Scratch scratch(WaitingProducts<E>::bytes(padded, places, kSummedPixels));
   std::memset(sums, 0, padded * (places + 1) * sizeof(float));
+  WaitingProducts<E> products(padded, places, kSummedPixels, sums, scratch);
   for (int64_t first = start; first < start + count; first += kSummedPixels) {
     const int64_t pixels = std::min(kSummedPixels, start + count - first);
-    for (int64_t i = 0; i < pixels; ++i) {
-      read_pixel(b.gradient + (first + i) * channels, channels, gradient + i * padded, padded);
-      read_parts(b.forward.values(first + i), heads, values + i * places);
-    }
-    add_products(gradient, padded, padded, values, places, places, pixels, sums, places);
-    if (b.to_out_bias != nullptr) add_rows(gradient, padded, padded, pixels, sums + padded * places);
+    read_pixels(b.gradient + first * channels, channels, pixels, products.next_a(), padded);
+    for (int64_t i = 0; i < pixels; ++i) read_parts(b.forward.values(first + i), heads, products.next_b() + i * places);
+    if (b.to_out_bias != nullptr) add_rows(products.next_a(), padded, padded, pixels, sums + padded * places);
+    products.add(pixels);
   }
 }
 

@@ -16,18 +16,24 @@ struct AngleSums {
 template <class T>
 void attend_block(const AttentionBranch<T>& a, const ExpansionWeights<T>& weights, const Parts& heads,
                   const Block& block, float* sums) {
+  typedef typename OperandOf<T>::type E;
   const int64_t places = weights.parts.padded(), columns = block.right - block.left;
   const int64_t third = heads.padded(), padded = heads.padded_size;
   const Parts written = a.keep ? weights.parts : heads;
-  Scratch scratch(Scratch::bytes<float>(columns * places) + expand_bytes(block, weights));
+  const int64_t operands = round_up(columns, kStep<E>) * 2 * third;
+  Scratch scratch(Scratch::bytes<float>(columns * places) + Scratch::bytes<E>(operands) + expand_bytes(block, weights));
   float* row = scratch.take<float>(columns * places);
+  E* angles = scratch.take<E>(operands);
   std::memset(sums, 0, AngleSums::count(heads) * sizeof(float));
   expand_block(a.expansion, weights, block, scratch, [&](const float* const rows[3], int64_t y) {
     // Rounded at once, so that the cosines are those of the q and k that the backward pass reads.
     convolve_row(rows, places, weights.taps, weights.taps_bias, columns,
                  [&](int64_t x, int64_t c, vec value) { store(row + x * places + c, rounded<T>(value)); });
+    // They are of type T already: operands hold them exactly.
+    interleave(row, places, 2 * third, columns, angles, 2 * third);
     for (int64_t head = 0; head < heads.count; ++head) {
-      add_products(row + head * padded, places, padded, row + third + head * padded, places, padded, columns,
+      const E* queries = angles + head * padded * kStep<E>;
+      add_products(queries, 2 * third, padded, queries + third * kStep<E>, 2 * third, padded, columns,
                    sums + head * padded * padded, padded);
     }
     add_squares(row, places, 2 * third, columns, sums + AngleSums::products(heads));

@@ -93,7 +93,7 @@ void bottleneck_backward_block(const BottleneckBackward<T>& b, const BottleneckW
       float* to_row = convolved_row(middle) + skip;
       convolve_row(rows, r, weights.taps, weights.taps_bias, to - from, [&](int64_t x, int64_t rank, vec convolved) {
         vec value, derivative;
-        gelu_with_derivative(convolved, value, derivative);
+        gelu_with_derivative<T>(convolved, value, derivative);
         store(hidden + x * r + rank, value);
         store(to_row + x * r + rank, load(to_hidden + x * r + rank) * derivative);
       });

@@ -1,7 +1,7 @@
 // Layer norm, 1x1 convolution and depthwise convolution, row by row: few rows of the expanded channels are all that
 // exists of them at any time. Included once for each instruction set.
 
-constexpr int64_t kExpansionRing = 64 * 1024;  // floats: three rows, in a part of the second-level cache
+constexpr int64_t kExpansionRing = 96 * 1024;  // floats: three rows, in a part of the second-level cache
 
 // The 1x1 convolution.
 template <class T>
@@ -108,17 +108,17 @@ struct Ring {
 template <class T>
 struct NormalisedRows {
   typedef typename OperandOf<T>::type E;
-  float* pixel;
-  E* values;  // of whole vectors
+  float* group;  // of pixels
+  E* values;     // of whole vectors
 
   static int64_t values_size(const Block& block, int64_t channels) {
     return rows_together(block) * (block.right - block.left + 2) * channels;
   }
   static int64_t bytes(const Block& block, int64_t channels) {
-    return Scratch::bytes<float>(channels) + Scratch::bytes<E>(values_size(block, channels));
+    return Scratch::bytes<float>(kWidth * channels) + Scratch::bytes<E>(values_size(block, channels));
   }
   NormalisedRows(const Block& block, int64_t channels, Scratch& scratch)
-      : pixel(scratch.take<float>(channels)), values(scratch.take<E>(values_size(block, channels))) {}
+      : group(scratch.take<float>(kWidth * channels)), values(scratch.take<E>(values_size(block, channels))) {}
 };
 
 // Calls fill(y, end) for runs of those of the rows [y, end) that lie in an image of `height`; the others become zero.
@@ -136,15 +136,15 @@ inline void fill_ring(const Ring& ring, int64_t height, int64_t y, int64_t end, 
 template <class T>
 inline void expand_rows(const Expansion<T>& e, const ExpansionWeights<T>& weights, int64_t image, int64_t y,
                         int64_t end, const NormalisedRows<T>& rows, const Ring& ring) {
-  const vec last = last_vector(e.channels);
   const int64_t channels = weights.channels, count = ring.to - ring.from;
   fill_ring(ring, e.height, y, end, [&](int64_t first, int64_t next) {
     for (int64_t row = 0; row < next - first; ++row) {
       const T* x = e.x + e.pixel(image, first + row, ring.from) * e.channels;
-      for (int64_t i = 0; i < count; ++i) {
-        read_pixel(x + i * e.channels, e.channels, rows.pixel, channels);
-        normalise_pixel(rows.pixel, statistics(rows.pixel, e.channels, last, e.eps), weights.norm_weight,
-                        weights.norm_bias, channels, rows.values + (row * count + i) * channels);
+      for (int64_t i = 0; i < count; i += kWidth) {
+        const int64_t size = std::min<int64_t>(kWidth, count - i);
+        read_pixels(x + i * e.channels, e.channels, size, rows.group, channels);
+        normalise(rows.group, Statistics(rows.group, e.channels, size, e.eps), weights.norm_weight, weights.norm_bias,
+                  channels, size, rows.values + (row * count + i) * channels);
       }
     }
     multiply_groups(next - first, rows.values, count * channels, channels, count, weights.matrix, ring.places, channels,

@@ -55,9 +55,9 @@ struct ExpansionSums {
   }
 };
 
-// One block. `fill(ring, y, end)` writes the gradient of the depthwise convolution's output at rows [y, end), which follow
-// each other in the ring, and all its columns that lie in the image; `residual` is a gradient that is added to that of x,
-// or null.
+// One block. `fill(ring, y, end)` writes the gradient of the depthwise convolution's output at rows [y, end), which
+// follow each other in the ring, and all its columns that lie in the image; `residual` is a gradient that is added to
+// that of x, or null.
 template <class T, class Fill>
 void expansion_backward_block(const Expansion<T>& e, const ExpansionGradients<T>& to,
                               const ExpansionWeights<T>& weights, const typename OperandOf<T>::type* contraction,
@@ -74,9 +74,8 @@ void expansion_backward_block(const Expansion<T>& e, const ExpansionGradients<T>
   E* to_expanded = scratch.take<E>(together * columns * places);
   float* bias_row = scratch.take<float>(columns * places);
   float* to_normalised = scratch.take<float>(together * columns * channels);
-  float* to_pixel = scratch.take<float>(channels);
-  WaitingProducts products(channels, places, together * columns, sums.weight, scratch);
-  const vec last = last_vector(e.channels);
+  float* to_group = scratch.take<float>(kWidth * channels);
+  WaitingProducts<E> products(channels, places, together * columns, sums.weight, scratch);
   const bool biased = e.norm_bias != nullptr;
   for (int64_t first = block.top, ready = block.top - 1; first < block.bottom; first += together) {
     const int64_t end = std::min(first + together, block.bottom), pixels = (end - first) * columns;
@@ -100,26 +99,30 @@ void expansion_backward_block(const Expansion<T>& e, const ExpansionGradients<T>
       if (sums.bias != nullptr) add_rows(wide_row, places, places, columns, sums.bias);
     }
     if (below) multiply(to_expanded, places, pixels, contraction, channels, places, nullptr, to_normalised, channels);
-    for (int64_t i = 0, y = first, x = block.left; (below || products.wanted()) && i < pixels; ++i, ++x) {
-      if (x == block.right) ++y, x = block.left;
-      const int64_t pixel = e.pixel(block.image, y, x) * e.channels;
-      read_pixel(e.x + pixel, e.channels, memory.pixel, channels);
-      const Statistics found = statistics(memory.pixel, e.channels, last, e.eps);
+    for (int64_t i = 0, size; (below || products.wanted()) && i < pixels; i += size) {
+      // A group lies within a row.
+      size = std::min<int64_t>(kWidth, columns - i % columns);
+      const int64_t start = e.pixel(block.image, first + i / columns, block.left + i % columns) * e.channels;
+      read_pixels(e.x + start, e.channels, size, memory.group, channels);
+      const Statistics found(memory.group, e.channels, size, e.eps);
       if (products.wanted()) {
-        normalise_pixel(memory.pixel, found, weights.norm_weight, weights.norm_bias, channels,
-                        products.next_a() + i * channels);
+        normalise(memory.group, found, weights.norm_weight, weights.norm_bias, channels, size,
+                  products.next_a() + i * channels);
       }
       if (sums.norm_weight != nullptr || sums.norm_bias != nullptr) {
-        add_norm_parameter_gradients(memory.pixel, found, biased, channels, to_normalised + i * channels,
+        add_norm_parameter_gradients(memory.group, found, biased, channels, size, to_normalised + i * channels,
                                      sums.norm_weight, sums.norm_bias);
       }
       if (to.x == nullptr) continue;
-      normalised_pixel_gradient(memory.pixel, found, weights.norm_weight, biased, e.channels,
-                                to_normalised + i * channels, to_pixel);
-      for (int64_t c = 0; c < e.channels; c += kWidth) {
-        const vec branch = load(to_pixel + c);
-        write(to.x + pixel + c, residual == nullptr ? branch : branch + read(residual + pixel + c, e.channels - c),
-              e.channels - c);
+      differentiate_norm(memory.group, found, weights.norm_weight, biased, e.channels, size,
+                         to_normalised + i * channels, to_group);
+      for (int64_t p = 0; p < size; ++p) {
+        const int64_t pixel = start + p * e.channels;
+        for (int64_t c = 0; c < e.channels; c += kWidth) {
+          const vec branch = load(to_group + p * channels + c);
+          write(to.x + pixel + c, residual == nullptr ? branch : branch + read(residual + pixel + c, e.channels - c),
+                e.channels - c);
+        }
       }
     }
     if (products.wanted()) products.add(pixels);
@@ -133,8 +136,8 @@ size_t expansion_backward_bytes(const Expansion<T>& e, const ExpansionGradients<
   const int64_t columns = block.right - block.left, pixels = rows_together(block) * columns;
   return Scratch::bytes<float>(Ring::floats(block, places)) * 2 + NormalisedRows<T>::bytes(block, channels) +
          Scratch::bytes<E>(pixels * places) + Scratch::bytes<float>(columns * places) +
-         Scratch::bytes<float>(pixels * channels) + Scratch::bytes<float>(channels) +
-         (to.weight == nullptr ? 0 : WaitingProducts::bytes(channels, places, pixels));
+         Scratch::bytes<float>(pixels * channels) + Scratch::bytes<float>(kWidth * channels) +
+         (to.weight == nullptr ? 0 : WaitingProducts<E>::bytes(channels, places, pixels));
 }
 
 // All blocks. The gradient of the depthwise convolution's output comes from `source`:

@@ -1,20 +1,21 @@
-// The gate of the feed-forward branch, GELU(a) b, behind a depthwise convolution. Included once for each instruction set.
+// The gate of the feed-forward branch, GELU(a) b, behind a depthwise convolution. Included once for each instruction
+// set.
 
 // One vector of channels of `Pixels` pixels for `gate_row`.
-template <int Pixels, class E>
+template <class T, int Pixels, class E>
 inline void gate_group(const float* const rows[3], int64_t half, const float* taps, const float* bias, vec* a, vec* b,
                         E* gated) {
   const float* const others[3] = {rows[0] + half, rows[1] + half, rows[2] + half};
   convolve_pixels<Pixels>(rows, 2 * half, taps, 2 * half, load(bias), a);
   convolve_pixels<Pixels>(others, 2 * half, taps + half, 2 * half, load(bias + half), b);
   vec phi[Pixels];
-  normal_distributions<Pixels>(a, phi);
+  normal_distributions<T, Pixels>(a, phi);
 #pragma GCC unroll 4
   for (int p = 0; p < Pixels; ++p) store(gated + p * half, a[p] * phi[p] * b[p]);
 }
 
-// Depthwise convolution and gate of `count` pixels of two halves of `padded` channels; `rows` as for convolve_pixels. Of
-// the convolution's output, where it is wanted, the halves have `hidden` channels.
+// Depthwise convolution and gate of `count` pixels of two halves of `padded` channels; `rows` as for convolve_pixels.
+// Of the convolution's output, where it is wanted, the halves have `hidden` channels.
 //
 // A function of its own, because its loop needs all registers.
 template <class T, class E>
@@ -28,7 +29,7 @@ __attribute__((noinline)) void gate_row(const float* taps, const float* bias, in
     for (int64_t c = 0; c < padded; c += kWidth) {
       vec a[n], b[n];
       const float* const from[3] = {start[0] + c, start[1] + c, start[2] + c};
-      gate_group<n>(from, padded, taps + c, bias + c, a, b, gated + x * padded + c);
+      gate_group<T, n>(from, padded, taps + c, bias + c, a, b, gated + x * padded + c);
       if (convolved == nullptr) continue;
       for (int p = 0; p < n; ++p) {
         T* pixel = convolved + (x + p) * 2 * hidden + c;
@@ -40,16 +41,17 @@ __attribute__((noinline)) void gate_row(const float* taps, const float* bias, in
 }
 
 // Gradient of the convolution's output, of `count` pixels, from that of the gate's output; `gated` is the gate's output
-// again, where it is not null.
+// again, where it is not null. A function of its own, like gate_row.
 template <class T>
-inline void gate_gradient_row(const T* convolved, int64_t hidden, int64_t half, const float* to_gated, int64_t count,
-                              float* to_convolved, float* gated) {
+__attribute__((noinline)) void gate_gradient_row(const T* convolved, int64_t hidden, int64_t half,
+                                                 const float* to_gated, int64_t count, float* to_convolved,
+                                                 float* gated) {
   for (int64_t i = 0; i < count; ++i) {
     for (int64_t c = 0; c < half; c += kWidth) {
       const T* pixel = convolved + i * 2 * hidden + c;
       const vec a = read(pixel, hidden - c), b = read(pixel + hidden, hidden - c), g = load(to_gated + i * half + c);
       vec value, derivative;
-      gelu_with_derivative(a, value, derivative);
+      gelu_with_derivative<T>(a, value, derivative);
       store(to_convolved + i * 2 * half + c, g * b * derivative);
       store(to_convolved + i * 2 * half + half + c, g * value);
       if (gated != nullptr) store(gated + i * half + c, value * b);

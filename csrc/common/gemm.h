@@ -42,10 +42,17 @@ inline vec multiply_add(vec sum, const bfloat16* pair, const bfloat16* weights) 
   const __m512bh b = (__m512bh)_mm512_loadu_si512(weights);
   return (vec)_mm512_dpbf16_ps((__m512)sum, a, b);
 }
+
+// Rounds two vectors and stores them interleaved.
+inline void store_pairs(bfloat16* to, vec first, vec second) {
+  const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)first));
+  const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)second));
+  _mm512_storeu_si512(to, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+}
 #endif
 
-// Elements of packed weights (N x K): K in whole steps, N in whole vectors. They lie in panels of up to kPanel vectors of
-// columns, each K deep: weight (n, k) of a panel of `columns` at ((k / step) columns + n) step + k % step.
+// Elements of packed weights (N x K): K in whole steps, N in whole vectors. They lie in panels of up to kPanel vectors
+// of columns, each K deep: weight (n, k) of a panel of `columns` at ((k / step) columns + n) step + k % step.
 template <class T>
 inline constexpr int64_t packed_size(int64_t n, int64_t k) {
   return round_up(n, kWidth) * round_up(k, kStep<T>);

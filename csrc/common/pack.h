@@ -49,23 +49,23 @@ inline vec read_steps(const float* from, int64_t left, bfloat16*) {
 }
 #endif
 
-// The same where the values of a step are `stride` apart and lanes follow each other.
+// The step at column k of a vector of rows that follow each other; `left` of them.
 template <class T>
-inline vec read_across(const float* from, int64_t, bool, int64_t left, float*) {
-  return rounded<T>(read(from, left));
+inline void store_step(float* to, const float* from, int64_t, bool, int64_t left) {
+  store(to, rounded<T>(read(from, left)));
 }
 
 #if ADAIR_HAS_BF16
 template <class T>
-inline vec read_across(const float* from, int64_t stride, bool second, int64_t left, bfloat16*) {
-  bfloat16 values[2 * kWidth];
-  store(values, read(from, left));
-  store(values + kWidth, second ? read(from + stride, left) : vec{});
-  const __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(values)));
-  const __m512i high = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(values + kWidth)));
-  return (vec)_mm512_castsi512_ps(_mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+inline void store_step(bfloat16* to, const float* from, int64_t stride, bool second, int64_t left) {
+  store_pairs(to, read(from, left), second ? read(from + stride, left) : vec{});
 }
 #endif
+
+template <class E>
+inline void store_bits(E* to, vec value) {
+  store(reinterpret_cast<float*>(to), value);
+}
 
 // One vector of rows, from place `first`, into its column of a panel of `columns`.
 template <class T, class E>
@@ -77,7 +77,7 @@ inline void pack_vector(const Matrix& m, int64_t first, int64_t columns, E* to) 
   const Parts& depth = m.columns;
   for (int64_t p = 0; p < depth.count; ++p) {
     const float* from = start + p * depth.size * m.column_stride;
-    float* steps = reinterpret_cast<float*>(to + p * depth.padded_size * columns);
+    E* panel = to + p * depth.padded_size * columns;
     if (m.column_stride == 1) {
       for (int64_t k = 0; k < depth.padded_size; k += deep) {
         vec block[kWidth];
@@ -86,14 +86,16 @@ inline void pack_vector(const Matrix& m, int64_t first, int64_t columns, E* to) 
         }
         transpose(block);
         const int64_t whole = std::min<int64_t>(kWidth, (depth.padded_size - k) / step);
-        for (int64_t i = 0; i < whole; ++i) store(steps + (k / step + i) * columns, block[i]);
+        for (int64_t i = 0; i < whole; ++i) store_bits(panel + (k + i * step) * columns, block[i]);
       }
     } else {
       for (int64_t k = 0; k < depth.padded_size; k += step) {
-        const vec value = k < depth.size ? read_across<T>(from + k * m.column_stride, m.column_stride,
-                                                          k + 1 < depth.size, count, to)
-                                         : vec{};
-        store(steps + k / step * columns, value);
+        E* place = panel + k * columns;
+        if (k < depth.size) {
+          store_step<T>(place, from + k * m.column_stride, m.column_stride, k + 1 < depth.size, count);
+        } else {
+          std::memset(place, 0, deep * sizeof(E));
+        }
       }
     }
   }

@@ -1,29 +1,49 @@
 // Sums of products over pixels, c += a^T b: Gram matrices, and gradients of weights. Included once for each instruction
 // set.
 //
-// Pixels are rows of floats, padded with zeros to whole vectors.
+// Pixels are rows of operands (see common/gemm.h), padded with zeros to whole vectors. Where a step multiplies two
+// bfloat16, two pixels lie interleaved: channel c of pixel p at (p / 2) 2 stride + 2 c + p % 2.
 
 // Rows of the sum that are kept in registers; divides every padded number of channels.
 constexpr int kProductRows = ADAIR_REGISTERS == 32 ? 8 : 4;
 
-template <int Vectors>
-inline void add_products_tile(const float* a, int64_t a_stride, const float* b, int64_t b_stride, int64_t pixels,
-                              float* c, int64_t c_stride) {
+// Writes `pixels` rows of n floats as operands; the pixel that a last pair lacks is zero.
+inline void interleave(const float* from, int64_t stride, int64_t n, int64_t pixels, float* to, int64_t to_stride) {
+  if (from == to) return;
+  for (int64_t pixel = 0; pixel < pixels; ++pixel) {
+    std::memcpy(to + pixel * to_stride, from + pixel * stride, n * sizeof(float));
+  }
+}
+
+#if ADAIR_HAS_BF16
+inline void interleave(const float* from, int64_t stride, int64_t n, int64_t pixels, bfloat16* to, int64_t to_stride) {
+  for (int64_t pixel = 0; pixel < pixels; pixel += 2) {
+    for (int64_t c = 0; c < n; c += kWidth) {
+      const float* place = from + pixel * stride + c;
+      store_pairs(to + pixel * to_stride + 2 * c, load(place), pixel + 1 < pixels ? load(place + stride) : vec{});
+    }
+  }
+}
+#endif
+
+template <class E, int Vectors>
+inline void add_products_tile(const E* a, int64_t a_stride, const E* b, int64_t b_stride, int64_t pixels, float* c,
+                              int64_t c_stride) {
+  constexpr int step = kStep<E>;
   vec sums[kProductRows][Vectors];
 #pragma GCC unroll 8
   for (int i = 0; i < kProductRows; ++i) {
 #pragma GCC unroll 4
     for (int j = 0; j < Vectors; ++j) sums[i][j] = load(c + i * c_stride + j * kWidth);
   }
-  for (int64_t pixel = 0; pixel < pixels; ++pixel) {
-    vec values[Vectors];
-#pragma GCC unroll 4
-    for (int j = 0; j < Vectors; ++j) values[j] = load(b + pixel * b_stride + j * kWidth);
+  for (int64_t pixel = 0; pixel < pixels; pixel += step) {
 #pragma GCC unroll 8
     for (int i = 0; i < kProductRows; ++i) {
-      const vec left = splat(a[pixel * a_stride + i]);
 #pragma GCC unroll 4
-      for (int j = 0; j < Vectors; ++j) sums[i][j] += left * values[j];
+      for (int j = 0; j < Vectors; ++j) {
+        sums[i][j] = multiply_add(sums[i][j], a + pixel * a_stride + i * step,
+                                  b + pixel * b_stride + j * kWidth * step);
+      }
     }
   }
 #pragma GCC unroll 8
@@ -34,21 +54,25 @@ inline void add_products_tile(const float* a, int64_t a_stride, const float* b, 
 }
 
 // c += a^T b, (m x n), with a (pixels x m) and b (pixels x n); m and n are whole vectors.
-inline void add_products(const float* a, int64_t a_stride, int64_t m, const float* b, int64_t b_stride, int64_t n,
+template <class E>
+inline void add_products(const E* a, int64_t a_stride, int64_t m, const E* b, int64_t b_stride, int64_t n,
                          int64_t pixels, float* c, int64_t c_stride) {
+  constexpr int step = kStep<E>;
   for (int64_t column = 0; column < n; column += kPanel * kWidth) {
     const int64_t wide = std::min<int64_t>(kPanel, (n - column) / kWidth);
     for (int64_t row = 0; row < m; row += kProductRows) {
       float* to = c + row * c_stride + column;
+      const E* left = a + row * step;
+      const E* right = b + column * step;
       switch (wide) {
         case 1:
-          add_products_tile<1>(a + row, a_stride, b + column, b_stride, pixels, to, c_stride);
+          add_products_tile<E, 1>(left, a_stride, right, b_stride, pixels, to, c_stride);
           break;
         case 2:
-          add_products_tile<2>(a + row, a_stride, b + column, b_stride, pixels, to, c_stride);
+          add_products_tile<E, 2>(left, a_stride, right, b_stride, pixels, to, c_stride);
           break;
         default:
-          add_products_tile<kPanel>(a + row, a_stride, b + column, b_stride, pixels, to, c_stride);
+          add_products_tile<E, kPanel>(left, a_stride, right, b_stride, pixels, to, c_stride);
       }
     }
   }
@@ -77,22 +101,27 @@ inline void add_squares(const float* a, int64_t a_stride, int64_t n, int64_t pix
 
 // Pixels that wait to be added to a sum of products. The sum passes through the caches once for all that wait: of wide
 // layers it is larger than they are, and pixels come in rows that may be short.
+template <class E>
 class WaitingProducts {
  public:
   // Pixels that are worth a pass through the sum.
   static constexpr int64_t kEnough = 128;
 
-  static int64_t room(int64_t most) { return divide_up(kEnough, most) * most; }
   static size_t bytes(int64_t m, int64_t n, int64_t most) {
-    return Scratch::bytes<float>(room(most) * m) + Scratch::bytes<float>(room(most) * n);
+    const int64_t room = room_for(most), come = kFloats ? 0 : most;
+    return Scratch::bytes<E>(room * m) + Scratch::bytes<E>(room * n) + Scratch::bytes<float>(come * m) +
+           Scratch::bytes<float>(come * n);
   }
 
   // Up to `most` pixels come at a time; sums (m x n), or null: then nothing is kept.
   WaitingProducts(int64_t m, int64_t n, int64_t most, float* sums, Scratch& scratch)
-      : m_(m), n_(n), most_(most), sums_(sums) {
+      : m_(m), n_(n), most_(round_up(most, kStep<E>)), sums_(sums) {
     if (sums == nullptr) return;
-    a_ = scratch.take<float>(room(most) * m);
-    b_ = scratch.take<float>(room(most) * n);
+    a_ = scratch.take<E>(room_for(most) * m);
+    b_ = scratch.take<E>(room_for(most) * n);
+    if (kFloats) return;
+    coming_a_ = scratch.take<float>(most * m);
+    coming_b_ = scratch.take<float>(most * n);
   }
   WaitingProducts(const WaitingProducts&) = delete;
   WaitingProducts& operator=(const WaitingProducts&) = delete;
@@ -100,22 +129,38 @@ class WaitingProducts {
 
   bool wanted() const { return sums_ != nullptr; }
   // Where the next pixels are to be written: (pixels x m) and (pixels x n). Then `add`.
-  float* next_a() const { return a_ + waiting_ * m_; }
-  float* next_b() const { return b_ + waiting_ * n_; }
+  float* next_a() const { return next(a_ + waiting_ * m_, coming_a_); }
+  float* next_b() const { return next(b_ + waiting_ * n_, coming_b_); }
 
   void add(int64_t pixels) {
-    waiting_ += pixels;
-    if (waiting_ + most_ > room(most_)) finish();
+    interleave(next_a(), m_, m_, pixels, a_ + waiting_ * m_, m_);
+    interleave(next_b(), n_, n_, pixels, b_ + waiting_ * n_, n_);
+    waiting_ += round_up(pixels, kStep<E>);
+    if (waiting_ + most_ > room_for(most_)) finish();
   }
 
  private:
+  static constexpr bool kFloats = std::is_same_v<E, float>;
+
+  static int64_t room_for(int64_t most) {
+    const int64_t whole = round_up(most, kStep<E>);
+    return divide_up(kEnough, whole) * whole;
+  }
+
+  // Floats are operands: they are written to where they wait.
+  static float* next(E* waiting, float* coming) {
+    if constexpr (kFloats) return waiting;
+    return coming;
+  }
+
   void finish() {
     if (waiting_ > 0) add_products(a_, m_, m_, b_, n_, n_, waiting_, sums_, n_);
     waiting_ = 0;
   }
 
   int64_t m_, n_, most_, waiting_ = 0;
-  float *sums_, *a_ = nullptr, *b_ = nullptr;
+  float *sums_, *coming_a_ = nullptr, *coming_b_ = nullptr;
+  E *a_ = nullptr, *b_ = nullptr;
 };
 
 // Adds `groups` partial sums of `size` values each into the first, in the order of the groups.

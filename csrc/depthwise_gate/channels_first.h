@@ -63,7 +63,7 @@ void gate_plane(const DepthwiseGate<T>& f, int64_t image, int64_t channel) {
     for (int64_t i = 0; i < f.width; i += kWidth) {
       const int64_t left = f.width - i;
       const vec a = convolve_plane(a_ring, y, i, a_taps, a_bias), b = convolve_plane(b_ring, y, i, b_taps, b_bias);
-      write(to + i, gelu(a) * b, left);
+      write(to + i, gelu<T>(a) * b, left);
       if (f.convolved == nullptr) continue;
       write(f.convolved + first + y * f.width + i, a, left);
       write(f.convolved + second + y * f.width + i, b, left);
@@ -143,7 +143,7 @@ void differentiate_plane(const DepthwiseGateBackward<T>& f, int64_t image, int64
       const vec a = read(f.convolved + first + at, left), b = read(f.convolved + second + at, left);
       const vec g = read(gradient + at, left);
       vec value, derivative;
-      gelu_with_derivative(a, value, derivative);
+      gelu_with_derivative<T>(a, value, derivative);
       store(to_a.gradients.row(y) + 1 + i, g * b * derivative);
       store(to_b.gradients.row(y) + 1 + i, g * value);
     }

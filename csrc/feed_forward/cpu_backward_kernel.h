@@ -17,7 +17,7 @@ struct GatedSource {
   size_t bytes(const Block& block) const {
     return Scratch::bytes<E>(pixels(block) * channels()) + Scratch::bytes<float>(pixels(block) * channels()) +
            Scratch::bytes<float>(pixels(block) * hidden()) * 2 +
-           (b.to_out_weight == nullptr ? 0 : WaitingProducts::bytes(channels(), hidden(), block.right - block.left));
+           (b.to_out_weight == nullptr ? 0 : WaitingProducts<E>::bytes(channels(), hidden(), block.right - block.left));
   }
 
   // dW_out, padded, then the sum of dY.
@@ -93,7 +93,7 @@ struct GatedSource {
     int64_t channels_, hidden_;
     E* operand_;
     float *gradient_, *to_gated_, *gated_, *to_bias_;
-    mutable WaitingProducts products_;
+    mutable WaitingProducts<E> products_;
   };
 
   Rows fill(const Block& block, Scratch& scratch, float* sums) const { return Rows(*this, block, scratch, sums); }

@@ -9,7 +9,17 @@ import torch
 from torch import Tensor
 
 from adair_core.ops.layout import memory_format
-from adair_core.ops.native import NativeKernel, choices, empty_pixels, images, parameter, pixels, unsuitable
+from adair_core.ops.native import (
+    NativeKernel,
+    choices,
+    empty_gradients,
+    empty_pixels,
+    gradients,
+    images,
+    parameter,
+    pixels,
+    unsuitable,
+)
 
 
 def _forward(
@@ -91,10 +101,7 @@ def _backward(
     others = (qkv_weight, qkv_bias, depthwise_weight, depthwise_bias, temperature, out_weight, out_bias)
     parameters = (*norm, *others)
     to_x = empty_pixels(x, x.shape[1]) if needs[0] else None
-    found = [
-        torch.empty(value.shape, dtype=torch.float32) if value is not None and need else None
-        for value, need in zip(parameters, needs[1:], strict=True)
-    ]
+    found = empty_gradients(parameters, needs[1:])
     torch.ops.adair_native.attention_branch_backward(
         pixels(gradient.to(x.dtype)),
         pixels(x),
@@ -108,13 +115,7 @@ def _backward(
         to_x,
         *found,
     )
-    return (
-        x.new_empty(0) if to_x is None else images(to_x, memory_format(x)),
-        *(
-            x.new_empty(0) if value is None or like is None else value.to(like.dtype)
-            for value, like in zip(found, parameters, strict=True)
-        ),
-    )
+    return gradients(x, to_x, found, parameters)
 
 
 def _refuse(x: Tensor, *_: Any) -> str | None:

@@ -13,11 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
 from adair_core.ops.channel_attention import reference as attention
+from adair_core.ops.convolution import convolution_backward, convolve
 from adair_core.ops.depthwise_gate import reference as gate
 from adair_core.ops.layer_norm2d import reference as norm
 from adair_core.ops.layout import memory_format
@@ -61,10 +60,10 @@ def attention_branch(
     """
     layout = memory_format(x)
     normalised = norm.layer_norm2d(x, norm_weight, norm_bias, eps)[0]
-    qkv = gate.convolve(_convolve(normalised, qkv_weight, qkv_bias), depthwise_weight, depthwise_bias)
+    qkv = gate.convolve(convolve(normalised, qkv_weight, qkv_bias), depthwise_weight, depthwise_bias)
     qkv = qkv.contiguous(memory_format=layout)
     attended, cosines, lengths = attention.channel_attention(qkv, temperature, temperature.shape[0])
-    result = _convolve(attended, out_weight, out_bias)
+    result = convolve(attended, out_weight, out_bias)
     result = x + result if residual else result
     return result.contiguous(memory_format=layout), qkv if keep else x.new_empty(0), cosines, lengths
 
@@ -118,19 +117,18 @@ def attention_branch_backward(
     attended = qkv[:, : x.shape[1]]
     if needs[8]:
         attended = attention.channel_attention(qkv, temperature, temperature.shape[0])[0]
-    to_attended, to_out, to_out_bias = _convolution_backward(gradient, attended, out_weight, (True, *needs[8:10]))
-    assert to_attended is not None
+    to_attended, to_out, to_out_bias = convolution_backward(gradient, attended, out_weight, (True, *needs[8:10]))
     to_x = to_weight = to_bias = to_in = to_in_bias = to_depthwise = to_depthwise_bias = to_temperature = None
     if any(needs[:8]):
         to_qkv, to_temperature = attention.channel_attention_backward(to_attended, qkv, temperature, cosines, lengths)
     if any(needs[:7]):
         normalised, mean, rstd = norm.layer_norm2d(x, norm_weight, norm_bias, eps)
         # Of the depthwise convolution's input, likewise.
-        expanded = _convolve(normalised, qkv_weight, qkv_bias) if needs[5] else qkv
+        expanded = convolve(normalised, qkv_weight, qkv_bias) if needs[5] else qkv
         to_expanded, to_depthwise, to_depthwise_bias = gate.convolution_backward(
             to_qkv, expanded, depthwise_weight, (True, *needs[5:7])
         )
-        to_normalised, to_in, to_in_bias = _convolution_backward(
+        to_normalised, to_in, to_in_bias = convolution_backward(
             to_expanded, normalised, qkv_weight, (any(needs[:3]), *needs[3:5])
         )
         if to_normalised is not None:
@@ -151,16 +149,3 @@ def attention_branch_backward(
         x.new_empty(0) if not need or value is None or parameter is None else value.to(parameter.dtype)
         for value, parameter, need in zip(found, parameters, needs, strict=True)
     )
-
-
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return functional.conv2d(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
-
-
-def _convolution_backward(
-    gradient: Tensor, x: Tensor, weight: Tensor, needs: Sequence[bool]
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    to_x, to_weight, to_bias = torch.ops.aten.convolution_backward(
-        gradient, x, weight.to(x.dtype), [weight.shape[0]], [1, 1], [0, 0], [1, 1], False, [0, 0], 1, list(needs)
-    )
-    return to_x, None if to_weight is None else to_weight.contiguous(), to_bias

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from adair_core.ops.layout import memory_format
-from adair_core.ops.native import NativeKernel, empty_pixels, images, parameter, pixels, unsuitable
+from adair_core.ops.native import NativeKernel, empty_pixels, gradients, images, parameter, pixels, unsuitable
 
 
 def run_stack(
@@ -64,14 +64,7 @@ def differentiate_stack(
         for value in (*found[4:], to_scale):
             if value is not None:
                 value[unused] = 0
-    return (
-        x.new_empty(0) if to_x is None else images(to_x, memory_format(x)),
-        *(
-            x.new_empty(0) if value is None or to_value is None else to_value.to(value.dtype)
-            for value, to_value in zip(stack, found, strict=True)
-        ),
-        to_scale.to(scale.dtype),
-    )
+    return *gradients(x, to_x, found, stack), to_scale.to(scale.dtype)
 
 
 def _index(index: Tensor | None, x: Tensor) -> Tensor | None:

@@ -12,12 +12,11 @@ than kept. With U = dL/d(s W_up) and u = dL/d(s b_up): dL/dW_up = s U, dL/db_up 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from adair_core.ops.convolution import convolution_backward, convolve
 from adair_core.ops.layout import accumulation_dtype, memory_format
 
 
@@ -51,9 +50,9 @@ def bottleneck(
         ``(B, C, H, W)``.
     """
     reduced = _reduce(x, down_weight, down_bias, injected)
-    hidden = functional.gelu(_depthwise(reduced, depthwise_weight, depthwise_bias))
+    hidden = functional.gelu(convolve(reduced, depthwise_weight, depthwise_bias, padding=1, groups=reduced.shape[1]))
     weight, bias = _scaled(up_weight, up_bias, scale, accumulation_dtype(x))
-    result = functional.conv2d(hidden, weight.to(x.dtype), _cast(bias, x.dtype))
+    result = convolve(hidden, weight, bias)
     result = result if base is None else base + result
     return result.contiguous(memory_format=memory_format(x))
 
@@ -91,17 +90,17 @@ def bottleneck_backward(
     """
     kind = accumulation_dtype(x)
     reduced = _reduce(x, down_weight, down_bias, injected)
-    convolved = _depthwise(reduced, depthwise_weight, depthwise_bias)
+    convolved = convolve(reduced, depthwise_weight, depthwise_bias, padding=1, groups=reduced.shape[1])
     weight, _ = _scaled(up_weight, None, scale, kind)
-    to_hidden, to_scaled, to_scaled_bias = _convolution_backward(
-        gradient, functional.gelu(convolved), weight.to(x.dtype), (True, True, up_bias is not None)
+    to_hidden, to_scaled, to_scaled_bias = convolution_backward(
+        gradient, functional.gelu(convolved), weight, (True, True, up_bias is not None)
     )
     to_convolved = torch.ops.aten.gelu_backward(to_hidden, convolved)
-    to_reduced, to_depthwise, to_depthwise_bias = _convolution_backward(
-        to_convolved, reduced, depthwise_weight.to(x.dtype), (True, True, depthwise_bias is not None), padding=1
+    to_reduced, to_depthwise, to_depthwise_bias = convolution_backward(
+        to_convolved, reduced, depthwise_weight, (True, True, depthwise_bias is not None), padding=1
     )
-    to_x, to_down, to_down_bias = _convolution_backward(
-        to_reduced, x, down_weight.to(x.dtype), (needs_x, True, down_bias is not None)
+    to_x, to_down, to_down_bias = convolution_backward(
+        to_reduced, x, down_weight, (needs_x, True, down_bias is not None)
     )
     wide_scale, to_scaled = scale.to(kind), to_scaled.to(kind)
     to_scale = (to_scaled * up_weight.to(kind)).sum()
@@ -124,29 +123,11 @@ def bottleneck_backward(
 
 
 def _reduce(x: Tensor, weight: Tensor, bias: Tensor | None, injected: Tensor | None) -> Tensor:
-    reduced = functional.conv2d(x, weight.to(x.dtype), _cast(bias, x.dtype))
+    reduced = convolve(x, weight, bias)
     return reduced if injected is None else reduced + injected
-
-
-def _cast(bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    return None if bias is None else bias.to(dtype)
-
-
-def _depthwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return functional.conv2d(x, weight.to(x.dtype), _cast(bias, x.dtype), padding=1, groups=x.shape[1])
 
 
 def _scaled(weight: Tensor, bias: Tensor | None, scale: Tensor, kind: torch.dtype) -> tuple[Tensor, Tensor | None]:
     """Fold the scale, in float32, into the up-projection."""
     wide_scale = scale.to(kind).reshape(())
     return weight.to(kind) * wide_scale, None if bias is None else bias.to(kind) * wide_scale
-
-
-def _convolution_backward(
-    gradient: Tensor, x: Tensor, weight: Tensor, needs: Sequence[bool], *, padding: int = 0
-) -> tuple[Tensor, Tensor, Tensor]:
-    groups = x.shape[1] // weight.shape[1]
-    to_x, to_weight, to_bias = torch.ops.aten.convolution_backward(
-        gradient, x, weight, [weight.shape[0]], [1, 1], [padding] * 2, [1, 1], False, [0, 0], groups, list(needs)
-    )
-    return to_x, to_weight, to_bias

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from adair_core.ops import convolution
 from adair_core.ops.layout import memory_format
 
 
@@ -70,9 +71,9 @@ def depthwise_gate_backward(
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """dw(x), in the memory format of results computed from `x`."""
-    bias = None if bias is None else bias.to(x.dtype)
-    convolved = functional.conv2d(x, weight.to(x.dtype), bias, padding=1, groups=x.shape[1])
-    return convolved.contiguous(memory_format=memory_format(x))
+    return convolution.convolve(x, weight, bias, padding=1, groups=x.shape[1]).contiguous(
+        memory_format=memory_format(x)
+    )
 
 
 def gate_backward(gradient: Tensor, convolved: Tensor) -> Tensor:
@@ -86,12 +87,10 @@ def convolution_backward(
     gradient: Tensor, x: Tensor, weight: Tensor, needs: Sequence[bool]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of dw(x) with respect to x, weight and bias; empty where not needed."""
-    to_x, to_weight, to_bias = torch.ops.aten.convolution_backward(
-        gradient, x, weight.to(x.dtype), [x.shape[1]], [1, 1], [1, 1], [1, 1], False, [0, 0], x.shape[1], needs
-    )
+    to_x, to_weight, to_bias = convolution.convolution_backward(gradient, x, weight, needs, padding=1)
     return (
         to_x.contiguous(memory_format=memory_format(x)) if needs[0] else x.new_empty(0),
-        to_weight.to(weight.dtype).contiguous() if needs[1] else weight.new_empty(0),
+        to_weight.to(weight.dtype) if needs[1] else weight.new_empty(0),
         to_bias.to(weight.dtype) if needs[2] else weight.new_empty(0),
     )
 

@@ -9,7 +9,16 @@ import torch
 from torch import Tensor
 
 from adair_core.ops.layout import memory_format
-from adair_core.ops.native import NativeKernel, choices, empty_pixels, images, pixels, unsuitable
+from adair_core.ops.native import (
+    NativeKernel,
+    choices,
+    empty_gradients,
+    empty_pixels,
+    gradients,
+    images,
+    pixels,
+    unsuitable,
+)
 
 
 def _forward(
@@ -89,10 +98,7 @@ def _backward(
     if convolved is None:
         convolved = _forward(x, *parameters, eps, residual, True)[1]
     to_x = empty_pixels(x, x.shape[1]) if needs[0] else None
-    found = [
-        torch.empty(value.shape, dtype=torch.float32) if value is not None and need else None
-        for value, need in zip(parameters, needs[1:], strict=True)
-    ]
+    found = empty_gradients(parameters, needs[1:])
     torch.ops.adair_native.feed_forward_backward(
         pixels(gradient.to(x.dtype)),
         pixels(x),
@@ -104,13 +110,7 @@ def _backward(
         to_x,
         *found,
     )
-    return (
-        x.new_empty(0) if to_x is None else images(to_x, memory_format(x)),
-        *(
-            x.new_empty(0) if value is None or like is None else value.to(like.dtype)
-            for value, like in zip(found, parameters, strict=True)
-        ),
-    )
+    return gradients(x, to_x, found, parameters)
 
 
 def _refuse(x: Tensor, *_: Any) -> str | None:

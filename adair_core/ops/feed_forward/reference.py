@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
+from adair_core.ops.convolution import convolution_backward, convolve
 from adair_core.ops.depthwise_gate import reference as gate
 from adair_core.ops.layer_norm2d import reference as norm
 from adair_core.ops.layout import memory_format
@@ -55,9 +55,9 @@ def feed_forward(
         ``(B, C, H, W)``, and dw's output, ``(B, 2h, H, W)``, empty unless `keep`.
     """
     normalised = norm.layer_norm2d(x, norm_weight, norm_bias, eps)[0]
-    hidden = _convolve(normalised, in_weight, in_bias)
+    hidden = convolve(normalised, in_weight, in_bias)
     gated, convolved = gate.depthwise_gate(hidden, depthwise_weight, depthwise_bias, keep)
-    result = _convolve(gated, out_weight, out_bias)
+    result = convolve(gated, out_weight, out_bias)
     result = x + result if residual else result
     return result.contiguous(memory_format=memory_format(x)), convolved
 
@@ -104,20 +104,19 @@ def feed_forward_backward(
     normalised, mean, rstd = norm.layer_norm2d(x, norm_weight, norm_bias, eps)
     hidden = None
     if convolved is None or needs[5]:
-        hidden = _convolve(normalised, in_weight, in_bias)
+        hidden = convolve(normalised, in_weight, in_bias)
     if convolved is None:
         assert hidden is not None
         convolved = gate.convolve(hidden, depthwise_weight, depthwise_bias)
     a, b = convolved.chunk(2, dim=1)
     gated = (functional.gelu(a) * b).contiguous(memory_format=layout) if needs[7] else convolved[:, : a.shape[1]]
-    to_gated, to_out, to_out_bias = _convolution_backward(gradient, gated, out_weight, (True, needs[7], needs[8]))
-    assert to_gated is not None
+    to_gated, to_out, to_out_bias = convolution_backward(gradient, gated, out_weight, (True, needs[7], needs[8]))
     to_convolved = gate.gate_backward(to_gated, convolved)
     source = convolved if hidden is None else hidden
     to_hidden, to_depthwise, to_depthwise_bias = gate.convolution_backward(
         to_convolved, source, depthwise_weight, (True, needs[5], needs[6])
     )
-    to_normalised, to_in, to_in_bias = _convolution_backward(
+    to_normalised, to_in, to_in_bias = convolution_backward(
         to_hidden, normalised, in_weight, (needs[0] or needs[1] or needs[2], needs[3], needs[4])
     )
     to_x = to_weight = to_bias = None
@@ -135,16 +134,3 @@ def feed_forward_backward(
         x.new_empty(0) if not need or value is None or parameter is None else value.to(parameter.dtype)
         for value, parameter, need in zip(found, parameters, needs, strict=True)
     )
-
-
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return functional.conv2d(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
-
-
-def _convolution_backward(
-    gradient: Tensor, x: Tensor, weight: Tensor, needs: Sequence[bool]
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    to_x, to_weight, to_bias = torch.ops.aten.convolution_backward(
-        gradient, x, weight.to(x.dtype), [weight.shape[0]], [1, 1], [0, 0], [1, 1], False, [0, 0], 1, list(needs)
-    )
-    return to_x, None if to_weight is None else to_weight.contiguous(), to_bias
