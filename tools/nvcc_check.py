@@ -3,7 +3,7 @@
     python tools/nvcc_check.py             # warnings, spills and differences from the table are errors
     python tools/nvcc_check.py --update    # writes the table
 
-Needs nvcc and an installed PyTorch (its headers), and no GPU. About two minutes on two cores. The table pins registers,
+Needs nvcc and an installed PyTorch (its headers), and no GPU. About two minutes on two idle cores. The table pins registers,
 shared memory, stack and spills of each kernel, so that a change that costs occupancy is seen when it is made; it holds
 for one version of nvcc, which its first line names.
 """
@@ -86,7 +86,12 @@ def main() -> None:
     for (_, architecture), found in zip(jobs, done, strict=True):
         for name, resources in found.items():
             kernels.setdefault(name, {})[architecture.name] = resources
-    spilling = [name for name, row in kernels.items() if any(each.spills or each.stack for each in row.values())]
+    spilling = [
+        f"{name} on sm_{architecture}"
+        for name, row in kernels.items()
+        for architecture, each in row.items()
+        if each.spills or each.stack
+    ]
     if spilling:
         sys.exit("nvcc_check: registers do not suffice, or an array is not in them: " + ", ".join(spilling))
     text = table(kernels)

@@ -33,7 +33,7 @@ struct BottleneckBackwardShared {
 
 // Blocks: (tiles of all images).
 template <class T, int kRank, bool kWhole>
-__global__ void __launch_bounds__(kBottleneckThreads, 2)
+__global__ void __launch_bounds__(kBottleneckThreads, kBottleneckBlocks<kRank>)
     bottleneck_backward(BottleneckBackward<T> b, PreparedBottlenecks<T> with, BottleneckHidden<T> hidden) {
   typedef BottleneckBackwardShared<T, kRank> Shared;
   constexpr int kRows = Shared::kRows, kColumns = Shared::kColumns;

@@ -39,7 +39,7 @@ ADAIR_DEVICE void pass_through(const T* base, T* y, int64_t channels, const Bott
 
 // Blocks: (tiles of all images).
 template <class T, int kRank, bool kWhole>
-__global__ void __launch_bounds__(kBottleneckThreads, 2) bottleneck(Bottleneck<T> f, PreparedBottlenecks<T> with) {
+__global__ void __launch_bounds__(kBottleneckThreads, kBottleneckBlocks<kRank>) bottleneck(Bottleneck<T> f, PreparedBottlenecks<T> with) {
   typedef BottleneckShared<T, kRank> Shared;
   constexpr int kColumns = kForwardColumns<kRank>;
   Shared& shared = block_shared<Shared>();

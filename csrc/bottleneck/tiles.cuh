@@ -9,6 +9,9 @@ namespace adair {
 
 constexpr int kBottleneckThreads = 256;
 constexpr int kBottleneckWarps = kBottleneckThreads / kWarpSize;
+// Of which a multiprocessor shall hold so many: with fewer registers than that leaves them, ptxas spills.
+template <int kRank>
+inline constexpr int kBottleneckBlocks = kRank <= 32 ? 2 : 1;
 
 // Rows x columns pixels with kMargin more on each side, of kRank channels each. Rows of shared memory are longer than
 // they need be, so that lanes that read one below the other find different banks.

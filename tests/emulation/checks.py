@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import emulator
@@ -12,6 +12,8 @@ from torch import Tensor
 
 # Half the distance of neighbours: results are rounded once, sums are float32.
 TOLERANCES = {torch.float32: 2e-6, torch.bfloat16: 2**-8, torch.float16: 2**-11}
+# Switching between threads is slow under AddressSanitizer, and bounds do not depend on their order.
+SEEDS = (1,) if emulator.SANITIZE else (1, 2)
 each_dtype = pytest.mark.parametrize("dtype", TOLERANCES, ids=lambda dtype: str(dtype).removeprefix("torch."))
 
 
@@ -30,11 +32,10 @@ def run(
     numbers: Mapping[str, float],
     inputs: Mapping[str, Tensor | None],
     outputs: Mapping[str, Tensor | None],
-    seeds: Sequence[int] = (1, 2),
 ) -> None:
     """Run an entry with threads in several orders: each must give the same bits."""
     first: dict[str, Tensor] = {}
-    for seed in seeds:
+    for seed in SEEDS:
         emulator.run(built, entry, numbers, inputs, outputs, seed=seed)
         for name, value in outputs.items():
             if value is not None:

@@ -61,7 +61,7 @@ def test_conversions_round_as_pytorch_does(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(3)
     special = [0.0, -0.0, 1.0, 65504.0, 65519.9, 65520.0, 3e38, -3e38, torch.inf, -torch.inf, 6e-8, 2.9e-8, 6.1e-5]
     ties = torch.tensor([1 + 2**-11, 1 + 3 * 2**-11, 1 + 2**-8, 1 + 3 * 2**-8, 2**-25, 3 * 2**-25, 2**-14 - 2**-25])
-    wide = torch.randn(10000, generator=generator) * torch.exp(8 * torch.randn(10000, generator=generator))
+    wide = torch.randn(2000, generator=generator) * torch.exp(8 * torch.randn(2000, generator=generator))
     values = torch.cat([torch.tensor(special), ties, wide])
     for start in range(0, len(values) - 63, 64):
         x = values[start : start + 64].contiguous()
