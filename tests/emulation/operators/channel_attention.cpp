@@ -1,0 +1,32 @@
+#include "channel_attention/kernel.cuh"
+
+#include "types.h"
+
+namespace {
+
+template <class T>
+adair::ChannelAttention<T> arguments(const emulation::Call& call) {
+  adair::ChannelAttention<T> f{};
+  f.images = call.number("images");
+  f.pixels = call.number("pixels");
+  f.channels = call.number("channels");
+  f.heads = call.number("heads");
+  f.qkv = call.tensor<T>("qkv");
+  f.temperature = call.tensor<float>("temperature");
+  f.out_weight = call.tensor<float>("out_weight");
+  f.out_bias = call.tensor<float>("out_bias");
+  f.base = call.tensor<T>("base");
+  f.y = call.tensor<T>("y");
+  f.cosines = call.tensor<float>("cosines");
+  f.lengths = call.tensor<float>("lengths");
+  return f;
+}
+
+}  // namespace
+
+EMULATED(channel_attention) {
+  emulation::with_type(call, [&](auto type) {
+    using T = decltype(type);
+    adair::launch_channel_attention<T>(call.device, arguments<T>(call));
+  });
+}
