@@ -22,7 +22,7 @@ struct ChannelAttention {
   int64_t per_head() const { return channels / heads; }
 };
 
-// Gradients, given that of y, and those of the parameters, null where they are not wanted. `forward` holds all but y.
+// Gradients, given that of y; null where they are not wanted. `forward` holds all but y.
 template <class T>
 struct ChannelAttentionBackward {
   ChannelAttention<T> forward;
@@ -30,7 +30,6 @@ struct ChannelAttentionBackward {
   T* to_qkv;              // (images, pixels, 3 channels)
   float* to_temperature;  // (heads)
   float* to_out_weight;   // (channels, channels)
-  float* to_out_bias;     // (channels)
 };
 
 }  // namespace adair

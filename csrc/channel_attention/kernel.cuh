@@ -27,19 +27,11 @@ Gram<T> launch_attention_gram(Device& device, const ChannelAttention<T>& f) {
 }
 
 template <class T, class Device>
-T* launch_mixing_matrices(Device& device, const ChannelAttention<T>& f, const float* attention) {
-  const int64_t count = f.images * f.channels * (f.out_weight == nullptr ? f.per_head() : f.channels);
-  T* matrices = device.template workspace<T>(count);
-  device.launch("mixing_matrices", mixing_matrices<T>, dim3(divided_up(count, 256)), dim3(256), f, attention, matrices);
-  return matrices;
-}
-
-template <class T, class Device>
 void launch_channel_attention(Device& device, const ChannelAttention<T>& f) {
   const Gram<T> gram = launch_attention_gram(device, f);
   float* attention = device.template workspace<float>(f.images * f.channels * f.per_head());
   device.launch("attention_rows", attention_rows<T>, dim3(f.images * f.channels), dim3(kSumThreads), f, gram, attention);
-  const T* matrices = launch_mixing_matrices(device, f, attention);
+  const T* matrices = launch_mixing_matrices<false>(device, f, attention);
   const int64_t groups = f.out_weight == nullptr ? f.heads : 1, size = f.channels / groups;
   PixelProducts<T> product{f.images, f.pixels, size,       size, groups, f.qkv + 2 * f.channels, 3 * f.channels,
                            matrices, f.y,      f.channels};

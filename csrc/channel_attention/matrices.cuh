@@ -66,22 +66,34 @@ __global__ void __launch_bounds__(kSumThreads) attention_rows(ChannelAttention<T
   softmax_of_row(f.cosines + (at + row) * size, load(f.temperature + head), size, attention + (at + row) * size);
 }
 
-// What y is the product of with v: A of each head, or W_o A. A thread for each element. Blocks: (elements).
-template <class T>
+// What y is the product of with v: A of each head, or W_o A; or the transpose, with which the gradient of v is the product of
+// that of y. A thread for each element. Blocks: (elements).
+template <class T, bool kTransposed>
 __global__ void __launch_bounds__(256) mixing_matrices(ChannelAttention<T> f, const float* attention, T* matrices) {
-  const int64_t i = int64_t(blockIdx.x) * 256 + threadIdx.x, size = f.channels / f.heads;
+  const int64_t i = int64_t(blockIdx.x) * 256 + threadIdx.x, per_head = f.channels / f.heads;
+  const int64_t size = f.out_weight == nullptr ? per_head : f.channels;
+  if (i >= f.images * f.channels * size) return;
+  const int64_t matrix = i / (size * size), upper = i / size % size, lower = i % size;
+  const int64_t row = kTransposed ? lower : upper, column = kTransposed ? upper : lower;
   if (f.out_weight == nullptr) {
-    if (i < f.images * f.channels * size) store(matrices + i, from_float<T>(load(attention + i)));
+    store(matrices + i, from_float<T>(load(attention + (matrix * size + row) * size + column)));
     return;
   }
-  if (i >= f.images * f.channels * f.channels) return;
-  const int64_t image = i / (f.channels * f.channels), row = i / f.channels % f.channels, column = i % f.channels;
-  const int64_t head = column / size;
-  const float* weights = f.out_weight + row * f.channels + head * size;
-  const float* a = attention + (image * f.channels + head * size) * size + column % size;
+  const int64_t first = column / per_head * per_head;  // of the head's channels
+  const float* weights = f.out_weight + row * f.channels + first;
+  const float* a = attention + (matrix * f.channels + first) * per_head + column - first;
   float sum = 0.0f;
-  for (int64_t k = 0; k < size; ++k) sum = fmaf(rounded<T>(load(weights + k)), load(a + k * size), sum);
+  for (int64_t k = 0; k < per_head; ++k) sum = fmaf(rounded<T>(load(weights + k)), load(a + k * per_head), sum);
   store(matrices + i, from_float<T>(sum));
+}
+
+template <bool kTransposed, class T, class Device>
+T* launch_mixing_matrices(Device& device, const ChannelAttention<T>& f, const float* attention) {
+  const int64_t count = f.images * f.channels * (f.out_weight == nullptr ? f.per_head() : f.channels);
+  T* matrices = device.template workspace<T>(count);
+  device.launch("mixing_matrices", mixing_matrices<T, kTransposed>, dim3(divided_up(count, 256)), dim3(256), f, attention,
+                matrices);
+  return matrices;
 }
 
 }  // namespace adair

@@ -37,20 +37,23 @@ ADAIR_DEVICE float sum_over_parts(PartSums& shared, const float* from, int64_t s
   return sum;
 }
 
-// to[i] = the sum over parts of from[part * count + i]. A template only to be in several files.
+// to[image * count + i] = the sum over parts of from[(image * parts + part) * count + i]. Blocks: (columns, images). A template
+// only to be in several files.
 template <int kThreads>
 __global__ void __launch_bounds__(kThreads) sum_of_parts(const float* from, int64_t count, int64_t parts, float* to) {
   PartSums& shared = block_shared<PartSums>();
-  const int64_t i = int64_t(blockIdx.x) * kSumColumns + threadIdx.x % kSumColumns;
-  const float sum = sum_over_parts(shared, i < count ? from + i : nullptr, count, parts);
-  if (i < count && threadIdx.x < kSumColumns) store(to + i, sum);
+  const int64_t i = int64_t(blockIdx.x) * kSumColumns + threadIdx.x % kSumColumns, image = blockIdx.y;
+  const float* column = from + image * parts * count + i;
+  const float sum = sum_over_parts(shared, i < count ? column : nullptr, count, parts);
+  if (i < count && threadIdx.x < kSumColumns) store(to + image * count + i, sum);
 }
 
 inline int64_t divided_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 template <class Device>
-inline void launch_sum_of_parts(Device& device, const float* from, int64_t count, int64_t parts, float* to) {
-  const dim3 blocks(divided_up(count, kSumColumns));
+inline void launch_sum_of_parts(Device& device, const float* from, int64_t count, int64_t parts, float* to,
+                                int64_t images = 1) {
+  const dim3 blocks(divided_up(count, kSumColumns), images);
   device.launch("sum_of_parts", sum_of_parts<kSumThreads>, blocks, dim3(kSumThreads), from, count, parts, to);
 }
 

@@ -22,7 +22,7 @@ def pixels(x: Tensor) -> Tensor:
 
 
 def check(built: Path, size: tuple[int, ...], dtype: torch.dtype, projected: bool) -> None:
-    """`projected` is with the output projection, its bias and a base, as in the attention branch."""
+    """Forward and backward; `projected` is with the output projection, its bias and a base, as in the attention branch."""
     batch, channels, height, width, heads = size
     numbers = {"dtype": emulator.DTYPES[dtype], "images": batch, "channels": channels, "heads": heads}
     numbers |= {"pixels": height * width}
@@ -48,6 +48,25 @@ def check(built: Path, size: tuple[int, ...], dtype: torch.dtype, projected: boo
     require_close(lengths, wide_lengths, 2e-6, "lengths")
     # Sums of products that cancel: their error is that of the products.
     require_close(cosines, wide_cosines, 1e-5, "cosines")
+
+    gradient = normal(*shape, dtype=dtype, seed=5)
+    del inputs["base"], inputs["out_bias"]
+    inputs |= {"gradient": pixels(gradient), "cosines": cosines, "lengths": lengths}
+    outputs = {"to_qkv": torch.empty_like(pixels(qkv)), "to_temperature": torch.empty_like(temperature)}
+    outputs["to_out_weight"] = None if out_weight is None else torch.empty_like(out_weight)
+    run(built, "channel_attention_backward", numbers, inputs, outputs)
+    wide = gradient.double()
+    if out_weight is not None:
+        attended = reference.channel_attention(qkv.double(), temperature.double(), heads)[0]
+        to_out = torch.einsum("bohw,bihw->oi", wide, attended)
+        wide = torch.einsum("oi,bohw->bihw", out_weight.double(), wide)
+        require_close(outputs["to_out_weight"], to_out, 2e-5, "to_out_weight")
+    expected = reference.channel_attention_backward(
+        wide, qkv.double(), temperature.double(), wide_cosines, wide_lengths
+    )
+    # The matrices of the gradients are rounded; those of q and k are differences.
+    require_close(outputs["to_qkv"].permute(0, 3, 1, 2), expected[0], 2.5 * tolerance, "to_qkv")
+    require_close(outputs["to_temperature"], expected[1], 2e-5, "to_temperature")
 
 
 @each_dtype

@@ -1,3 +1,4 @@
+#include "channel_attention/backward.cuh"
 #include "channel_attention/kernel.cuh"
 
 #include "types.h"
@@ -28,5 +29,18 @@ EMULATED(channel_attention) {
   emulation::with_type(call, [&](auto type) {
     using T = decltype(type);
     adair::launch_channel_attention<T>(call.device, arguments<T>(call));
+  });
+}
+
+EMULATED(channel_attention_backward) {
+  emulation::with_type(call, [&](auto type) {
+    using T = decltype(type);
+    adair::ChannelAttentionBackward<T> b{};
+    b.forward = arguments<T>(call);
+    b.gradient = call.tensor<T>("gradient");
+    b.to_qkv = call.tensor<T>("to_qkv");
+    b.to_temperature = call.tensor<float>("to_temperature");
+    b.to_out_weight = call.tensor<float>("to_out_weight");
+    adair::launch_channel_attention_backward<T>(call.device, b);
   });
 }
