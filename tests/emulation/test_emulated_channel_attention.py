@@ -22,7 +22,7 @@ def pixels(x: Tensor) -> Tensor:
 
 
 def check(built: Path, size: tuple[int, ...], dtype: torch.dtype, projected: bool) -> None:
-    """Forward and backward; `projected` is with the output projection, its bias and a base, as in the attention branch."""
+    """Forward and backward; `projected` is with output projection, bias and base, as in the attention branch."""
     batch, channels, height, width, heads = size
     numbers = {"dtype": emulator.DTYPES[dtype], "images": batch, "channels": channels, "heads": heads}
     numbers |= {"pixels": height * width}

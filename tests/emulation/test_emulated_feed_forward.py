@@ -12,7 +12,7 @@ from torch import Tensor
 
 from adair_core.ops.feed_forward import reference
 
-# Batch, channels, hidden channels, height, width: vectors and single values, fewer and more than a slice and a tile have.
+# Batch, channels, hidden channels, height, width: vectors and single values, less and more than a slice and a tile.
 SIZES = [(2, 5, 3, 5, 7), (1, 48, 17, 13, 15), (1, 50, 5, 3, 29), (2, 1, 1, 1, 1), (1, 96, 33, 4, 3)]
 
 
