@@ -82,7 +82,7 @@ def library(operator: str, csrc: Path = CSRC, *, float_only: bool = False) -> Pa
     """The library of an operator's kernels, whose sources are below `csrc`."""
     entry = HERE / "operators" / f"{operator}.cpp"
     sources = [entry, *entry.parent.glob("*.h"), *(HERE / "runner").iterdir()]
-    sources += [path for pattern in ("*/*.cuh", "*/arguments.h", "common/numbers.h") for path in csrc.glob(pattern)]
+    sources += [path for pattern in ("*/*.cuh", "*/arguments.h", "common/*.h") for path in csrc.glob(pattern)]
     paths = [f"-I{csrc}", f"-I{HERE / 'runner'}", f"-I{entry.parent}"]
     command = [COMPILER, *FLAGS, *paths, *(["-DEMULATED_FLOAT_ONLY"] if float_only else []), str(entry)]
     # It takes the runner from the module, which is loaded by then.

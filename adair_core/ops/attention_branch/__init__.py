@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adair_core.errors import UsageError, expected
 from adair_core.ops import registration
-from adair_core.ops.attention_branch import native, reference
+from adair_core.ops.attention_branch import cuda, native, reference
 from adair_core.ops.checks import require_images, require_shape
 from adair_core.ops.keeping import keeps
 from adair_core.ops.layout import accumulation_dtype, autocast, memory_format
@@ -95,7 +95,7 @@ def attention_branch(
 
 def _forward_each(x: Tensor, parameters: Sequence[Tensor | None], eps: float, residual: bool) -> Tensor:
     counts = counts_of(x, parameters)
-    if not torch.is_grad_enabled() and refusal(native.FORWARD, x) is None:
+    if x.device.type == "cpu" and not torch.is_grad_enabled() and refusal(native.FORWARD, x) is None:
         return native.forward_each(x, parameters, counts, eps, residual)
     results = [_forward(share, *own, eps, residual, keeps(share, *own))[0] for share, own in shares(x, parameters)]
     return torch.cat(results).contiguous(memory_format=memory_format(x))
@@ -152,6 +152,7 @@ _forward = registration.define(
     reference=reference.attention_branch,
     fake=_fake,
     native=native.FORWARD,
+    cuda=cuda.FORWARD,
 )
 _backward = registration.define(
     f"attention_branch_backward(Tensor gradient, Tensor x, {_PARAMETERS}, Tensor qkv, Tensor cosines, Tensor lengths,"
@@ -159,6 +160,7 @@ _backward = registration.define(
     reference=reference.attention_branch_backward,
     fake=_fake_backward,
     native=native.BACKWARD,
+    cuda=cuda.BACKWARD,
 )
 registration.define_gradient("attention_branch", setup_context=_setup_context, backward=_differentiate)
 registration.refuse_gradient("attention_branch_backward")

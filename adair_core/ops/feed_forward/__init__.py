@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adair_core.ops import registration
 from adair_core.ops.checks import require_images, require_shape
-from adair_core.ops.feed_forward import native, reference
+from adair_core.ops.feed_forward import cuda, native, reference
 from adair_core.ops.keeping import keeps
 from adair_core.ops.layout import autocast, memory_format
 from adair_core.ops.native import refusal
@@ -85,7 +85,7 @@ def feed_forward(
 
 def _forward_each(x: Tensor, parameters: Sequence[Tensor | None], eps: float, residual: bool) -> Tensor:
     counts = counts_of(x, parameters)
-    if not torch.is_grad_enabled() and refusal(native.FORWARD, x) is None:
+    if x.device.type == "cpu" and not torch.is_grad_enabled() and refusal(native.FORWARD, x) is None:
         return native.forward_each(x, parameters, counts, eps, residual)
     results = [_forward(share, *own, eps, residual, keeps(share, *own))[0] for share, own in shares(x, parameters)]
     return torch.cat(results).contiguous(memory_format=memory_format(x))
@@ -137,6 +137,7 @@ _forward = registration.define(
     reference=reference.feed_forward,
     fake=_fake,
     native=native.FORWARD,
+    cuda=cuda.FORWARD,
 )
 _backward = registration.define(
     f"feed_forward_backward(Tensor gradient, Tensor x, {_PARAMETERS}, Tensor? convolved, bool[] needs)"
@@ -144,6 +145,7 @@ _backward = registration.define(
     reference=reference.feed_forward_backward,
     fake=_fake_backward,
     native=native.BACKWARD,
+    cuda=cuda.BACKWARD,
 )
 registration.define_gradient("feed_forward", setup_context=_setup_context, backward=_differentiate)
 registration.refuse_gradient("feed_forward_backward")

@@ -1,0 +1,79 @@
+"""Steps of the branches of a transformer block on a CUDA device, on pixels: images ``(B, H, W, C)``, contiguous.
+
+Kernels of our own (csrc) do what memory limits, the library's matrix products the 1x1 convolutions of many channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from adair_core.ops.native import parameter
+
+kernels: Any = torch.ops.adair_native
+"""Where the kernels are; the tests have others, that run on a CPU."""
+
+
+def wide_like(value: Tensor | None, need: bool) -> Tensor | None:
+    """A new float32 tensor for the gradient of a parameter, if it is wanted."""
+    return value.new_empty(value.shape, dtype=torch.float32) if value is not None and need else None
+
+
+def narrowed(found: Sequence[Tensor | None], like: Sequence[Tensor | None], empty: Tensor) -> tuple[Tensor, ...]:
+    """Gradients in the dtypes of their parameters, empty where there is none."""
+    return tuple(
+        empty.new_empty(0) if value is None or of is None else value.to(of.dtype).view(of.shape)
+        for value, of in zip(found, like, strict=True)
+    )
+
+
+def normalise(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The layer norm over channels, and the mean and the reciprocal deviation of each pixel."""
+    result = torch.empty_like(x)
+    mean = x.new_empty(x.shape[:3], dtype=torch.float32)
+    rstd = torch.empty_like(mean)
+    kernels.layer_norm2d(x, parameter(weight), parameter(bias), eps, True, result, mean, rstd)
+    return result, mean, rstd
+
+
+def normalise_backward(
+    gradient: Tensor,
+    x: Tensor,
+    statistics: tuple[Tensor, Tensor],
+    parameters: tuple[Tensor, Tensor | None],
+    needs: Sequence[bool],
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Gradients with respect to x, always, and to weight and bias, where they are wanted."""
+    weight, bias = parameters
+    to_x = torch.empty_like(x)
+    to_weight, to_bias = (wide_like(value, need) for value, need in zip(parameters, needs, strict=True))
+    kernels.layer_norm2d_backward(
+        gradient, x, parameter(weight), *statistics, bias is None, True, to_x, to_weight, to_bias
+    )
+    return to_x, to_weight, to_bias
+
+
+def project(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A 1x1 convolution, its parameters rounded to the dtype of x."""
+    return functional.linear(x, weight.flatten(1).to(x.dtype), None if bias is None else bias.to(x.dtype))
+
+
+def project_backward(
+    gradient: Tensor, x: Tensor | None, weight: Tensor, needs: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of a 1x1 convolution with respect to x, weight and bias; x is read for that of the weight alone."""
+    rows = gradient.flatten(0, 2)
+    to_x = gradient @ weight.flatten(1).to(gradient.dtype) if needs[0] else None
+    to_weight = rows.mT @ x.flatten(0, 2) if needs[1] and x is not None else None
+    return to_x, to_weight, rows.sum(0, dtype=torch.float32) if needs[2] else None
+
+
+def convolve_depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, *, flipped: bool = False) -> Tensor:
+    """A depthwise 3x3 convolution with zero padding; with flipped taps it gives the gradient of its input."""
+    result = torch.empty_like(x)
+    kernels.depthwise(x, parameter(weight), parameter(bias), flipped, result)
+    return result

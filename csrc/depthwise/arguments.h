@@ -1,0 +1,29 @@
+// What the kernels of the depthwise convolution work on.
+#pragma once
+
+#include <cstdint>
+
+namespace adair {
+
+// y = a depthwise 3x3 convolution of x with zero padding. Weight and bias are float32 and are rounded to T.
+template <class T>
+struct Depthwise {
+  int64_t images, height, width, channels;
+  const T* x;           // (images, height, width, channels), like y
+  const float* weight;  // (channels, 9)
+  const float* bias;    // (channels) or null
+  bool flipped;         // taps in the opposite order: the gradient of the input from that of the output
+  T* y;
+};
+
+// Gradients of the parameters.
+template <class T>
+struct DepthwiseGradients {
+  int64_t images, height, width, channels;
+  const T* gradient;  // of the output, (images, height, width, channels), like x
+  const T* x;         // null unless `to_weight` is wanted
+  float* to_weight;   // (channels, 9) or null
+  float* to_bias;     // (channels) or null
+};
+
+}  // namespace adair

@@ -1,0 +1,111 @@
+"""What the branches are composed of on a CUDA device, with emulated kernels, against the references in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import emulated_kernels
+import pytest
+import torch
+from checks import double, normal, require_close
+from torch import Tensor
+
+from adair_core.ops import pixel_steps
+from adair_core.ops.attention_branch import cuda as attention_cuda
+from adair_core.ops.attention_branch import reference as attention
+from adair_core.ops.channel_attention import cuda as channel_cuda
+from adair_core.ops.channel_attention import reference as channel
+from adair_core.ops.feed_forward import cuda as feed_forward_cuda
+from adair_core.ops.feed_forward import reference as feed_forward
+
+LAYOUTS = [torch.contiguous_format, torch.channels_last]
+TOLERANCE = 2e-5
+each_layout = pytest.mark.parametrize("layout", LAYOUTS, ids=["channels_first", "channels_last"])
+
+
+@pytest.fixture(autouse=True)
+def _emulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pixel_steps, "kernels", emulated_kernels)
+
+
+def parameters(shapes: list[tuple[int, ...]], bare: bool, biases: tuple[int, ...]) -> list[Tensor | None]:
+    made: list[Tensor | None] = [normal(*shape, seed=place, scale=0.4) for place, shape in enumerate(shapes)]
+    return [None if bare and place in biases else value for place, value in enumerate(made)]
+
+
+def compare(found: tuple[Any, ...], truth: tuple[Any, ...], layout: torch.memory_format | None = None) -> None:
+    assert len(found) == len(truth)
+    for place, (value, expected) in enumerate(zip(found, truth, strict=True)):
+        assert value.dtype == torch.float32
+        if expected.numel() == 0:
+            assert value.numel() == 0
+            continue
+        require_close(value, expected, TOLERANCE, f"result {place}")
+    if layout is not None:
+        assert found[0].is_contiguous(memory_format=layout)
+
+
+def check(
+    kernels: Any, reference: Any, x: Tensor, given: list[Tensor | None], kept: int, needs: list[list[bool]], bare: bool
+) -> None:
+    """Forward and backward; `kept` is how many results the backward pass gets."""
+    layout = torch.channels_last if not x.is_contiguous() else torch.contiguous_format
+    forward, backward = reference
+    wide = [double(value) for value in given]
+    arguments, wide_arguments = (*given, 1e-3, not bare), (*wide, 1e-3, not bare)
+    compare(kernels.FORWARD.run(x, *arguments, False)[:1], forward(x.double(), *wide_arguments, False)[:1], layout)
+    found, truth = kernels.FORWARD.run(x, *arguments, True), forward(x.double(), *wide_arguments, True)
+    compare(found, truth, layout)
+    gradient = normal(*x.shape, seed=40).to(memory_format=layout)
+    for wanted in needs:
+        to = kernels.BACKWARD.run(gradient, x, *arguments, *found[1 : 1 + kept], wanted)
+        expected = backward(gradient.double(), x.double(), *wide_arguments, *truth[1 : 1 + kept], wanted)
+        compare(to, expected)
+
+
+@each_layout
+@pytest.mark.parametrize("bare", [True, False], ids=["bare", "whole"])
+def test_attention_branch(bare: bool, layout: torch.memory_format) -> None:
+    c, heads = 8, 2
+    x = normal(2, c, 5, 6).to(memory_format=layout)
+    shapes = [(c,), (c,), (3 * c, c, 1, 1), (3 * c,), (3 * c, 1, 3, 3), (3 * c,), (heads, 1, 1), (c, c, 1, 1), (c,)]
+    given = parameters(shapes, bare, (1, 3, 5, 8))
+    reference = (attention.attention_branch, attention.attention_branch_backward)
+    needs = [[True] * 10, [True] + [False] * 9, [False] * 5 + [True] * 2 + [False] * 3, [False] * 7 + [True] * 3]
+    check(attention_cuda, reference, x, given, 3, needs, bare)
+
+
+@each_layout
+@pytest.mark.parametrize("channels", [6, 100], ids=["in tiles", "composed"])
+@pytest.mark.parametrize("bare", [True, False], ids=["bare", "whole"])
+def test_feed_forward(bare: bool, channels: int, layout: torch.memory_format) -> None:
+    c, h = channels, 5
+    x = normal(2, c, 3, 4).to(memory_format=layout)
+    shapes = [(c,), (c,), (2 * h, c, 1, 1), (2 * h,), (2 * h, 1, 3, 3), (2 * h,), (c, h, 1, 1), (c,)]
+    given = parameters(shapes, bare, (1, 3, 5, 7))
+    reference = (feed_forward.feed_forward, feed_forward.feed_forward_backward)
+    needs = [[True] * 9, [True] + [False] * 8, [False] * 5 + [True] * 2 + [False] * 2, [False] * 7 + [True] * 2]
+    check(feed_forward_cuda, reference, x, given, 1, needs, bare)
+
+
+def test_feed_forward_convolves_again_for_the_backward_pass() -> None:
+    c, h = 6, 5
+    x, gradient = normal(1, c, 3, 4), normal(1, c, 3, 4, seed=1)
+    shapes = [(c,), (c,), (2 * h, c, 1, 1), (2 * h,), (2 * h, 1, 3, 3), (2 * h,), (c, h, 1, 1), (c,)]
+    given = parameters(shapes, False, ())
+    needs = [True] * 9
+    found = feed_forward_cuda.BACKWARD.run(gradient, x, *given, 1e-3, True, None, needs)
+    wide = [double(value) for value in given]
+    compare(found, feed_forward.feed_forward_backward(gradient.double(), x.double(), *wide, 1e-3, True, None, needs))
+
+
+@each_layout
+def test_channel_attention(layout: torch.memory_format) -> None:
+    qkv, temperature = normal(2, 12, 5, 6).to(memory_format=layout), normal(2, 1, 1) + 2
+    found = channel_cuda.FORWARD.run(qkv, temperature, 2)
+    truth = channel.channel_attention(qkv.double(), temperature.double(), 2)
+    compare(found, truth, layout)
+    gradient = normal(2, 4, 5, 6, seed=1).to(memory_format=layout)
+    to = channel_cuda.BACKWARD.run(gradient, qkv, temperature, *found[1:])
+    expected = channel.channel_attention_backward(gradient.double(), qkv.double(), temperature.double(), *truth[1:])
+    compare(to, expected, layout)

@@ -1,0 +1,76 @@
+"""The CUDA kernels of the attention across channels against the reference in float64."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import emulator
+import pytest
+import torch
+from checks import TOLERANCES, double, each_dtype, normal, require_close, run
+from torch import Tensor
+from torch.nn import functional
+
+from adair_core.ops.channel_attention import reference
+
+# Batch, channels, height, width, heads: vectors and single values, more than a tile of rows, of pixels, of columns.
+SIZES = [(2, 6, 5, 7, 3), (1, 48, 9, 17, 1), (2, 16, 3, 46, 2), (1, 70, 1, 3, 1), (1, 1, 1, 1, 1), (1, 4, 17, 18, 1)]
+
+
+def pixels(x: Tensor) -> Tensor:
+    return x.permute(0, 2, 3, 1).contiguous()
+
+
+def check(built: Path, size: tuple[int, ...], dtype: torch.dtype, projected: bool) -> None:
+    """Forward and backward; `projected` is with output projection, bias and base, as in the attention branch."""
+    batch, channels, height, width, heads = size
+    numbers = {"dtype": emulator.DTYPES[dtype], "images": batch, "channels": channels, "heads": heads}
+    numbers |= {"pixels": height * width}
+    shape, tolerance = (batch, channels, height, width), TOLERANCES[dtype]
+    qkv = normal(batch, 3 * channels, height, width, dtype=dtype)
+    temperature = normal(heads, 1, 1, seed=1) + 2
+    out_weight = out_bias = base = None
+    if projected:
+        out_weight = normal(channels, channels, seed=2, scale=channels**-0.5).to(dtype).float()
+        out_bias, base = normal(channels, seed=3).to(dtype).float(), normal(*shape, dtype=dtype, seed=4)
+    per_head = channels // heads
+    y, cosines = torch.empty_like(pixels(qkv[:, :channels])), torch.empty(batch, heads, per_head, per_head)
+    lengths = torch.empty(2, batch, heads, per_head)
+    inputs = {"qkv": pixels(qkv), "temperature": temperature, "out_weight": out_weight, "out_bias": out_bias}
+    inputs["base"] = None if base is None else pixels(base)
+    run(built, "channel_attention", numbers, inputs, {"y": y, "cosines": cosines, "lengths": lengths})
+
+    truth, wide_cosines, wide_lengths = reference.channel_attention(qkv.double(), temperature.double(), heads)
+    if base is not None:
+        truth = functional.conv2d(truth, double(out_weight)[..., None, None], double(out_bias)) + base.double()
+    # The attention, or its product with the projection, is rounded before it is used, and averages values that cancel.
+    require_close(y.permute(0, 3, 1, 2), truth, 2.5 * tolerance, "y")
+    require_close(lengths, wide_lengths, 2e-6, "lengths")
+    # Sums of products that cancel: their error is that of the products.
+    require_close(cosines, wide_cosines, 1e-5, "cosines")
+
+    gradient = normal(*shape, dtype=dtype, seed=5)
+    del inputs["base"], inputs["out_bias"]
+    inputs |= {"gradient": pixels(gradient), "cosines": cosines, "lengths": lengths}
+    outputs = {"to_qkv": torch.empty_like(pixels(qkv)), "to_temperature": torch.empty_like(temperature)}
+    outputs["to_out_weight"] = None if out_weight is None else torch.empty_like(out_weight)
+    run(built, "channel_attention_backward", numbers, inputs, outputs)
+    wide = gradient.double()
+    if out_weight is not None:
+        attended = reference.channel_attention(qkv.double(), temperature.double(), heads)[0]
+        to_out = torch.einsum("bohw,bihw->oi", wide, attended)
+        wide = torch.einsum("oi,bohw->bihw", out_weight.double(), wide)
+        require_close(outputs["to_out_weight"], to_out, 2e-5, "to_out_weight")
+    expected = reference.channel_attention_backward(
+        wide, qkv.double(), temperature.double(), wide_cosines, wide_lengths
+    )
+    # The matrices of the gradients are rounded; those of q and k are differences.
+    require_close(outputs["to_qkv"].permute(0, 3, 1, 2), expected[0], 2.5 * tolerance, "to_qkv")
+    require_close(outputs["to_temperature"], expected[1], 2e-5, "to_temperature")
+
+
+@each_dtype
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("projected", [False, True], ids=["plain", "projected"])
+def test_channel_attention_equals_the_reference(size, dtype: torch.dtype, projected: bool) -> None:
+    check(emulator.library("channel_attention"), size, dtype, projected)

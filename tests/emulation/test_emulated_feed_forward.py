@@ -1,0 +1,62 @@
+"""The fused feed-forward branch's CUDA kernel against the reference in float64."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import emulator
+import pytest
+import torch
+from checks import TOLERANCES, double, each_dtype, normal, require_close, run
+from torch import Tensor
+
+from adair_core.ops.feed_forward import reference
+
+# Batch, channels, hidden channels, height, width: vectors and single values, less and more than a slice and a tile.
+SIZES = [(2, 5, 3, 5, 7), (1, 48, 17, 13, 15), (1, 50, 5, 3, 29), (2, 1, 1, 1, 1), (1, 96, 33, 4, 3)]
+
+
+def pixels(x: Tensor) -> Tensor:
+    return x.permute(0, 2, 3, 1).contiguous()
+
+
+def check(built: Path, size: tuple[int, ...], dtype: torch.dtype, bare: bool) -> None:
+    """`bare` is without biases and residual, and without the convolution's output."""
+    batch, channels, hidden, height, width = size
+    numbers = {"dtype": emulator.DTYPES[dtype], "images": batch, "channels": channels, "hidden": hidden}
+    numbers |= {"height": height, "width": width, "eps": 1e-3, "residual": not bare}
+    x = normal(batch, channels, height, width, dtype=dtype) + 0.5
+    shapes = {
+        "norm_weight": (channels,),
+        "norm_bias": (channels,),
+        "in_weight": (2 * hidden, channels, 1, 1),
+        "in_bias": (2 * hidden,),
+        "depthwise": (2 * hidden, 1, 3, 3),
+        "depthwise_bias": (2 * hidden,),
+        "out_weight": (channels, hidden, 1, 1),
+        "out_bias": (channels,),
+    }
+    parameters: dict[str, Tensor | None] = {}
+    for place, (name, shape) in enumerate(shapes.items()):
+        scale = shape[1] ** -0.5 if name in ("in_weight", "out_weight") else 0.5
+        # Rounded as the kernel rounds them.
+        value = normal(*shape, seed=place, scale=scale).to(dtype).float()
+        parameters[name] = None if bare and "bias" in name else value
+    y, convolved = torch.empty_like(pixels(x)), None
+    if not bare:
+        convolved = torch.empty(batch, height, width, 2 * hidden, dtype=dtype)
+    outputs = {"y": y, "convolved": convolved}
+    run(built, "feed_forward", numbers, {"x": pixels(x), **parameters}, outputs)
+    wide = [double(value) for value in parameters.values()]
+    truth, wide_convolved = reference.feed_forward(x.double(), *wide, 1e-3, not bare, True)
+    # What is normalised, expanded and gated is rounded before it is used, which after cancellation is more of a value.
+    require_close(y.permute(0, 3, 1, 2), truth, 4 * TOLERANCES[dtype], "y")
+    if convolved is not None:
+        require_close(convolved.permute(0, 3, 1, 2), wide_convolved, 3 * TOLERANCES[dtype], "convolved")
+
+
+@each_dtype
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("bare", [True, False], ids=["bare", "whole"])
+def test_feed_forward_equals_the_reference(size, dtype: torch.dtype, bare: bool) -> None:
+    check(emulator.library("feed_forward"), size, dtype, bare)
