@@ -4,8 +4,8 @@
     python tools/nvcc_check.py --update    # writes the table
 
 Needs nvcc and an installed PyTorch (its headers), and no GPU. About two minutes on two idle cores. The table pins
-registers, shared memory, stack and spills of each kernel, so that a change that costs occupancy is seen when it is made;
-it holds for one version of nvcc, which its first line names.
+registers, shared memory, stack and spills of each kernel, so that a change that costs occupancy is seen when it is
+made; it holds for one version of nvcc, which its first line names.
 """
 
 from __future__ import annotations
