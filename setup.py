@@ -202,11 +202,18 @@ def native_modules(kind: str, strict: bool) -> dict:
                     say(f"{module.name} could not be built and is left out ({error}); {how}")
                     self.without(module.name)
             self.extensions = built
+            self.without_old_cuda(Path(self.get_ext_fullpath(runtime.name)).parent)
 
         def copy_extensions_to_source(self) -> None:
             super().copy_extensions_to_source()
             for name in {module.name for module in modules} - {module.name for module in self.extensions}:
                 self.without(name)
+            self.without_old_cuda(Path("adair_core"))
+
+        def without_old_cuda(self, folder: Path) -> None:
+            """Likewise of a build that had CUDA kernels, where this one has not."""
+            for path in folder.glob("_ops_cuda*") if kind != "cuda" else ():
+                path.unlink()
 
         def without(self, name: str) -> None:
             """Remove what an earlier build left: it would not fit the Python code of this one."""

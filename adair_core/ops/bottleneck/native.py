@@ -60,10 +60,10 @@ def differentiate_stack(
             found[place] = to_scaled * _along(wide_scale, value)
     if index is not None:
         # Zero times what is not finite would not be zero.
-        unused = torch.isin(torch.arange(len(scale)), index, invert=True)
+        unused = torch.isin(torch.arange(len(scale), device=x.device), _index(index, x), invert=True)
         for value in (*found[4:], to_scale):
             if value is not None:
-                value[unused] = 0
+                value.masked_fill_(_along(unused, value), 0)
     return *gradients(x, to_x, found, stack), to_scale.to(scale.dtype)
 
 
@@ -71,8 +71,8 @@ def _index(index: Tensor | None, x: Tensor) -> Tensor | None:
     return None if index is None else index.to(x.device).contiguous()
 
 
-def _along(scale: Tensor, value: Tensor) -> Tensor:
-    return scale.view(-1, *[1] * (value.dim() - 1))
+def _along(of_adapters: Tensor, value: Tensor) -> Tensor:
+    return of_adapters.view(-1, *[1] * (value.dim() - 1))
 
 
 def _scaled(stack: tuple[Tensor | None, ...], scale: Tensor) -> list[Tensor | None]:
