@@ -60,7 +60,7 @@ def differentiate_stack(
             found[place] = to_scaled * _along(wide_scale, value)
     if index is not None:
         # Zero times what is not finite would not be zero.
-        unused = torch.isin(torch.arange(len(scale), device=x.device), _index(index, x), invert=True)
+        unused = torch.isin(torch.arange(len(scale), device=x.device), index.to(x.device), invert=True)
         for value in (*found[4:], to_scale):
             if value is not None:
                 value.masked_fill_(_along(unused, value), 0)
