@@ -34,17 +34,85 @@ ADAIR_DEVICE void store(T* to, T value) {
   *to = value;
 }
 
-// `from` and `to` are aligned to the whole vector.
+// A vector at an address that is aligned to the whole of it. nvcc takes structs apart, its own vectors too, and between
+// branches it may not find that the members can be written to memory at once: so it is told the instruction.
+#ifdef __CUDACC__
+template <int kBytes>
+struct Words;
+template <>
+struct Words<16> {
+  typedef uint4 Type;
+};
+template <>
+struct Words<8> {
+  typedef uint2 Type;
+};
+template <>
+struct Words<4> {
+  typedef uint32_t Type;
+};
+template <>
+struct Words<2> {
+  typedef uint16_t Type;
+};
+
+template <class V>
+ADAIR_DEVICE V read_at_once(const void* from) {
+  const auto words = *static_cast<const typename Words<sizeof(V)>::Type*>(from);
+  V values;
+  memcpy(&values, &words, sizeof(V));
+  return values;
+}
+
+template <class V>
+ADAIR_DEVICE void write_at_once(void* to, const V& values) {
+  typename Words<sizeof(V)>::Type words;
+  memcpy(&words, &values, sizeof(V));
+  *static_cast<typename Words<sizeof(V)>::Type*>(to) = words;
+}
+
+template <class V>
+ADAIR_DEVICE void write_global_at_once(void* to, const V& values) {
+  typename Words<sizeof(V)>::Type words;
+  memcpy(&words, &values, sizeof(V));
+  const size_t address = __cvta_generic_to_global(to);
+  if constexpr (sizeof(V) == 16) {
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(address), "r"(words.x), "r"(words.y), "r"(words.z),
+                 "r"(words.w)
+                 : "memory");
+  } else if constexpr (sizeof(V) == 8) {
+    asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(address), "r"(words.x), "r"(words.y) : "memory");
+  } else {
+    write_at_once(to, values);
+  }
+}
+#else
+template <class V>
+inline V read_at_once(const void* from) {
+  return *static_cast<const V*>(from);
+}
+
+template <class V>
+inline void write_at_once(void* to, const V& values) {
+  *static_cast<V*>(to) = values;
+}
+
+template <class V>
+inline void write_global_at_once(void* to, const V& values) {
+  write_at_once(to, values);
+}
+#endif
+
 template <int N, class T>
 ADAIR_DEVICE Vector<T, N> load_vector(const T* from) {
   note_global_read(from, sizeof(Vector<T, N>));
-  return *reinterpret_cast<const Vector<T, N>*>(from);
+  return read_at_once<Vector<T, N>>(from);
 }
 
 template <int N, class T>
 ADAIR_DEVICE void store_vector(T* to, const Vector<T, N>& values) {
   note_global_write(to, sizeof(Vector<T, N>));
-  *reinterpret_cast<Vector<T, N>*>(to) = values;
+  write_global_at_once(to, values);
 }
 
 // An array in shared memory.
@@ -63,12 +131,12 @@ struct alignas(16) SharedArray {
   template <int N>
   ADAIR_DEVICE Vector<T, N> get_vector(int i) const {
     note_shared_read(values, sizeof(values), values + i, sizeof(Vector<T, N>));
-    return *reinterpret_cast<const Vector<T, N>*>(values + i);
+    return read_at_once<Vector<T, N>>(values + i);
   }
   template <int N>
   ADAIR_DEVICE void set_vector(int i, const Vector<T, N>& value) {
     note_shared_write(values, sizeof(values), values + i, sizeof(Vector<T, N>));
-    *reinterpret_cast<Vector<T, N>*>(values + i) = value;
+    write_at_once(values + i, value);
   }
 };
 

@@ -88,22 +88,26 @@ __global__ void __launch_bounds__(kProductThreads) product_of_pixels(PixelProduc
     }
   }
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const int64_t pixel = first_pixel + pixel_in_tile + i / 2 * 16 + i % 2 * 8 + g;
-    const int64_t at = image * f.pixels + pixel;
+  for (int in_lane = 0; in_lane < 8; in_lane += N) {
+    const int64_t row = first_row + row_in_tile + t * 8 + in_lane, channel = group * f.rows + row;
+    float factors[N], biases[N];
 #pragma unroll
-    for (int in_lane = 0; in_lane < 8; in_lane += N) {
-      const int64_t row = first_row + row_in_tile + t * 8 + in_lane, channel = group * f.rows + row;
+    for (int k = 0; k < N; ++k) {
+      const bool inside = row + k < f.rows;
+      factors[k] = inside && f.factors != nullptr ? load(f.factors + image * f.groups * f.rows + channel + k) : 1.0f;
+      biases[k] = inside && f.bias != nullptr ? rounded<T>(load(f.bias + channel + k)) : 0.0f;
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int64_t pixel = first_pixel + pixel_in_tile + i / 2 * 16 + i % 2 * 8 + g, at = image * f.pixels + pixel;
       const int64_t count = pixel < f.pixels ? f.rows - row : 0;
       Vector<T, N> added{}, result;
       if (f.base != nullptr) added = load_up_to<N, kWhole>(f.base + at * f.base_stride + channel, count);
 #pragma unroll
       for (int k = 0; k < N; ++k) {
         const int place = in_lane + k;
-        float value = added[k];
-        if (f.factors != nullptr && k < count) value *= load(f.factors + image * f.groups * f.rows + channel + k);
-        if (f.bias != nullptr && k < count) value += rounded<T>(load(f.bias + channel + k));
-        result.set(k, value + sums[i / 2][place / 2][i % 2 * 2 + place % 2]);
+        const float sum = sums[i / 2][place / 2][i % 2 * 2 + place % 2];
+        result.set(k, fmaf(added[k], factors[k], biases[k]) + sum);
       }
       store_up_to<N, kWhole>(f.y + at * f.y_stride + channel, result, count);
     }

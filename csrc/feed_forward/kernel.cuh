@@ -48,7 +48,7 @@ ADAIR_DEVICE Vector<T, N> load_some(const T* from, int64_t count, bool whole) {
 
 // The normalised channels of a pixel, shared by four lanes: of each step, a lane has kStepValues.
 template <class T, int kSteps>
-ADAIR_DEVICE void normalise(const Expansion<T>& f, const PreparedFeedForward<T>& with, int64_t pixel, bool whole,
+ADAIR_DEVICE void normalise(const Expansion<T>& e, const PreparedFeedForward<T>& with, int64_t pixel, bool whole,
                             Operand<T> (&result)[kSteps]) {
   constexpr int N = kStepValues<T>;
   const int t = threadIdx.x % 4;
@@ -57,20 +57,20 @@ ADAIR_DEVICE void normalise(const Expansion<T>& f, const PreparedFeedForward<T>&
 #pragma unroll
   for (int step = 0; step < kSteps; ++step) {
     const int64_t channel = (step * 4 + t) * N;
-    values[step] = load_some<N>(f.x + pixel * f.channels + channel, pixel < 0 ? 0 : f.channels - channel, whole);
+    values[step] = load_some<N>(e.x + pixel * e.channels + channel, pixel < 0 ? 0 : e.channels - channel, whole);
 #pragma unroll
     for (int i = 0; i < N; ++i) mean += values[step][i];
   }
-  mean = sum_of_lanes(mean, 4) / f.channels;
+  mean = sum_of_lanes(mean, 4) / e.channels;
 #pragma unroll
   for (int step = 0; step < kSteps; ++step) {
 #pragma unroll
     for (int i = 0; i < N; ++i) {
-      const float distance = (step * 4 + t) * N + i < f.channels ? values[step][i] - mean : 0.0f;
+      const float distance = (step * 4 + t) * N + i < e.channels ? values[step][i] - mean : 0.0f;
       squares = fmaf(distance, distance, squares);
     }
   }
-  const float rstd = rsqrtf(sum_of_lanes(squares, 4) / f.channels + f.eps), shift = f.norm_bias == nullptr ? 0.0f : mean;
+  const float rstd = rsqrtf(sum_of_lanes(squares, 4) / e.channels + e.eps), shift = e.norm_bias == nullptr ? 0.0f : mean;
 #pragma unroll
   for (int step = 0; step < kSteps; ++step) {
     const int channel = (step * 4 + t) * N;
@@ -128,8 +128,7 @@ ADAIR_DEVICE void gate_slice(FeedForwardShared<T, kRows>& shared, const FeedForw
   const int hidden = threadIdx.x % kHidden, column = threadIdx.x / kHidden % kResultColumns;
   const int first = threadIdx.x / (kHidden * kResultColumns) * kStrip;
   if (first >= kRows - 2) return;
-  float activated[kStrip];
-  // One after the other: both at once are more registers than there are.
+  // One after the other, GELU(a) waiting in shared memory: both at once are more registers than there are.
 #pragma unroll 1
   for (int half = 0; half < 2; ++half) {
     const int64_t in_slices = slice * 2 * kHidden + half * kHidden + hidden;
@@ -154,10 +153,8 @@ ADAIR_DEVICE void gate_slice(FeedForwardShared<T, kRows>& shared, const FeedForw
       float sum = bias;
 #pragma unroll
       for (int tap = 0; tap < 9; ++tap) sum = fmaf(rows[(i + tap / 3) % 3][tap % 3], taps[tap], sum);
-      if (half == 0) activated[i] = gelu(sum);
-      if (half == 1) {
-        shared.gated.set(((first + i) * kTileColumns + column) * kHidden + hidden, from_float<T>(activated[i] * sum));
-      }
+      const int at = ((first + i) * kTileColumns + column) * kHidden + hidden;
+      shared.gated.set(at, from_float<T>(half == 0 ? gelu(sum) : to_float(shared.gated.get(at)) * sum));
       if (f.convolved == nullptr) continue;
       const int64_t pixel = shared.place.get(0).pixel(f.expansion, first + i, column), channel = slice * kHidden + hidden;
       if (pixel >= 0 && channel < f.expansion.part) {
@@ -248,7 +245,7 @@ void launch_feed_forward(Device& device, const FeedForward<T>& f) {
   // As many rows and blocks as the registers are enough for.
   constexpr bool kIsWide = sizeof(T) == 4;
   if (e.channels <= 48) {
-    launch(Constant<48>(), Constant<kIsWide ? 14 : 10>(), Constant<kIsWide ? 1 : 2>());
+    launch(Constant<48>(), Constant<kIsWide ? 12 : 10>(), Constant<kIsWide ? 1 : 2>());
   } else {
     launch(Constant<96>(), Constant<kIsWide ? 8 : 14>(), Constant<1>());
   }

@@ -74,3 +74,25 @@ def check(built: Path, size: tuple[int, ...], dtype: torch.dtype, projected: boo
 @pytest.mark.parametrize("projected", [False, True], ids=["plain", "projected"])
 def test_channel_attention_equals_the_reference(size, dtype: torch.dtype, projected: bool) -> None:
     check(emulator.library("channel_attention"), size, dtype, projected)
+
+
+def test_a_row_of_zeros_has_the_shortest_length() -> None:
+    built, numbers = emulator.library("channel_attention"), {"dtype": 0, "images": 1, "channels": 4, "heads": 1}
+    numbers["pixels"] = 15
+    qkv, temperature, gradient = normal(1, 12, 3, 5), torch.ones(1, 1, 1), normal(1, 4, 3, 5, seed=1)
+    qkv[:, [0, 6]] = 0  # a query and a key
+    y, cosines, lengths = torch.empty(1, 3, 5, 4), torch.empty(1, 1, 4, 4), torch.empty(2, 1, 1, 4)
+    inputs = {"qkv": pixels(qkv), "temperature": temperature}
+    run(built, "channel_attention", numbers, inputs, {"y": y, "cosines": cosines, "lengths": lengths})
+    truth = reference.channel_attention(qkv.double(), temperature.double(), 1)
+    require_close(y.permute(0, 3, 1, 2), truth[0], 1e-5, "y")
+    require_close(lengths, truth[2], 2e-6, "lengths")
+    inputs |= {"gradient": pixels(gradient), "cosines": cosines, "lengths": lengths}
+    to_qkv = torch.empty(1, 3, 5, 12)
+    run(built, "channel_attention_backward", numbers, inputs, {"to_qkv": to_qkv})
+    arguments = (gradient.double(), qkv.double(), temperature.double(), *truth[1:])
+    expected = reference.channel_attention_backward(*arguments)[0]
+    # Their own gradients are larger than the others by the ratio of the lengths.
+    short = torch.zeros(12, dtype=torch.bool).index_fill(0, torch.tensor([0, 6]), True)
+    for chosen in (short, ~short):
+        require_close(to_qkv.permute(0, 3, 1, 2)[:, chosen], expected[:, chosen], 1e-5, "to_qkv")

@@ -1,0 +1,96 @@
+"""The checks of what the branches are made of catch faults, as in test_emulated_mutations.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import emulator
+import pytest
+import test_emulated_channel_attention
+import test_emulated_depthwise
+import test_emulated_feed_forward
+import torch
+from mutants import Mutation, mutant
+
+PRODUCTS, GRAM, SUMS = "cuda/pixel_products.cuh", "cuda/gram.cuh", "cuda/sums.cuh"
+MATRICES, GRADIENTS = "channel_attention/matrices.cuh", "channel_attention/gradient_matrices.cuh"
+TILES, PREPARE, DEPTHWISE = "feed_forward/kernel.cuh", "feed_forward/prepare.cuh", "depthwise/kernel.cuh"
+
+
+def check_attention(built: Path) -> None:
+    test_emulated_channel_attention.check(built, (2, 6, 5, 7, 3), torch.float32, projected=False)
+    test_emulated_channel_attention.check(built, (1, 20, 13, 21, 1), torch.float32, projected=True)
+
+
+def check_feed_forward(built: Path) -> None:
+    test_emulated_feed_forward.check(built, (1, 20, 11, 7, 15), torch.float32, bare=False)
+
+
+def check_depthwise(built: Path) -> None:
+    test_emulated_depthwise.check(built, (1, 5, 9, 17), torch.float32)
+
+
+CHECKS: dict[str, Callable[[Path], None]] = {
+    "channel_attention": check_attention,
+    "feed_forward": check_feed_forward,
+    "depthwise": check_depthwise,
+}
+MUTATIONS: dict[str, list[tuple[Mutation, str]]] = {
+    "channel_attention": [
+        (Mutation(PRODUCTS, "    __syncthreads();  // until all have used the slab before\n", ""), "a race"),
+        (Mutation(PRODUCTS, "    __syncthreads();\n    if", "    if"), "a race|nobody has written"),
+        (Mutation(PRODUCTS, "pixel < f.pixels ? f.rows", "pixel <= f.pixels ? f.rows"), "out of bounds|a race"),
+        (Mutation(PRODUCTS, "row < f.rows ? f.columns", "row <= f.rows ? f.columns"), "out of bounds"),
+        (Mutation(PRODUCTS, "g / 2 * 8 + block * 2 + g % 2", "g + block * 8"), "error"),
+        (Mutation(PRODUCTS, "inside && f.factors != nullptr", "inside && f.factors == f.bias"), "error"),
+        (Mutation(GRAM, "squares = sum_of_lanes(squares, 2);", ""), "error"),
+        (Mutation(GRAM, "f.a + group * f.rows", "f.a"), "error"),
+        (Mutation(SUMS, "  __syncthreads();  // until all have used the sums before\n", ""), "a race"),
+        (Mutation(SUMS, "  __syncthreads();\n  sum = 0.0f", "  sum = 0.0f"), "a race|nobody has written"),
+        (Mutation(SUMS, "i += kSumColumns) sum", "i += 2 * kSumColumns) sum"), "error"),
+        (Mutation(MATRICES, "  __syncthreads();\n  if (threadIdx.x >= kWarp", "  if (threadIdx.x >= kWarp"), "a race"),
+        (Mutation(MATRICES, "largest = max_of_lanes(largest);", ""), "error"),
+        (Mutation(MATRICES, "kTransposed ? lower : upper", "upper"), "error|out of bounds"),
+        (Mutation(GRADIENTS, " - along_attention", ""), "error"),
+        (Mutation(GRADIENTS, "load(column + row * f.channels)", "load(column + row)"), "error"),
+        (Mutation(GRADIENTS, "to.to_keys + index * size + row", "to.to_keys + at"), "error"),
+    ],
+    "feed_forward": [
+        (Mutation(TILES, "    __syncthreads();\n    gate", "    gate"), "a race|nobody has written"),
+        (Mutation(TILES, "    __syncthreads();\n    if (row", "    if (row"), "a race|nobody has written"),
+        (Mutation(TILES, "upper_inside : lower_inside", "true : true"), "error"),
+        (Mutation(TILES, "row * kTileColumns + column + k;", "row * kTileColumns + column;"), "error"),
+        (Mutation(TILES, "channel < f.expansion.part)", "channel <= f.expansion.part)"), "out of bounds|a race"),
+        (Mutation(TILES, "+ i < e.channels ? values", "+ i <= e.channels ? values"), "error"),
+        (Mutation(TILES, "i < (kRows - 2) * 2", "i < (kRows - 3) * 2"), "nobody has written"),
+        (Mutation(TILES, "column < kResultColumns ? shared", "column <= kResultColumns ? shared"), "a race|error"),
+        (Mutation(PREPARE, "column / 2 * 4 + block * 2 + column % 2", "column + block * 8"), "error"),
+        (Mutation(PREPARE, "hidden < f.expansion.part ?", "hidden <= f.expansion.part ?"), "out of bounds|error"),
+    ],
+    "depthwise": [
+        (Mutation(DEPTHWISE, "  __syncthreads();\n", "", 0), "a race|nobody has written"),
+        (Mutation(DEPTHWISE, "      __syncthreads();\n", ""), "a race|nobody has written"),
+        (Mutation(DEPTHWISE, "f.flipped ? 8 - tap : tap", "tap"), "error"),
+        (Mutation(DEPTHWISE, "if (y < f.height) store", "store"), "out of bounds|a race"),
+        (Mutation(DEPTHWISE, "tap % 3 - 1, strip.channel", "tap % 3, strip.channel"), "error|out of bounds"),
+    ],
+}
+
+
+@pytest.mark.parametrize("operator", CHECKS)
+def test_without_a_fault_the_checks_pass(operator: str) -> None:
+    CHECKS[operator](emulator.library(operator, float_only=True))
+
+
+@pytest.mark.skipif(emulator.SANITIZE, reason="AddressSanitizer ends the process")
+@pytest.mark.parametrize(
+    ("operator", "mutation", "message"),
+    [(operator, *fault) for operator, faults in MUTATIONS.items() for fault in faults],
+    ids=lambda value: value.name if isinstance(value, Mutation) else value if value in CHECKS else "",
+)
+def test_a_fault_is_caught(operator: str, mutation: Mutation, message: str, tmp_path: Path) -> None:
+    caught: tuple[Any, ...] = (AssertionError, emulator.runner().EmulationError)
+    with pytest.raises(caught, match=message):
+        CHECKS[operator](mutant(operator, mutation, tmp_path))
