@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(kGateThreads) depthwise(Depthwise<T> f) {
 
 // partial[part][channel][kTapSums]. Blocks: (parts, groups of channels).
 template <class T, int N>
-__global__ void __launch_bounds__(kGateThreads)
+__global__ void __launch_bounds__(kGateThreads, 3)
     depthwise_gradients(DepthwiseGradients<T> f, float* partial, int64_t tiles, int64_t parts) {
   typedef GateTile<true, N> Tile;
   auto& shared = block_shared<DepthwiseShared<T, N>>();
