@@ -87,5 +87,7 @@ inline void gelu_with_derivative(vec a, vec& value, vec& derivative) {
     derivative = phi + a * splat(0.398942280f) * exp_of_negative(a * a * splat(-0.5f));
   } else {
     rise<1>(kShortDerivative, &a, &derivative);
+    // Of an infinity it is infinity times zero, as in the formula.
+    derivative += a * splat(0.0f);
   }
 }
