@@ -45,9 +45,11 @@ inline vec multiply_add(vec sum, const bfloat16* pair, const bfloat16* weights) 
 
 // Rounds two vectors and stores them interleaved.
 inline void store_pairs(bfloat16* to, vec first, vec second) {
-  const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)first));
-  const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)second));
-  _mm512_storeu_si512(to, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+  typedef uint16_t halves __attribute__((vector_size(32)));
+  typedef uint32_t pairs __attribute__((vector_size(64)));
+  const pairs low = __builtin_convertvector((halves)_mm512_cvtneps_pbh((__m512)first), pairs);
+  const pairs high = __builtin_convertvector((halves)_mm512_cvtneps_pbh((__m512)second), pairs);
+  _mm512_storeu_si512(to, (__m512i)(low | high << 16));
 }
 #endif
 
