@@ -1,3 +1,4 @@
+import multiprocessing.util
 import tempfile
 
 import numpy as np
@@ -40,6 +41,8 @@ class Identity(Degradation):
 @pytest.fixture(autouse=True)
 def _temporary_folder(tmp_path, monkeypatch):
     (tmp_path / "tmp").mkdir()
+    # Chosen once for the process: its sockets need a short path, and a folder that outlives this test.
+    multiprocessing.util.get_temp_dir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
 
 

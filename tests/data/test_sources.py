@@ -1,4 +1,5 @@
 import logging
+import multiprocessing.util
 import tempfile
 
 import numpy as np
@@ -16,6 +17,8 @@ RNG = np.random.default_rng(3)
 @pytest.fixture(autouse=True)
 def _temporary_folder(tmp_path, monkeypatch):
     (tmp_path / "tmp").mkdir()
+    # Chosen once for the process: its sockets need a short path, and a folder that outlives this test.
+    multiprocessing.util.get_temp_dir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
 
 

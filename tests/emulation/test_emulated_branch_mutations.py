@@ -44,7 +44,7 @@ MUTATIONS: dict[str, list[tuple[Mutation, str]]] = {
         (Mutation(PRODUCTS, "pixel < f.pixels ? f.rows", "pixel <= f.pixels ? f.rows"), "out of bounds|a race"),
         (Mutation(PRODUCTS, "row < f.rows ? f.columns", "row <= f.rows ? f.columns"), "out of bounds"),
         (Mutation(PRODUCTS, "g / 2 * 8 + block * 2 + g % 2", "g + block * 8"), "error"),
-        (Mutation(PRODUCTS, "inside && f.factors != nullptr", "inside && f.factors == f.bias"), "error"),
+        (Mutation(PRODUCTS, "inside && f.factors != nullptr", "inside && f.factors == f.bias"), "reads outside"),
         (Mutation(GRAM, "squares = sum_of_lanes(squares, 2);", ""), "error"),
         (Mutation(GRAM, "f.a + group * f.rows", "f.a"), "error"),
         (Mutation(SUMS, "  __syncthreads();  // until all have used the sums before\n", ""), "a race"),
