@@ -201,14 +201,13 @@ def _sliced(x: Streamed, dim: int = 0, start: int | None = None, end: int | None
     low, high, stride = slice(start, end, step).indices(length)
     if stride != 1 or high <= low:
         raise NotStreamableError(f"{WHAT}: a slice [{start}:{end}:{step}] of features")
-    whole = Window(x.map, (0, x.map.height), (0, x.map.width))
     if dim % 4 == 1:
         return Channels(x.map, low, high)
     if dim % 4 == 2:
         return Window(x.map, (low, high), (0, x.map.width))
     if dim % 4 == 3:
         return Window(x.map, (0, x.map.height), (low, high))
-    return whole
+    return x.map
 
 
 def _split(_func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Streamed]:

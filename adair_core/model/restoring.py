@@ -127,14 +127,14 @@ def restore_image(
         with _computing(precision, device):
             return network(part.to(device, dtype)).to(part)
 
-    side, at_once = None if tile == "auto" else tile, len(batch)
     if exact:
         restored = torch.cat([_exactly(network, part, device, dtype) for part in torch.split(seen, 1)])
-    elif tile == "auto" and len(batch) * padded_pixels(height, width) > SMALLEST_TILE**2:
-        affordable = affordable_pixels(run, batch)
-        side = automatic_tile(affordable, height, width)
-        at_once = max(1, affordable // padded_pixels(height, width))
-    if not exact:
+    else:
+        side, at_once = None if tile == "auto" else tile, len(batch)
+        if tile == "auto" and len(batch) * padded_pixels(height, width) > SMALLEST_TILE**2:
+            affordable = affordable_pixels(run, batch)
+            side = automatic_tile(affordable, height, width)
+            at_once = max(1, affordable // padded_pixels(height, width))
         restored = _as_memory_allows(run, seen, at_once, side, shared, device, on_share)
     if not bool(torch.isfinite(restored).all()):
         # Integers cannot hold NaN: the image would come out black in silence.

@@ -180,6 +180,16 @@ def unsuitable(x: Tensor) -> str | None:
     return None
 
 
+def refuse(x: Tensor, *_: Any) -> str | None:
+    """The refusal of an operator whose kernel takes every tensor that is suitable."""
+    return unsuitable(x)
+
+
+def refuse_backward(gradient: Tensor, x: Tensor, *_: Any) -> str | None:  # noqa: ARG001
+    """Likewise of its backward pass."""
+    return unsuitable(x)
+
+
 def pixels(x: Tensor) -> Tensor:
     """The form in which kernels take images: ``(B, C, H, W)`` -> contiguous ``(B, H, W, C)``."""
     return x.permute(0, 2, 3, 1).contiguous()
@@ -226,7 +236,7 @@ def choices(value: Tensor | None) -> list[Tensor | None]:
 def empty_gradients(parameters: Sequence[Tensor | None], needs: Sequence[bool]) -> list[Tensor | None]:
     """What kernels write the gradients of parameters to: float32; ``None`` where none is wanted."""
     return [
-        torch.empty(value.shape, dtype=torch.float32) if value is not None and need else None
+        value.new_empty(value.shape, dtype=torch.float32) if value is not None and need else None
         for value, need in zip(parameters, needs, strict=True)
     ]
 

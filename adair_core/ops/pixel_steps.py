@@ -12,23 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from adair_core.ops.native import parameter
+from adair_core.ops.native import empty_gradients, parameter
 
 kernels: Any = torch.ops.adair_native
 """Where the kernels are; the tests have others, that run on a CPU."""
-
-
-def wide_like(value: Tensor | None, need: bool) -> Tensor | None:
-    """A new float32 tensor for the gradient of a parameter, if it is wanted."""
-    return value.new_empty(value.shape, dtype=torch.float32) if value is not None and need else None
-
-
-def narrowed(found: Sequence[Tensor | None], like: Sequence[Tensor | None], empty: Tensor) -> tuple[Tensor, ...]:
-    """Gradients in the dtypes of their parameters, empty where there is none."""
-    return tuple(
-        empty.new_empty(0) if value is None or of is None else value.to(of.dtype).view(of.shape)
-        for value, of in zip(found, like, strict=True)
-    )
 
 
 def normalise(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -50,7 +37,7 @@ def normalise_backward(
     """Gradients with respect to x, always, and to weight and bias, where they are wanted."""
     weight, bias = parameters
     to_x = torch.empty_like(x)
-    to_weight, to_bias = (wide_like(value, need) for value, need in zip(parameters, needs, strict=True))
+    to_weight, to_bias = empty_gradients(parameters, needs)
     kernels.layer_norm2d_backward(
         gradient, x, parameter(weight), *statistics, bias is None, True, to_x, to_weight, to_bias
     )
@@ -68,7 +55,7 @@ def project_backward(
     """Gradients of a 1x1 convolution with respect to x, weight and bias; x is read for that of the weight alone."""
     rows = gradient.flatten(0, 2)
     to_x = gradient @ weight.flatten(1).to(gradient.dtype) if needs[0] else None
-    to_weight = rows.mT @ x.flatten(0, 2) if needs[1] and x is not None else None
+    to_weight = (rows.mT @ x.flatten(0, 2)).view(weight.shape) if needs[1] and x is not None else None
     return to_x, to_weight, rows.sum(0, dtype=torch.float32) if needs[2] else None
 
 

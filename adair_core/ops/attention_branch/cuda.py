@@ -7,7 +7,6 @@ with projection and residual: 17 U, where eager PyTorch moves 41.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from torch import Tensor
 from adair_core.ops import pixel_steps
 from adair_core.ops.channel_attention.cuda import attend, attend_backward
 from adair_core.ops.layout import memory_format
-from adair_core.ops.native import NativeKernel, images, pixels, unsuitable
+from adair_core.ops.native import NativeKernel, empty_gradients, gradients, images, pixels, refuse, refuse_backward
 from adair_core.ops.pixel_steps import convolve_depthwise, normalise, normalise_backward, project, project_backward
 
 
@@ -65,7 +64,7 @@ def _backward(
     norm, depthwise = (norm_weight, norm_bias), (depthwise_weight, depthwise_bias)
     to_x = to_in = to_in_bias = None
     to_norm: Sequence[Tensor | None] = (None, None)
-    to_depthwise = [pixel_steps.wide_like(*pair) for pair in zip(depthwise, needs[5:7], strict=True)]
+    to_depthwise = empty_gradients(depthwise, needs[5:7])
     to_qkv, to_temperature, to_out = attend_backward(
         outer, pixels(qkv), temperature, out_weight, (cosines, lengths), (any(needs[:7]), needs[7], needs[8])
     )
@@ -85,17 +84,8 @@ def _backward(
                 to_x = to_x.add_(outer) if residual else to_x
     found = (*to_norm, to_in, to_in_bias, *to_depthwise, to_temperature, to_out, to_out_bias)
     parameters = (*norm, qkv_weight, qkv_bias, *depthwise, temperature, out_weight, out_bias)
-    to_image = x.new_empty(0) if to_x is None or not needs[0] else images(to_x, memory_format(x))
-    return to_image, *pixel_steps.narrowed(found, parameters, x)
+    return gradients(x, to_x if needs[0] else None, found, parameters)
 
 
-def _refuse(x: Tensor, *_: Any) -> str | None:
-    return unsuitable(x)
-
-
-def _refuse_backward(gradient: Tensor, x: Tensor, *_: Any) -> str | None:  # noqa: ARG001
-    return unsuitable(x)
-
-
-FORWARD = NativeKernel(_forward, _refuse)
-BACKWARD = NativeKernel(_backward, _refuse_backward)
+FORWARD = NativeKernel(_forward, refuse)
+BACKWARD = NativeKernel(_backward, refuse_backward)

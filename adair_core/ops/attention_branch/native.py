@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +17,8 @@ from adair_core.ops.native import (
     images,
     parameter,
     pixels,
-    unsuitable,
+    refuse,
+    refuse_backward,
 )
 
 
@@ -118,13 +118,5 @@ def _backward(
     return gradients(x, to_x, found, parameters)
 
 
-def _refuse(x: Tensor, *_: Any) -> str | None:
-    return unsuitable(x)
-
-
-def _refuse_backward(gradient: Tensor, x: Tensor, *_: Any) -> str | None:  # noqa: ARG001
-    return unsuitable(x)
-
-
-FORWARD = NativeKernel(_forward, _refuse)
-BACKWARD = NativeKernel(_backward, _refuse_backward)
+FORWARD = NativeKernel(_forward, refuse)
+BACKWARD = NativeKernel(_backward, refuse_backward)

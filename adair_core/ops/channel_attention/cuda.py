@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from adair_core.ops import pixel_steps
 from adair_core.ops.layout import memory_format
-from adair_core.ops.native import NativeKernel, images, parameter, pixels, unsuitable
+from adair_core.ops.native import NativeKernel, empty_gradients, images, parameter, pixels, refuse
 
 
 def attend(
@@ -51,8 +49,7 @@ def attend_backward(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Gradients with respect to qkv, temperature and output weight, where they are wanted; `kept` is from `attend`."""
     to_qkv = torch.empty_like(qkv) if needs[0] else None
-    to_temperature = pixel_steps.wide_like(temperature, needs[1])
-    to_out_weight = pixel_steps.wide_like(out_weight, needs[2])
+    to_temperature, to_out_weight = empty_gradients((temperature, out_weight), needs[1:])
     pixel_steps.kernels.channel_attention_backward(
         *(gradient, qkv, parameter(temperature), parameter(out_weight)),
         *(*map(parameter, kept), to_qkv, to_temperature, to_out_weight),
@@ -76,9 +73,5 @@ def _backward(
     return images(to_qkv, memory_format(qkv)), to_temperature.to(temperature.dtype)
 
 
-def _refuse(qkv: Tensor, *_: Any) -> str | None:
-    return unsuitable(qkv)
-
-
-FORWARD = NativeKernel(_forward, _refuse)
-BACKWARD = NativeKernel(_backward, _refuse)
+FORWARD = NativeKernel(_forward, refuse)
+BACKWARD = NativeKernel(_backward, refuse)

@@ -9,7 +9,6 @@ The backward pass is composed likewise.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +16,16 @@ from torch.nn import functional
 
 from adair_core.ops import pixel_steps
 from adair_core.ops.layout import memory_format
-from adair_core.ops.native import NativeKernel, images, parameter, pixels, unsuitable
+from adair_core.ops.native import (
+    NativeKernel,
+    empty_gradients,
+    gradients,
+    images,
+    parameter,
+    pixels,
+    refuse,
+    refuse_backward,
+)
 from adair_core.ops.pixel_steps import normalise, normalise_backward, project, project_backward
 
 MOST_CHANNELS = 96
@@ -82,7 +90,7 @@ def _backward(
     source, outer, middle = pixels(x), pixels(gradient.to(x.dtype)), pixels(convolved)
     to_x = to_in = to_in_bias = None
     to_norm: Sequence[Tensor | None] = (None, None)
-    to_depthwise = [pixel_steps.wide_like(*pair) for pair in zip(depthwise, needs[5:7], strict=True)]
+    to_depthwise = empty_gradients(depthwise, needs[5:7])
     gated = None
     if needs[7]:
         a, b = middle.chunk(2, dim=-1)
@@ -103,17 +111,8 @@ def _backward(
                 to_x, *to_norm = normalise_backward(to_normalised, source, (mean, rstd), norm, needs[1:3])
                 to_x = to_x.add_(outer) if residual else to_x
     found = (*to_norm, to_in, to_in_bias, *to_depthwise, to_out, to_out_bias)
-    to_image = x.new_empty(0) if to_x is None or not needs[0] else images(to_x, memory_format(x))
-    return to_image, *pixel_steps.narrowed(found, parameters, x)
+    return gradients(x, to_x if needs[0] else None, found, parameters)
 
 
-def _refuse(x: Tensor, *_: Any) -> str | None:
-    return unsuitable(x)
-
-
-def _refuse_backward(gradient: Tensor, x: Tensor, *_: Any) -> str | None:  # noqa: ARG001
-    return unsuitable(x)
-
-
-FORWARD = NativeKernel(_forward, _refuse)
-BACKWARD = NativeKernel(_backward, _refuse_backward)
+FORWARD = NativeKernel(_forward, refuse)
+BACKWARD = NativeKernel(_backward, refuse_backward)

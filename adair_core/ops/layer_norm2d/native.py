@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from adair_core.ops.layout import memory_format
-from adair_core.ops.native import NativeKernel, dense, empty_dense, parameter, undense, unsuitable
+from adair_core.ops.native import NativeKernel, dense, empty_dense, parameter, refuse, undense
 
 
 def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -50,9 +48,5 @@ def _backward(
     )
 
 
-def _refusal(x: Tensor, *_: Any) -> str | None:
-    return unsuitable(x)
-
-
-FORWARD = NativeKernel(_forward, _refusal)
-BACKWARD = NativeKernel(_backward, _refusal)
+FORWARD = NativeKernel(_forward, refuse)
+BACKWARD = NativeKernel(_backward, refuse)
