@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from adair_core.bench.rounds import interleave
+
 ROUNDS = 30
 WARM_UPS = 3
 L2_BYTES = 256 * 2**20
@@ -88,22 +90,16 @@ class Device:
             competitors: name -> what is timed; each is warmed up first.
             rounds: of one call to each.
         """
-        rounds = 2 if self.rehearsal else rounds
-        for run in competitors.values():
-            for _ in range(1 if self.rehearsal else WARM_UPS):
-                run()
-        self.wait()
+        count = 2 if self.rehearsal else rounds
         flushed = torch.empty(8 if self.rehearsal else L2_BYTES, dtype=torch.uint8, device=self.name)
-        times: dict[str, list[float]] = {name: [] for name in competitors}
-        names = list(competitors)
-        for number in range(rounds):
-            first = number % len(names)
-            for name in (*names[first:], *names[:first]):
-                flushed.zero_()
-                times[name].append(self._once(competitors[name]))
+        timed = {name: _Timed(self, run, flushed) for name, run in competitors.items()}
+        for competitor in timed.values():
+            competitor.warm_up()
+        times = interleave(timed, least=count, most=count, budget=0)
         return {name: statistics.median(found) for name, found in times.items()}
 
-    def _once(self, run: Callable[[], object]) -> float:
+    def once(self, run: Callable[[], object]) -> float:
+        """Seconds of one call."""
         if self.rehearsal:
             begun = time.perf_counter()
             run()
@@ -114,6 +110,25 @@ class Device:
         end.record()
         end.synchronize()
         return start.elapsed_time(end) / 1000
+
+
+class _Timed:
+    """A competitor whose caches are cold in every round."""
+
+    def __init__(self, device: Device, run: Callable[[], object], flushed: Tensor) -> None:
+        self._device, self._run, self._flushed = device, run, flushed
+
+    def warm_up(self) -> None:
+        for _ in range(1 if self._device.rehearsal else WARM_UPS):
+            self._run()
+        self._device.wait()
+
+    def seconds(self) -> float:
+        self._flushed.zero_()
+        return self._device.once(self._run)
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 def chosen(*, dry_run: bool) -> Device:
