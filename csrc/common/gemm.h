@@ -4,9 +4,16 @@
 // Activations are rows of `float` or `bfloat16`, sums are float32. All rows and weights are padded with zeros to whole
 // vectors, so that no loop has a remainder in its innermost dimension.
 
-// Rows of activations and vectors of results that a product keeps in registers. Tiles come in pairs.
+// Rows of activations and vectors of results that a product keeps in registers.
 constexpr int kRows = ADAIR_REGISTERS == 32 ? 8 : 6;
-constexpr int kPanel = ADAIR_REGISTERS == 32 && !ADAIR_HAS_TILES ? 3 : 2;
+constexpr int kVectors = ADAIR_REGISTERS == 32 ? 3 : 2;
+// Vectors of a panel of weights; tiles come in pairs.
+template <class T>
+constexpr int kPanel = kVectors;
+#if ADAIR_HAS_TILES
+template <>
+constexpr int kPanel<bfloat16> = 2;
+#endif
 // Depth of a panel: kBlock x kPanel vectors stay in the first-level cache beside the rows.
 constexpr int64_t kBlock = 128;
 
@@ -53,7 +60,7 @@ inline void store_pairs(bfloat16* to, vec first, vec second) {
 }
 #endif
 
-// Elements of packed weights (N x K): K in whole steps, N in whole vectors. They lie in panels of up to kPanel vectors
+// Elements of packed weights (N x K): K in whole steps, N in whole vectors. They lie in panels of up to kPanel<T> vectors
 // of columns, each K deep: weight (n, k) of a panel of `columns` at ((k / step) columns + n) step + k % step.
 template <class T>
 inline constexpr int64_t packed_size(int64_t n, int64_t k) {
@@ -119,18 +126,13 @@ inline void multiply(const T* a, int64_t a_stride, int64_t rows, const T* packed
   const int64_t vectors = round_up(n, kWidth) / kWidth;
   const int64_t depth = round_up(k, step);
 #if ADAIR_HAS_TILES
-  if constexpr (step == 2) {
-    const int64_t whole = rows / 16 * 16;
-    if (whole > 0) multiply_with_tiles(a, a_stride, whole, packed, vectors, depth, start, c, c_stride);
-    a += whole * a_stride, c += whole * c_stride, rows -= whole;
-    if (rows == 0) return;
-  }
+  if constexpr (step == 2) return multiply_with_tiles(a, a_stride, rows, packed, vectors, depth, start, c, c_stride);
 #endif
   // Blocks of even depth: a last one of a few columns would cost as many loads and stores of sums as a whole one.
   const int64_t blocks = (depth + kBlock - 1) / kBlock;
   const int64_t block = round_up((depth + blocks - 1) / blocks, step);
-  for (int64_t first = 0; first < vectors; first += kPanel) {
-    const int64_t wide = vectors - first < kPanel ? vectors - first : kPanel;
+  for (int64_t first = 0; first < vectors; first += kPanel<T>) {
+    const int64_t wide = vectors - first < kPanel<T> ? vectors - first : kPanel<T>;
     const T* panel = packed + first * kWidth * depth;
     float* to = c + first * kWidth;
     for (int64_t k0 = 0; k0 < depth; k0 += block) {
@@ -146,7 +148,7 @@ inline void multiply(const T* a, int64_t a_stride, int64_t rows, const T* packed
           multiply_panel<T, 2>(a + k0, a_stride, rows, part, deep, from, from_stride, to, c_stride);
           break;
         default:
-          multiply_panel<T, kPanel>(a + k0, a_stride, rows, part, deep, from, from_stride, to, c_stride);
+          multiply_panel<T, kPanel<T>>(a + k0, a_stride, rows, part, deep, from, from_stride, to, c_stride);
       }
     }
   }
@@ -159,7 +161,7 @@ inline void multiply_groups(int64_t groups, const T* a, int64_t a_group, int64_t
                             const T* packed, int64_t n, int64_t k, const float* start, float* c, int64_t c_group,
                             int64_t c_stride) {
   constexpr int64_t kPart = 256 * 1024;  // bytes, of the second-level cache
-  const int64_t panel = kPanel * kWidth, depth = round_up(k, kStep<T>);
+  const int64_t panel = kPanel<T> * kWidth, depth = round_up(k, kStep<T>);
   const int64_t part = panel * std::max<int64_t>(1, kPart / (panel * depth * static_cast<int64_t>(sizeof(T))));
   for (int64_t first = 0; first < n; first += part) {
     for (int64_t group = 0; group < groups; ++group) {

@@ -108,8 +108,8 @@ inline void pack(const Matrix& m, E* packed, const Parallel& parallel) {
   constexpr int64_t kWorthSharing = 64 * 1024;
   const int64_t vectors = m.rows.padded() / kWidth, depth = m.columns.padded();
   const Parallel& shared = vectors * kWidth * depth < kWorthSharing ? kSerial : parallel;
-  shared.run(divide_up(vectors, kPanel), [&](int64_t panel) {
-    const int64_t first = panel * kPanel, wide = std::min<int64_t>(kPanel, vectors - first);
+  shared.run(divide_up(vectors, kPanel<E>), [&](int64_t panel) {
+    const int64_t first = panel * kPanel<E>, wide = std::min<int64_t>(kPanel<E>, vectors - first);
     E* to = packed + first * kWidth * depth;
     for (int64_t vector = 0; vector < wide; ++vector) {
       pack_vector<T>(m, (first + vector) * kWidth, wide * kWidth, to + vector * kWidth * kStep<E>);

@@ -58,8 +58,8 @@ template <class E>
 inline void add_products(const E* a, int64_t a_stride, int64_t m, const E* b, int64_t b_stride, int64_t n,
                          int64_t pixels, float* c, int64_t c_stride) {
   constexpr int step = kStep<E>;
-  for (int64_t column = 0; column < n; column += kPanel * kWidth) {
-    const int64_t wide = std::min<int64_t>(kPanel, (n - column) / kWidth);
+  for (int64_t column = 0; column < n; column += kVectors * kWidth) {
+    const int64_t wide = std::min<int64_t>(kVectors, (n - column) / kWidth);
     for (int64_t row = 0; row < m; row += kProductRows) {
       float* to = c + row * c_stride + column;
       const E* left = a + row * step;
@@ -72,7 +72,7 @@ inline void add_products(const E* a, int64_t a_stride, int64_t m, const E* b, in
           add_products_tile<E, 2>(left, a_stride, right, b_stride, pixels, to, c_stride);
           break;
         default:
-          add_products_tile<E, kPanel>(left, a_stride, right, b_stride, pixels, to, c_stride);
+          add_products_tile<E, kVectors>(left, a_stride, right, b_stride, pixels, to, c_stride);
       }
     }
   }

@@ -124,17 +124,19 @@ ADAIR_TILE_PRODUCT(3, 5, 7)
 
 #endif
 
-// Registers 0 to 3 hold sums (16 x 16), 4 and 5 activations (16 x 2 `pairs`), 6 and 7 weights (`pairs` x 16 columns).
-inline TileShapes shapes_of_depth(int pairs) {
+// Registers 0 to 3 hold sums (`rows` x 16), 4 and 5 activations (`rows` x 2 `pairs`), 6 and 7 weights (`pairs` x 16
+// columns).
+inline TileShapes tile_shapes(int rows, int pairs) {
   TileShapes shapes;
   for (int tile = 0; tile < 8; ++tile) {
-    shapes.rows[tile] = static_cast<uint8_t>(tile < 6 ? 16 : pairs);
+    shapes.rows[tile] = static_cast<uint8_t>(tile < 6 ? rows : pairs);
     shapes.row_bytes[tile] = static_cast<uint16_t>(tile == 4 || tile == 5 ? 4 * pairs : 64);
   }
   return shapes;
 }
 
-// One block of sums: 16 or 32 rows (RowTiles), 16 or 32 columns (ColumnTiles), `depth` a multiple of 2 `pairs`.
+// One block of sums: one or two tiles of rows (RowTiles, 16 rows apart), 16 or 32 columns (ColumnTiles), `depth` a
+// multiple of 2 `pairs`.
 //
 // `start` as in `multiply`: a row (stride 0) or rows to begin with, or null. `columns` are those of the whole panel.
 template <int RowTiles, int ColumnTiles>
@@ -172,42 +174,56 @@ inline void multiply_block(const bfloat16* a, int64_t a_stride, const bfloat16* 
   if constexpr (RowTiles > 1 && ColumnTiles > 1) store_tile<3>(c + 16 * c_stride + 16, c_bytes);
 }
 
-// c = a w^T + start for a whole number of 16 rows; arguments as for `multiply`, whose packed weights it takes.
+// Activations, packed weights and sums of a product, as `multiply` takes them.
+struct TileProduct {
+  const bfloat16* a;
+  int64_t a_stride;
+  const bfloat16* packed;
+  int64_t vectors, depth;
+  const float* start;
+  float* c;
+  int64_t c_stride;
+};
+
+// Depths [k0, k0 + deep) of rows [first, end), which are a whole number of tiles of `tall` rows, each 16 after the other.
+inline void multiply_tiled_rows(const TileProduct& p, int64_t first, int64_t end, int tall, int64_t k0, int64_t deep,
+                                int pairs) {
+  configure_tiles(tile_shapes(tall, pairs));
+  for (int64_t vector = 0; vector < p.vectors; vector += kPanel<bfloat16>) {
+    const int64_t wide = std::min<int64_t>(kPanel<bfloat16>, p.vectors - vector), columns = wide * kWidth;
+    const bfloat16* panel = p.packed + vector * kWidth * p.depth + k0 * columns;
+    for (int64_t row = first; row < end; row += 32) {
+      float* to = p.c + row * p.c_stride + vector * kWidth;
+      const float* begin = k0 > 0 ? to : p.start == nullptr ? nullptr : p.start + vector * kWidth;
+      const int64_t begin_stride = k0 > 0 ? p.c_stride : 0;
+      auto block = [&](auto row_tiles, auto column_tiles) {
+        multiply_block<decltype(row_tiles)::value, decltype(column_tiles)::value>(
+            p.a + row * p.a_stride + k0, p.a_stride, panel, columns, deep, pairs, begin, begin_stride, to, p.c_stride);
+      };
+      if (end - row > 16) {
+        wide == 2 ? block(Constant<2>(), Constant<2>()) : block(Constant<2>(), Constant<1>());
+      } else {
+        wide == 2 ? block(Constant<1>(), Constant<2>()) : block(Constant<1>(), Constant<1>());
+      }
+    }
+  }
+}
+
+// c = a w^T + start; arguments as for `multiply`, whose packed weights it takes.
 inline void multiply_with_tiles(const bfloat16* a, int64_t a_stride, int64_t rows, const bfloat16* packed,
                                 int64_t vectors, int64_t depth, const float* start, float* c, int64_t c_stride) {
-  // All of the depth that is a multiple of 32, then the rest, for which the tiles are less deep.
-  const int64_t whole = depth / 32 * 32;
+  const TileProduct product{a, a_stride, packed, vectors, depth, start, c, c_stride};
+  // All rows in whole tiles, then the rest in lower ones; all of the depth that is a multiple of 32, then the rest, for
+  // which the tiles are less deep.
+  const int64_t whole_rows = rows / 16 * 16, whole = depth / 32 * 32;
   // The compilers' functions do not say that they read memory: what was written must be there now.
   asm volatile("" ::: "memory");
   for (int64_t k0 = 0; k0 < depth; k0 = k0 < whole ? whole : depth) {
     const int64_t deep = k0 < whole ? whole : depth - whole;
     const int pairs = k0 < whole ? 16 : static_cast<int>(deep / 2);
-    configure_tiles(shapes_of_depth(pairs));
-    for (int64_t first = 0; first < vectors; first += kPanel) {
-      const int64_t wide = std::min<int64_t>(kPanel, vectors - first), columns = wide * kWidth;
-      const bfloat16* panel = packed + first * kWidth * depth + k0 * columns;
-      for (int64_t row = 0; row < rows; row += 32) {
-        for (int64_t vector = 0; vector < wide; vector += 2) {
-          const bfloat16* from = panel + vector * 32;
-          float* to = c + row * c_stride + (first + vector) * kWidth;
-          const float* begin = k0 > 0 ? to : start == nullptr ? nullptr : start + (first + vector) * kWidth;
-          const int64_t begin_stride = k0 > 0 ? c_stride : 0;
-          auto block = [&](auto row_tiles, auto column_tiles) {
-            multiply_block<decltype(row_tiles)::value, decltype(column_tiles)::value>(
-                a + row * a_stride + k0, a_stride, from, columns, deep, pairs, begin, begin_stride, to, c_stride);
-          };
-          const bool tall = rows - row >= 32, broad = wide - vector >= 2;
-          if (tall && broad) {
-            block(Constant<2>(), Constant<2>());
-          } else if (tall) {
-            block(Constant<2>(), Constant<1>());
-          } else if (broad) {
-            block(Constant<1>(), Constant<2>());
-          } else {
-            block(Constant<1>(), Constant<1>());
-          }
-        }
-      }
+    if (whole_rows > 0) multiply_tiled_rows(product, 0, whole_rows, 16, k0, deep, pairs);
+    if (whole_rows < rows) {
+      multiply_tiled_rows(product, whole_rows, rows, static_cast<int>(rows - whole_rows), k0, deep, pairs);
     }
   }
   asm volatile("" ::: "memory");

@@ -12,7 +12,8 @@ inline constexpr int64_t round_up(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-inline vec splat(float value) { return vec{} + value; }
+// Subtracting zero changes nothing, so it costs nothing; adding it would turn -0 into 0, and stays an instruction.
+inline vec splat(float value) { return value - vec{}; }
 
 inline vec load(const float* from) { return *reinterpret_cast<const unaligned_vec*>(from); }
 
