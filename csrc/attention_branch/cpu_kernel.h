@@ -20,21 +20,23 @@ void attend_block(const AttentionBranch<T>& a, const ExpansionWeights<T>& weight
   const int64_t places = weights.parts.padded(), columns = block.right - block.left;
   const int64_t third = heads.padded(), padded = heads.padded_size;
   const Parts written = a.keep ? weights.parts : heads;
-  const int64_t operands = round_up(columns, kStep<E>) * 2 * third;
-  Scratch scratch(Scratch::bytes<float>(columns * places) + Scratch::bytes<E>(operands) + expand_bytes(block, weights));
+  const int64_t room = round_up(columns, kStep<E>);
+  Scratch scratch(Scratch::bytes<float>(columns * places) + Scratch::bytes<E>(LeftOperand<E>::size(third, room)) +
+                  Scratch::bytes<E>(room * third) + expand_bytes(block, weights));
   float* row = scratch.take<float>(columns * places);
-  E* angles = scratch.take<E>(operands);
+  const LeftOperand<E> queries(scratch.take<E>(LeftOperand<E>::size(third, room)), third, room);
+  E* keys = scratch.take<E>(room * third);
   std::memset(sums, 0, AngleSums::count(heads) * sizeof(float));
   expand_block(a.expansion, weights, block, scratch, [&](const float* const rows[3], int64_t y) {
     // Rounded at once, so that the cosines are those of the q and k that the backward pass reads.
     convolve_row(rows, places, weights.taps, weights.taps_bias, columns,
                  [&](int64_t x, int64_t c, vec value) { store(row + x * places + c, rounded<T>(value)); });
     // They are of type T already: operands hold them exactly.
-    interleave(row, places, 2 * third, columns, angles, 2 * third);
+    queries.put(row, places, third, columns, 0);
+    interleave(row + third, places, third, columns, keys, third);
     for (int64_t head = 0; head < heads.count; ++head) {
-      const E* queries = angles + head * padded * kStep<E>;
-      add_products(queries, 2 * third, padded, queries + third * kStep<E>, 2 * third, padded, columns,
-                   sums + head * padded * padded, padded);
+      add_products(queries.from(head * padded), queries.stride(), padded, keys + head * padded * kStep<E>, third, padded,
+                   columns, sums + head * padded * padded, padded);
     }
     add_squares(row, places, 2 * third, columns, sums + AngleSums::products(heads));
     const int64_t start = a.expansion.pixel(block.image, y, block.left);

@@ -175,6 +175,20 @@ inline vec sums(const vec* values) {
   }
 }
 
+// Transposes kWidth vectors: swaps the off-diagonal halves, then those of each quarter, and so on.
+template <int Half, int... Lane>
+inline void transpose_halves(vec* rows, std::integer_sequence<int, Lane...> lanes) {
+  for (int i = 0; i < kWidth; ++i) {
+    if ((i & Half) != 0) continue;
+    const vec a = rows[i], b = rows[i + Half];
+    rows[i] = pick<((Lane & Half) == 0 ? Lane : kWidth + Lane - Half)...>(a, b);
+    rows[i + Half] = pick<((Lane & Half) == 0 ? Lane + Half : kWidth + Lane)...>(a, b);
+  }
+  if constexpr (Half > 1) transpose_halves<Half / 2>(rows, lanes);
+}
+
+inline void transpose(vec* rows) { transpose_halves<kWidth / 2>(rows, std::make_integer_sequence<int, kWidth>()); }
+
 // Adds up partial results, `stride` apart, in order; nothing where there is no place for them.
 inline void add_parts(const float* partial, int64_t parts, int64_t stride, int64_t size, float* to) {
   if (to == nullptr) return;
