@@ -13,9 +13,10 @@ struct AngleSums {
   static int64_t count(const Parts& heads) { return products(heads) + 2 * heads.padded(); }
 };
 
-template <class T>
+// One block. `sums_of(y)` are the sums that row y is added to.
+template <class T, class SumsOf>
 void attend_block(const AttentionBranch<T>& a, const ExpansionWeights<T>& weights, const Parts& heads,
-                  const Block& block, float* sums) {
+                  const Block& block, const SumsOf& sums_of) {
   typedef typename OperandOf<T>::type E;
   const int64_t places = weights.parts.padded(), columns = block.right - block.left;
   const int64_t third = heads.padded(), padded = heads.padded_size;
@@ -26,12 +27,12 @@ void attend_block(const AttentionBranch<T>& a, const ExpansionWeights<T>& weight
   float* row = scratch.take<float>(columns * places);
   const LeftOperand<E> queries(scratch.take<E>(LeftOperand<E>::size(third, room)), third, room);
   E* keys = scratch.take<E>(room * third);
-  std::memset(sums, 0, AngleSums::count(heads) * sizeof(float));
   expand_block(a.expansion, weights, block, scratch, [&](const float* const rows[3], int64_t y) {
     // Rounded at once, so that the cosines are those of the q and k that the backward pass reads.
     convolve_row(rows, places, weights.taps, weights.taps_bias, columns,
                  [&](int64_t x, int64_t c, vec value) { store(row + x * places + c, rounded<T>(value)); });
     // They are of type T already: operands hold them exactly.
+    float* sums = sums_of(y);
     queries.put(row, places, third, columns, 0);
     interleave(row + third, places, third, columns, keys, third);
     for (int64_t head = 0; head < heads.count; ++head) {
@@ -129,9 +130,9 @@ void mix_pixels(const AttentionBranch<T>& a, const Parts& heads, const Mixing<T>
   }
 }
 
-// Blocks whose sums are added: of a quarter of the height, so that four threads have work, but neither so low that the
-// rows beside them cost much nor so high that small sums meet large ones.
-inline Grid summed_blocks(int64_t images, int64_t height, int64_t width, int64_t places) {
+// Parts of the images whose sums are added. Not higher, so that small sums do not meet large ones; blocks that threads
+// work on are made of whole ones.
+inline Grid summed_parts(int64_t images, int64_t height, int64_t width, int64_t places) {
   const int64_t rows = std::min<int64_t>(std::max<int64_t>(height / 4, 8), 64);
   return {images, height, width, even_part(height, rows), expansion_columns(width, places)};
 }
@@ -143,8 +144,10 @@ void attention_branch_kernel(const PerImage<AttentionBranch<T>>& sets, const Par
   const Expansion<T>& e = shared.expansion;
   const Parts heads(shared.heads(), e.part), whole(1, e.channels);
   const int64_t images = e.images, places = heads.padded(), padded = heads.padded_size, pixels = e.pixels();
-  const Grid grid = summed_blocks(images, e.height, e.width, 3 * places);
+  const Grid grid = summed_parts(images, e.height, e.width, 3 * places);
   const int64_t blocks = grid.blocks() / images, sums_size = AngleSums::count(heads);
+  const int64_t rows = expansion_rows(e.height, images * grid.across(), parallel.threads);
+  const Grid shares{images, e.height, e.width, round_up(rows, grid.block_height), grid.block_width};
   const bool fold = pixels > e.channels;
   const int64_t matrix_size = packed_size<E>(whole.padded(), places), head_size = packed_size<E>(padded, padded);
   const int64_t matrices = fold ? images : sets.count, all_heads = images * heads.count;
@@ -162,9 +165,16 @@ void attention_branch_kernel(const PerImage<AttentionBranch<T>>& sets, const Par
   float* biases = scratch.take<float>(sets.count * whole.padded());
   E* packed_matrices = scratch.take<E>(matrices * matrix_size);
   E* packed_attention = scratch.take<E>(all_heads * head_size);
-  parallel.run(grid.blocks(), [&](int64_t index) {
-    const Block block = grid.at(index);
-    attend_block(sets.of(block.image), weights[sets.index[block.image]], heads, block, sums + index * sums_size);
+  parallel.run(shares.blocks(), [&](int64_t index) {
+    const Block block = shares.at(index);
+    auto sums_of = [&](int64_t y) {
+      const int64_t part = y / grid.block_height * grid.across() + block.left / grid.block_width;
+      return sums + (block.image * blocks + part) * sums_size;
+    };
+    for (int64_t y = block.top; y < block.bottom; y += grid.block_height) {
+      std::memset(sums_of(y), 0, sums_size * sizeof(float));
+    }
+    attend_block(sets.of(block.image), weights[sets.index[block.image]], heads, block, sums_of);
   });
   for (int64_t set = 0; set < sets.count; ++set) {
     padded_out_weight(sets.sets[set], heads, out_weights + set * wide_size);

@@ -65,7 +65,15 @@ inline const ExpansionWeights<T>* prepare_expansions(const PerImage<Arguments>& 
 
 // Columns of a block such that three rows of `places` channels fit the ring.
 inline int64_t expansion_columns(int64_t width, int64_t places) {
-  return even_part(width, std::max<int64_t>(30, kExpansionRing / (3 * places)));
+  return even_part(width, std::max<int64_t>(48, kExpansionRing / (3 * places)));
+}
+
+// Rows of a block. Rows above and below it are computed twice: as few blocks as keep the threads busy, four for each of
+// them unless that makes the blocks low. `across` blocks lie beside each other, in all images.
+inline int64_t expansion_rows(int64_t height, int64_t across, int64_t threads) {
+  constexpr int64_t kLow = 32;
+  auto share = [&](int64_t blocks) { return divide_up(height, divide_up(blocks, across)); };
+  return std::max<int64_t>({8, share(4 * threads), std::min(kLow, share(threads))});
 }
 
 // Rows of a block that are computed together, so that the matrix is read once for as many pixels as are worth it.

@@ -56,11 +56,9 @@ void feed_forward_kernel(const PerImage<FeedForward<T>>& sets, const Parallel& p
     pack<T>(projection_matrix(sets.sets[set]), projections + set * matrix_size, parallel);
     padded_parameter<T>(sets.sets[set].out_bias, shape.rows, biases + set * bias_size);
   }
-  // Rows above and below a block are computed twice: as few blocks as keep the threads busy.
   const int64_t columns = expansion_columns(e.width, weights[0].parts.padded());
-  const int64_t wanted = divide_up(4 * parallel.threads, e.images * divide_up(e.width, columns));
-  const int64_t rows = even_part(e.height, std::max<int64_t>(8, divide_up(e.height, wanted)));
-  const Grid grid{e.images, e.height, e.width, rows, columns};
+  const int64_t rows = expansion_rows(e.height, e.images * divide_up(e.width, columns), parallel.threads);
+  const Grid grid{e.images, e.height, e.width, even_part(e.height, rows), columns};
   parallel.run(grid.blocks(), [&](int64_t index) {
     const Block block = grid.at(index);
     const int64_t set = sets.index[block.image];
