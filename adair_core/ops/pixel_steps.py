@@ -1,4 +1,4 @@
-"""Steps of the branches of a transformer block on a CUDA device, on pixels: images ``(B, H, W, C)``, contiguous.
+"""Steps of the branches of a transformer block, on pixels: images ``(B, H, W, C)``, contiguous.
 
 Kernels of our own (csrc) do what memory limits, the library's matrix products the 1x1 convolutions of many channels.
 """

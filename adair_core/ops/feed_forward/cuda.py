@@ -1,32 +1,14 @@
-"""The feed-forward branch on a CUDA device (csrc/feed_forward): one kernel while channels are few.
-
-Beyond its 96 channels the matrix products take the time, and are the library's: of U = B C H W values the layer norm
-moves 2, the product to 2h channels 6.3, depthwise convolution and gate 8, the product back 3.7, the residual 3: 23 U,
-where the kernel moves 2.3.
-The backward pass is composed likewise.
-"""
+"""The feed-forward branch on a CUDA device (csrc/feed_forward): one kernel while channels are few, else `composed`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from adair_core.ops import pixel_steps
+from adair_core.ops.feed_forward import composed
 from adair_core.ops.layout import memory_format
-from adair_core.ops.native import (
-    NativeKernel,
-    empty_gradients,
-    gradients,
-    images,
-    parameter,
-    pixels,
-    refuse,
-    refuse_backward,
-)
-from adair_core.ops.pixel_steps import normalise, normalise_backward, project, project_backward
+from adair_core.ops.native import NativeKernel, images, parameter, pixels, refuse, refuse_backward
 
 MOST_CHANNELS = 96
 """Of the kernel (kLargestFeedForward): it keeps them in registers."""
@@ -46,73 +28,18 @@ def _forward(
     residual: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor]:
-    layout, source = memory_format(x), pixels(x)
-    expanded = in_weight.shape[0]
-    convolved = source.new_empty((*source.shape[:3], expanded)) if keep else None
     parameters = (in_weight, in_bias, depthwise_weight, depthwise_bias, out_weight, out_bias)
-    if x.shape[1] <= MOST_CHANNELS:
-        result = torch.empty_like(source)
-        pixel_steps.kernels.feed_forward_in_tiles(
-            *(source, parameter(norm_weight), parameter(norm_bias), eps),
-            *(*map(parameter, parameters), residual, result, convolved),
-        )
-    else:
-        hidden = project(normalise(source, norm_weight, norm_bias, eps)[0], in_weight, in_bias)
-        gated = source.new_empty((*source.shape[:3], expanded // 2))
-        pixel_steps.kernels.depthwise_gate(
-            hidden, parameter(depthwise_weight), parameter(depthwise_bias), True, gated, convolved
-        )
-        result = project(gated, out_weight, out_bias)
-        result = result.add_(source) if residual else result
+    if x.shape[1] > MOST_CHANNELS:
+        return composed.forward(x, norm_weight, norm_bias, *parameters, eps, residual, keep)
+    layout, source = memory_format(x), pixels(x)
+    convolved = source.new_empty((*source.shape[:3], in_weight.shape[0])) if keep else None
+    result = torch.empty_like(source)
+    pixel_steps.kernels.feed_forward_in_tiles(
+        *(source, parameter(norm_weight), parameter(norm_bias), eps),
+        *(*map(parameter, parameters), residual, result, convolved),
+    )
     return images(result, layout), x.new_empty(0) if convolved is None else images(convolved, layout)
 
 
-def _backward(
-    gradient: Tensor,
-    x: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor | None,
-    in_weight: Tensor,
-    in_bias: Tensor | None,
-    depthwise_weight: Tensor,
-    depthwise_bias: Tensor | None,
-    out_weight: Tensor,
-    out_bias: Tensor | None,
-    eps: float,
-    residual: bool,
-    convolved: Tensor | None,
-    needs: Sequence[bool],
-) -> tuple[Tensor, ...]:
-    norm, depthwise = (norm_weight, norm_bias), (depthwise_weight, depthwise_bias)
-    parameters = (*norm, in_weight, in_bias, *depthwise, out_weight, out_bias)
-    if convolved is None:
-        convolved = _forward(x, *parameters, eps, residual, True)[1]
-    source, outer, middle = pixels(x), pixels(gradient.to(x.dtype)), pixels(convolved)
-    to_x = to_in = to_in_bias = None
-    to_norm: Sequence[Tensor | None] = (None, None)
-    to_depthwise = empty_gradients(depthwise, needs[5:7])
-    gated = None
-    if needs[7]:
-        a, b = middle.chunk(2, dim=-1)
-        gated = functional.gelu(a) * b
-    to_gated, to_out, to_out_bias = project_backward(outer, gated, out_weight, (any(needs[:7]), *needs[7:9]))
-    if to_gated is not None:
-        normalised, mean, rstd = normalise(source, *norm, eps)
-        to_hidden = torch.empty_like(middle) if any(needs[:5]) else None
-        hidden = project(normalised, in_weight, in_bias) if needs[5] else None
-        pixel_steps.kernels.depthwise_gate_backward(
-            to_gated, middle, hidden, parameter(depthwise_weight), True, to_hidden, *to_depthwise
-        )
-        if to_hidden is not None:
-            to_normalised, to_in, to_in_bias = project_backward(
-                to_hidden, normalised, in_weight, (any(needs[:3]), *needs[3:5])
-            )
-            if to_normalised is not None:
-                to_x, *to_norm = normalise_backward(to_normalised, source, (mean, rstd), norm, needs[1:3])
-                to_x = to_x.add_(outer) if residual else to_x
-    found = (*to_norm, to_in, to_in_bias, *to_depthwise, to_out, to_out_bias)
-    return gradients(x, to_x if needs[0] else None, found, parameters)
-
-
 FORWARD = NativeKernel(_forward, refuse)
-BACKWARD = NativeKernel(_backward, refuse_backward)
+BACKWARD = NativeKernel(composed.backward, refuse_backward)
