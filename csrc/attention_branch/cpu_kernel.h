@@ -176,10 +176,10 @@ void attention_branch_kernel(const PerImage<AttentionBranch<T>>& sets, const Par
     }
     attend_block(sets.of(block.image), weights[sets.index[block.image]], heads, block, sums_of);
   });
-  for (int64_t set = 0; set < sets.count; ++set) {
+  run_each(sets.count, parallel, [&](int64_t set, const Parallel&) {
     padded_out_weight(sets.sets[set], heads, out_weights + set * wide_size);
     padded_parameter<T>(sets.sets[set].out_bias, whole, biases + set * whole.padded());
-  }
+  });
   parallel.run(all_heads, [&](int64_t index) {
     const int64_t image = index / heads.count, head = index % heads.count;
     const AttentionBranch<T>& a = sets.of(image);
@@ -194,10 +194,10 @@ void attention_branch_kernel(const PerImage<AttentionBranch<T>>& sets, const Par
       pack<float>(head_matrix(found, heads), packed_attention + index * head_size, kSerial);
     }
   });
-  for (int64_t index = 0; index < matrices; ++index) {
+  run_each(matrices, parallel, [&](int64_t index, const Parallel& inner) {
     const float* matrix = (fold ? folded : out_weights) + index * wide_size;
-    pack<float>(Matrix::plain(matrix, whole, Parts(1, places)), packed_matrices + index * matrix_size, parallel);
-  }
+    pack<float>(Matrix::plain(matrix, whole, Parts(1, places)), packed_matrices + index * matrix_size, inner);
+  });
   const int64_t chunks = divide_up(pixels, kMixedPixels);
   parallel.run(images * chunks, [&](int64_t index) {
     const int64_t image = index / chunks, first = index % chunks * kMixedPixels, set = sets.index[image];

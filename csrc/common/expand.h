@@ -26,7 +26,7 @@ struct ExpansionWeights {
   }
 
   // `matrix_too`: whether the 1x1 convolution is wanted; the taps are flipped for the backward pass.
-  ExpansionWeights(const Expansion<T>& e, bool matrix_too, bool flipped, Scratch& scratch, const Parallel& parallel)
+  ExpansionWeights(const Expansion<T>& e, bool matrix_too, bool flipped, Pieces& scratch, const Parallel& parallel)
       : channels(round_up(e.channels, kWidth)), parts(e.parts, e.part) {
     const int64_t places = parts.padded();
     const Parts whole(1, e.channels);
@@ -57,9 +57,12 @@ template <class T, class Arguments>
 inline const ExpansionWeights<T>* prepare_expansions(const PerImage<Arguments>& sets, Scratch& scratch,
                                                      const Parallel& parallel) {
   ExpansionWeights<T>* weights = scratch.take<ExpansionWeights<T>>(sets.count);
-  for (int64_t set = 0; set < sets.count; ++set) {
-    weights[set] = ExpansionWeights<T>(sets.sets[set].expansion, true, false, scratch, parallel);
-  }
+  const int64_t size = ExpansionWeights<T>::bytes(sets.shared().expansion);
+  char* memory = scratch.take<char>(sets.count * size);
+  run_each(sets.count, parallel, [&](int64_t set, const Parallel& inner) {
+    Pieces pieces(memory + set * size);
+    weights[set] = ExpansionWeights<T>(sets.sets[set].expansion, true, false, pieces, inner);
+  });
   return weights;
 }
 

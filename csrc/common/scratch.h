@@ -9,15 +9,8 @@
 
 namespace adair {
 
-// A block of memory from which aligned pieces are cut; given back as a whole.
-//
-// Each thread keeps its last block of up to 16 MiB: the system would clear a new one, page by page. Pieces hold
-// whatever was there. Their sizes are summed first:
-//
-//   Scratch scratch(Scratch::bytes<float>(100) + Scratch::bytes<bfloat16>(50));
-//   float* a = scratch.take<float>(100);
-//   bfloat16* b = scratch.take<bfloat16>(50);
-class Scratch {
+// Memory from which aligned pieces are cut, one after the other.
+class Pieces {
  public:
   static constexpr size_t kAlignment = 64;
 
@@ -26,7 +19,30 @@ class Scratch {
     return (static_cast<size_t>(count) * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
   }
 
-  explicit Scratch(size_t size) {
+  explicit Pieces(char* start) : next_(start) {}
+
+  template <class T>
+  T* take(int64_t count) {
+    T* piece = reinterpret_cast<T*>(next_);
+    next_ += bytes<T>(count);
+    return piece;
+  }
+
+ protected:
+  char* next_;
+};
+
+// A block of memory from which pieces are cut; given back as a whole.
+//
+// Each thread keeps its last block of up to 16 MiB: the system would clear a new one, page by page. Pieces hold
+// whatever was there. Their sizes are summed first:
+//
+//   Scratch scratch(Scratch::bytes<float>(100) + Scratch::bytes<bfloat16>(50));
+//   float* a = scratch.take<float>(100);
+//   bfloat16* b = scratch.take<bfloat16>(50);
+class Scratch : public Pieces {
+ public:
+  explicit Scratch(size_t size) : Pieces(nullptr) {
     block_ = std::exchange(kept(), Block());
     if (block_.size < size || block_.start == nullptr) block_ = Block(size);
     next_ = block_.start;
@@ -35,13 +51,6 @@ class Scratch {
   Scratch& operator=(const Scratch&) = delete;
   ~Scratch() {
     if (block_.size <= kLargestKept && block_.size > kept().size) kept() = std::move(block_);
-  }
-
-  template <class T>
-  T* take(int64_t count) {
-    T* piece = reinterpret_cast<T*>(next_);
-    next_ += bytes<T>(count);
-    return piece;
   }
 
  private:
@@ -72,7 +81,6 @@ class Scratch {
   }
 
   Block block_;
-  char* next_;
 };
 
 }  // namespace adair

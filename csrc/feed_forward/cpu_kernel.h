@@ -52,10 +52,10 @@ void feed_forward_kernel(const PerImage<FeedForward<T>>& sets, const Parallel& p
   const ExpansionWeights<T>* weights = prepare_expansions<T>(sets, scratch, parallel);
   E* projections = scratch.take<E>(sets.count * matrix_size);
   float* biases = scratch.take<float>(sets.count * bias_size);
-  for (int64_t set = 0; set < sets.count; ++set) {
-    pack<T>(projection_matrix(sets.sets[set]), projections + set * matrix_size, parallel);
+  run_each(sets.count, parallel, [&](int64_t set, const Parallel& inner) {
+    pack<T>(projection_matrix(sets.sets[set]), projections + set * matrix_size, inner);
     padded_parameter<T>(sets.sets[set].out_bias, shape.rows, biases + set * bias_size);
-  }
+  });
   const int64_t columns = expansion_columns(e.width, weights[0].parts.padded());
   const int64_t rows = expansion_rows(e.height, e.images * divide_up(e.width, columns), parallel.threads);
   const Grid grid{e.images, e.height, e.width, even_part(e.height, rows), columns};
