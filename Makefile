@@ -2,7 +2,7 @@
 # make kernels the native kernels alone, anew; ADAIR_BUILD=auto|cpu|cuda|none says which
 # make demo    train a denoising adapter on sample photos and restore a held-out one (< 5 minutes on 2 cores)
 # make test    all tests (< 15 minutes on 2 cores)
-# make bench   all speed targets, measured and judged (about 15 minutes on 2 idle cores)
+# make bench   all speed targets, measured and judged (about 30 minutes on 2 idle cores)
 # make lint    formatting, lint, types, doctests
 # make cuda-check  compiles the CUDA kernels for all architectures; csrc/resources.tsv holds what they take
 PYTHON ?= python3

@@ -1,4 +1,4 @@
-"""Measure everything that the speed targets speak of, and judge it (within 15 minutes on two idle cores).
+"""Measure everything that the speed targets speak of, and judge it (about 30 minutes on two idle cores).
 
     make bench                                # or: python tools/bench_all.py
     python tools/bench_all.py --target 1 --target 2 --threads 1

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from adair_core.errors import UsageError
 from adair_core.ops import feed_forward
+from adair_core.ops.feed_forward.native import composes
 from adair_core.ops.keeping import recomputation
 
 
@@ -90,6 +91,21 @@ def test_what_is_not_finite_spreads_one_pixel_far(value: float) -> None:
     x, parameters = images(1, 16, 9, 9), branch(16, 20, biased=True)
     x[0, 3, 4, 4] = value
     assert torch.equal(~feed_forward(x, *parameters).isfinite().any(1)[0].bool(), _near(4, 4, 9))
+
+
+@pytest.mark.parametrize("shape", [(1, 256, 5, 7), (2, 128, 6, 8)])
+@pytest.mark.parametrize("biased", [True, False])
+def test_wide_branches_around_library_products(shape: tuple[int, ...], biased: bool) -> None:
+    x, parameters = images(*shape).contiguous(memory_format=torch.channels_last), branch(shape[1], 21, biased=biased)
+    assert composes(x)
+    assert not composes(x.bfloat16())
+    exact = gradients(x.double(), [None if value is None else value.double() for value in parameters])
+    found = gradients(x, parameters)
+    assert found[0].is_contiguous(memory_format=torch.channels_last)
+    for value, truth in zip(found, exact, strict=True):
+        torch.testing.assert_close(value.double(), truth, rtol=0, atol=2e-6 * truth.abs().max().item())
+    with recomputation():
+        assert all(torch.equal(a, b) for a, b in zip(found, gradients(x, parameters), strict=True))
 
 
 def _near(row: int, column: int, size: int) -> Tensor:
