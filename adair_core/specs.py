@@ -241,6 +241,8 @@ class WeightsSpec(Spec):
         path: safetensors file of a base, folder of an adapter.
         terms: the weights' own terms of use.
         task: the task of an adapter.
+        options: of the task that this adapter is for, such as ``{"scale": 3}``, where adapters share a task; whatever
+            the task's other options are, the adapter serves.
     """
 
     version: int
@@ -248,6 +250,7 @@ class WeightsSpec(Spec):
     path: Path
     terms: str
     task: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def versioned_name(self) -> str:

@@ -103,8 +103,19 @@ def validate_record(hook: str, record: Any) -> None:
         _validate_kinds(hook, record)
     if isinstance(record, BackboneSpec) and record.default_preset not in (None, *record.presets):
         raise PluginError(f"{hook}: {record.name}: default_preset: there is no preset {record.default_preset!r}")
-    if isinstance(record, WeightsSpec) and not record.path.exists():
-        raise PluginError(f"{hook}: {record.versioned_name}: there is no {record.path}")
+    if isinstance(record, WeightsSpec):
+        _validate_weights(hook, record)
+
+
+def _validate_weights(hook: str, record: WeightsSpec) -> None:
+    what = f"{hook}: {record.versioned_name}"
+    if not record.path.exists():
+        raise PluginError(f"{what}: there is no {record.path}")
+    options: object = record.options
+    if not isinstance(options, Mapping):
+        raise PluginError(f"{what}: options: expected a mapping option of the task -> value, got {options!r}")
+    if options and record.task is None:
+        raise PluginError(f"{what}: options: expected a task whose options they are, got none")
 
 
 def _validate_kinds(hook: str, record: AdapterSpec) -> None:

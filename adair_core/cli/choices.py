@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,14 @@ def backbone_group(spec: BackboneSpec, preset: str | None) -> Group:
 def task_group(name: str, spec: TaskSpec) -> Group:
     """The options of a task."""
     return Group("task", spec.config, f"Task {name}")
+
+
+def adapter_choosing_group(name: str, spec: TaskSpec) -> Group:
+    """The options of a task by which the zoo's adapters for it differ; one that was trained already has no others."""
+    zoo = plugins().weights.values()
+    choosing = {option for weights in zoo if weights.task == name for option in weights.options}
+    group = task_group(name, spec)
+    return replace(group, without=frozenset(spec.config.model_fields) - choosing)
 
 
 def task_parameters(group: Group, parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import rich_click
 
 from adair_core.cli.choices import DEFAULT_BASE, base_named, trained_adapter
 from adair_core.errors import UnknownNameError, UsageError, WeightsError, expected
-from adair_core.plugins import plugins
 
 if TYPE_CHECKING:
     from adair_core.model import RestorationModel
@@ -78,8 +77,15 @@ class Loaded:
     task_options: Mapping[str, Any]
 
 
-def load_model(parameters: Mapping[str, Any], *, task: str | None) -> Loaded:
+def load_model(
+    parameters: Mapping[str, Any], *, task: str | None, task_options: Mapping[str, Any] | None = None
+) -> Loaded:
     """Load the network that the options ask for.
+
+    Args:
+        parameters: of `model_options`.
+        task: chooses the zoo's adapter, where the options name none.
+        task_options: of the task, as far as they were given.
 
     Raises:
         UsageError: the options do not fit together, or nothing says what to restore with.
@@ -90,7 +96,7 @@ def load_model(parameters: Mapping[str, Any], *, task: str | None) -> Loaded:
 
     names = [trained_adapter(name) for name in parameters["adapters"]]
     if not names and parameters["base"] is None:
-        names = [_adapter_for(task)]
+        names = [_adapter_for(task, task_options or {})]
     weights = _blend(parameters["blend"], names)
     first = _read(names[0]) if names else None
     model = load(_base(parameters["base"], first))
@@ -125,17 +131,19 @@ def tile_of(text: str) -> Tile:
     return tile
 
 
-def _adapter_for(task: str | None) -> str:
+def _adapter_for(task: str | None, options: Mapping[str, Any]) -> str:
+    from adair_core.model.zoo import adapter_for
+
     if task is None:
         raise UsageError(
             "what should restore? give --task NAME or --adapter NAME|DIR, or --base NAME for a base without an adapter"
         )
-    fitting = [spec for spec in plugins().weights.values() if spec.kind == "adapter" and spec.task == task]
-    if not fitting:
+    spec = adapter_for(task, options)
+    if spec is None:
         own = sorted(Path("runs").glob(f"*/{task}/adapter_config.json"), key=lambda file: file.stat().st_mtime)
         hint = f"use --adapter {own[-1].parent}" if own else f"'adair train --task {task}' makes one"
         raise UsageError(f"the zoo has no adapter for task {task!r}; {hint}, or give --base NAME to use a base alone")
-    return max(fitting, key=lambda spec: spec.version).versioned_name
+    return spec.versioned_name
 
 
 def _blend(text: str | None, names: Sequence[str]) -> list[float] | None:

@@ -1,13 +1,15 @@
-"""Where weights are: zoo names and paths."""
+"""Where weights are: zoo names and paths, and the zoo's adapter for a task."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from adair_core.errors import UnknownNameError, UsageError, WeightsError, expected
-from adair_core.plugins import plugins
+from adair_core.errors import UnknownNameError, UsageError, WeightsError, expected, listing
+from adair_core.plugins import parse_config, plugins
+from adair_core.specs import WeightsSpec
 
 _KIND = {"base": "a base", "adapter": "an adapter"}
 _WHAT = {"base": "a safetensors file", "adapter": "an adapter's folder"}
@@ -62,6 +64,38 @@ def find_weights(name_or_path: str | Path, *, kind: Literal["base", "adapter"]) 
         raise WeightsError(f"{path}: there is no such file or folder; expected {_WHAT[kind]}")
     known = {spec.name for spec in zoo.values() if spec.kind == kind}
     raise UnknownNameError(kind, text, known, failed_plugins=len(plugins().failures))
+
+
+def adapter_for(task: str, options: Mapping[str, Any] | None = None) -> WeightsSpec | None:
+    """The zoo's adapter for a task: the newest whose options agree with the task's.
+
+    Args:
+        task: registered name.
+        options: of the task; those that are not given have the task's defaults.
+
+    Returns:
+        ``None`` if the zoo has none for the task.
+
+    Raises:
+        UnknownNameError: no plugin offers the task.
+        UsageError: an option is not valid, or the zoo has adapters for other options only.
+    """
+    config = parse_config(plugins().task(task).config, options or {}, what=f"task {task!r}").model_dump(mode="json")
+    for_task = [spec for spec in plugins().weights.values() if spec.kind == "adapter" and spec.task == task]
+    fitting = [spec for spec in for_task if all(config.get(name) == value for name, value in spec.options.items())]
+    if fitting:
+        # One that is for these options before one that is for all, and one called like the task before another's.
+        return max(fitting, key=lambda spec: (len(spec.options), spec.name == task, spec.version))
+    if not for_task:
+        return None
+    asked = {name: config.get(name) for spec in for_task for name in spec.options}
+    known = listing(sorted({_options_text(spec.options) for spec in for_task}))
+    raise UsageError(expected(f"the zoo's adapters for task {task!r}", expected=known, got=_options_text(asked)))
+
+
+def _options_text(options: Mapping[str, Any]) -> str:
+    """``scale 3``."""
+    return " and ".join(f"{name} {value}" for name, value in sorted(options.items()))
 
 
 def _exists(path: Path) -> bool:

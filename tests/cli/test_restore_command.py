@@ -146,6 +146,50 @@ def test_a_video_without_pyav(adapter, workplace, monkeypatch):
     assert "pip install 'adair[video]'" in outcome.stderr
 
 
+def test_the_options_of_a_task_choose_among_the_zoos_adapters(adapter, photos, workplace):
+    source = f"""
+        from pathlib import Path
+        from adair_core import WeightsSpec, hookimpl
+
+        @hookimpl
+        def adair_weights():
+            common = dict(version=1, kind="adapter", path=Path({str(adapter)!r}), terms="CC0", summary="x")
+            return [
+                *(WeightsSpec(name=f"enlarge-x{{scale}}", task="super-resolve", options={{"scale": scale}}, **common)
+                  for scale in (2, 3)),
+                *(WeightsSpec(name=f"sharp-{{kind}}", task="deblur", options={{"kind": kind}}, **common)
+                  for kind in ("gaussian", "motion")),
+                WeightsSpec(name="sharp-any", task="deblur", **common),
+            ]
+    """
+    write_package(workplace / "site", "adair-plugin-zoo", {"zoo_plugin": source})
+    chosen = {
+        ("super-resolve", "--scale", "3"): "enlarge-x3",
+        ("super-resolve", "--task.scale", "3"): "enlarge-x3",
+        ("super-resolve",): "enlarge-x2",
+        ("deblur",): "sharp-gaussian",
+        ("deblur", "--task.kind", "motion"): "sharp-motion",
+    }
+    with installed(workplace / "site"):
+        for number, (options, name) in enumerate(chosen.items()):
+            outcome = run_program("restore", photos / "photo0.png", "-o", f"{number}.png", "--task", *options)
+            assert outcome.exit_code == 0, outcome.stderr
+            assert f"+ {name}\n" in outcome.stderr
+        assert read_image(workplace / "0.png").pixels.shape == (120, 144, 3)
+        outcome = run_program(
+            "restore", photos / "photo0.png", "-o", "x.png", "--task", "super-resolve", "--scale", "4"
+        )
+        assert outcome.exit_code == 2
+        assert "the zoo's adapters for task 'super-resolve': expected scale 2, scale 3, got scale 4" in outcome.stderr
+        shown = run_program("restore", "--task", "deblur", "--help").stdout
+        assert "--task.kind" in shown
+        assert "--task.sigma" not in shown
+        listed = run_program("weights", "--json").json["weights"]
+        assert {entry["name"]: entry["options"] for entry in listed}["enlarge-x3@1"] == {"scale": 3}
+        outcome = run_program("evaluate", "--task", "super-resolve", "--scale", "3", "--limit", "1")
+        assert "+ enlarge-x3 on" in outcome.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

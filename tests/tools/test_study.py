@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from adair_core.errors import AdairError, UsageError
 from adair_core.specs import Choice
@@ -22,26 +21,10 @@ from adaptation import study_report
 from adaptation.baselines import dark_channel, deconvolved, non_local_means
 from adaptation.results import Outcomes, difference, mean, over_seeds
 from adaptation.runs import Measurement, Place, Run, perform
-from adaptation.study_plan import BUDGETS, IMAGES, RATES, Plan, Scale, sized
+from adaptation.study_plan import BUDGETS, RATES, Plan, Scale, sized
 from adaptation.tasks import TASKS, StudiedTask, TestSet
 
 BASE = "restormer-tiny@2"
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    """Image sets in the layout of the real ones, of a few small pictures."""
-    generator = np.random.default_rng(0)
-    data = tmp_path / "data"
-    folders = ["train/BSD400", "train/DIV2K_test_LRx4", "train/SunHays80_half", "train/T91", "test/CBSD68/clean"]
-    for folder in folders:
-        (data / folder).mkdir(parents=True)
-        for index in range(5 if folder.startswith("train") else 2):
-            smooth = Image.fromarray(generator.integers(0, 255, (6, 6, 3), dtype=np.uint8)).resize((80, 72))
-            smooth.save(data / folder / f"{index}.png")
-    for index in range(5, max(IMAGES)):
-        (data / folders[0] / f"{index}.png").hardlink_to(data / folders[0] / "0.png")
-    return Place(data, tmp_path / "out", threads=1)
 
 
 def chosen_rates(plan: Plan, rate: float) -> None:

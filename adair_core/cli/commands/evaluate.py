@@ -67,11 +67,12 @@ def command(task: str | None, as_json: bool, out: Path | None, **parameters: Any
     tile = tile_of(parameters["tile"])
     name, spec = task_named(task, pairs=parameters["pairs"])
     group = group_named("task")
-    config = group.parse(spec.config, task_parameters(group, parameters))
+    given = task_parameters(group, parameters)
+    config = group.parse(spec.config, given)
     metrics = [plugins().metrics[metric].name for metric in parameters["metrics"]] or None
     images = _images(parameters)
     tune(parameters["threads"])
-    loaded = load_model(parameters, task=name)
+    loaded = load_model(parameters, task=name, task_options=given)
     say(f"evaluating {loaded.title} on {len(images)} image{'' if len(images) == 1 else 's'}")
     in_tiles = 0
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 import rich_click
 
-from adair_core.cli.command import Command
+from adair_core.cli.choices import adapter_choosing_group, task_parameters
+from adair_core.cli.command import Command, group_named
 from adair_core.cli.models import Loaded, load_model, model_options, tile_of
+from adair_core.cli.options import Group
 from adair_core.cli.output import duration, print_json, say, steps_shown
 from adair_core.cli.process import threads_option, tune
 from adair_core.errors import UsageError, expected, listing
@@ -22,13 +24,19 @@ if TYPE_CHECKING:
     from adair_core.inference import FileResult, Settings
 
 
+def _groups(typed: Mapping[str, Any]) -> list[Group]:
+    name = typed.get("task")
+    return [] if name is None else [adapter_choosing_group(name, plugins().task(name))]
+
+
 @rich_click.command(
     "restore",
     cls=Command,
+    groups=_groups,
     examples=[
         "restore photo.jpg --adapter runs/denoise-lora/denoise",
         "restore scans/ 'shots/**/*.tif' -o restored/ --adapter runs/denoise-lora/denoise --strength 0.8",
-        "restore small.png --adapter runs/super-resolve-lora/super-resolve --scale 2 -o large.png",
+        "restore small.png --task super-resolve --scale 3 -o large.png",
         "restore clip.mp4 --task denoise --codec libx265 --crf 18",
         "restore --files-from list.txt -o restored/ --task denoise --skip-existing",
     ],
@@ -68,16 +76,15 @@ def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters
     """
     from adair_core.inference import left_out, plan, restore_files
 
-    if task is not None:
-        plugins().task(task)
+    task_options = {} if task is None else _task_options(parameters)
     names = [*inputs, *([] if parameters["files_from"] is None else [f"@{parameters['files_from']}"])]
     settings = _settings(parameters)
     jobs = plan(names, parameters["out"], suffix=parameters["suffix"])  # wrong names are told before the weights
     if any(job.is_video for job in jobs):
         require_video()
     tune(parameters["threads"])
-    loaded = load_model(parameters, task=task)
-    settings = replace(settings, scale=_scale(parameters["scale"], task, loaded))
+    loaded = load_model(parameters, task=task, task_options=task_options)
+    settings = replace(settings, scale=_scale(task_options.get("scale", parameters["scale"]), task, loaded))
     say(f"restoring with {loaded.title}")
     others = left_out(names)
     if others:
@@ -205,6 +212,14 @@ def _quality(text: str | None) -> Quality:
         return int(text)
     except ValueError:
         raise UsageError(expected("--quality", expected="1 to 100 or 'keep'", got=repr(text))) from None
+
+
+def _task_options(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The options by which the zoo's adapter for the task is chosen; --scale is checked where it is used."""
+    group = group_named("task")
+    given = task_parameters(group, parameters) if "scale" in group.model.model_fields else group.given(parameters)
+    config = group.parse(group.model, given)
+    return {name: getattr(config, name) for name in given}
 
 
 def _scale(given: int | None, task: str | None, loaded: Loaded) -> int:

@@ -24,6 +24,7 @@ def command(as_json: bool) -> None:
             "name": spec.versioned_name,
             "kind": spec.kind,
             "task": spec.task,
+            "options": dict(spec.options),
             "size": _size(spec.path),
             "terms": spec.terms,
             "package": loaded.weights.provenance(spec.versioned_name).package,

@@ -1,0 +1,79 @@
+"""The zoo's adapters: trained, stored, measured as they are stored, and published under versions."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from adair_core.errors import AdairError
+from adair_core.model import load
+from adair_core.model.adapter_files import read_adapter
+from adair_core.plugins import plugins
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+
+from adaptation.runs import Place
+from adaptation.tasks import TASKS
+from adaptation.zoo import ENTRIES, make, publish
+
+BASE = "restormer-tiny@2"
+
+
+def test_entries_are_tasks_with_options_that_they_have():
+    for entry in ENTRIES.values():
+        fields = plugins().task(entry.task.task).config.model_fields
+        assert set(entry.options) <= set(fields)
+        # An option that tells an entry apart is what it is trained with.
+        defaults = {name: fields[name].default for name in entry.options}
+        assert {
+            **defaults,
+            **{name: entry.task.options.get(name, defaults[name]) for name in defaults},
+        } == entry.options
+    assert set(ENTRIES) == set(TASKS)
+
+
+def test_an_entry_from_its_training_to_the_package(place: Place, tmp_path: Path):
+    settings = {"steps": 2, "batch_size": 1}
+    entry = replace(ENTRIES["denoise"], settings=settings)
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "index.json").write_text("[]")
+    with pytest.raises(AdairError, match="denoise: not trained and measured yet"):
+        publish(entry, place, package)
+    made = make(entry, place, BASE)
+    assert {str(tensor.dtype) for tensor in load_file(made / "adapter_model.safetensors").values()} == {"torch.float16"}
+    card = read_adapter(made).card
+    assert [(row["set"], row["condition"]) for row in card.metrics] == [
+        ("CBSD68", "sigma 15"),
+        ("CBSD68", "sigma 25"),
+        ("CBSD68", "sigma 50"),
+    ]
+    report = json.loads((place.out / "denoise/measured/denoise-CBSD68/report.json").read_text())
+    measured = report["means"]["sigma 25"]["psnr"]["restored"]["mean"]
+    assert card.metrics[1]["psnr"] == pytest.approx(measured, abs=1e-4)
+    # It is what is stored that was measured, not what was trained.
+    recipe = json.loads((place.out / "denoise/measured/plan.json").read_text())
+    assert recipe["restore"] == ["--adapter", str(made)]
+    assert card.recipe is not None
+    assert card.recipe["settings"]["steps"] == 2
+    text = (made / "README.md").read_text()
+    assert "research use" in text
+    assert "BSD400" in text
+    load(BASE).load_adapter(made)
+
+    assert publish(entry, place, package) == "denoise@1"
+    assert publish(entry, place, package) is None
+    weights = made / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes() + b"x")
+    assert publish(entry, place, package) == "denoise@2"
+    index = json.loads((package / "index.json").read_text())
+    assert [(spec["name"], spec["version"], spec["task"]) for spec in index] == [
+        ("denoise", 1, "denoise"),
+        ("denoise", 2, "denoise"),
+    ]
+    assert (package / "denoise@1/README.md").read_text() == text

@@ -1,0 +1,238 @@
+"""The adapters that come with the package: how each is trained and measured, and how it gets there.
+
+An entry is trained, stored as the package holds it, and only then measured, beside the frozen base alone; the card has
+these numbers. A version never changes meaning: an adapter that is trained anew gets the next one.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from adair_core.atomic_file import write_atomically
+from adair_core.errors import AdairError
+from adair_core.evaluation import Report
+from adair_core.evaluation.statistics import Statistic
+from adair_core.model import AdapterCard, load
+from adair_core.model.adapter_files import read_adapter
+from adair_core.specs import Choice
+from adair_core.training.recipe import AdapterRecipe, Settings
+from adaptation.runs import Measurement, Place, Run, perform, weights_of
+from adaptation.tasks import TASKS, StudiedTask
+
+TERMS = "research use: several of its training sets are for non-commercial research"
+STORED = "float16"
+METRICS = ("psnr", "ssim")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An adapter of the zoo.
+
+    Attributes:
+        name: in the zoo, and of the studied task that it is for.
+        summary: one line for tables.
+        limits: what its card says that it was not made for, and what it was seen to fail at.
+        options: of adair's task by which it is chosen among the task's adapters.
+        settings: training settings that differ from `SETTINGS`.
+    """
+
+    name: str
+    summary: str
+    limits: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def task(self) -> StudiedTask:
+        """What it learns, and where it is measured."""
+        return TASKS[self.name]
+
+
+ADAPTER = Choice(name="lora", options={"rank": 8})
+SETTINGS: Mapping[str, Any] = {
+    "steps": 3000,
+    "batch_size": 8,
+    "patch_size": 64,
+    "learning_rate": 1e-3,
+    "precision": "bfloat16",
+    "workers": 0,
+    "device": "cpu",
+    "validate_every": 0,
+}
+
+_SYNTHETIC = "trained on synthetic damage only"
+_LARGE_PATCHES: Mapping[str, Any] = {"patch_size": 96, "batch_size": 4}
+ENTRIES = {
+    entry.name: entry
+    for entry in (
+        Entry("denoise", "removes Gaussian noise of unknown strength, sigma 5 to 55", _SYNTHETIC),
+        Entry("real-denoise", "removes camera noise from finished pictures", _SYNTHETIC),
+        Entry("gaussian-deblur", "removes Gaussian blur", _SYNTHETIC, {"kind": "gaussian"}, _LARGE_PATCHES),
+        Entry("motion-deblur", "removes the blur of a shaken camera", _SYNTHETIC, {"kind": "motion"}, _LARGE_PATCHES),
+        Entry("derain", "removes rain streaks", "trained on 35 pairs, whose streaks are synthetic", {}, _LARGE_PATCHES),
+        Entry(
+            "dehaze",
+            "removes haze",
+            "trained on 42 pairs of rooms, whose haze is synthetic",
+            settings={"patch_size": 128, "batch_size": 4},
+        ),
+        *(
+            Entry(
+                f"super-resolve-x{scale}",
+                f"enlarges {scale} times",
+                "trained on images that were reduced bicubically, without noise or JPEG artefacts; hybrid is for those",
+                {"scale": scale},
+                _LARGE_PATCHES,
+            )
+            for scale in (2, 3, 4)
+        ),
+        Entry("dejpeg", "removes JPEG artefacts of unknown quality, 10 to 90", _SYNTHETIC),
+        Entry("low-light", "brightens and denoises", "trained on 60 pairs of one camera", {}, _LARGE_PATCHES),
+        Entry("hybrid", "enlarges small, noisy JPEG photos 2 times", _SYNTHETIC, {"scale": 2}, _LARGE_PATCHES),
+    )
+}
+
+
+def training(entry: Entry, place: Place, base: str) -> Run:
+    """The run that trains an entry."""
+    task = entry.task
+    recipe = AdapterRecipe(
+        data=task.data(place.data),
+        settings=Settings(**{**SETTINGS, **entry.settings}),
+        base=base,
+        adapter=ADAPTER,
+        task=Choice(name=task.task, options=dict(task.options)),
+    )
+    return Run(f"{entry.name}/trained", recipe, base, (), {"part": "zoo", "task": entry.name})
+
+
+def make(entry: Entry, place: Place, base: str) -> Path:
+    """Train and measure an entry, or go on where that stopped.
+
+    Returns:
+        Folder of the adapter, with its card.
+    """
+    run = training(entry, place, base)
+    perform(run, place)
+    trained, stored = weights_of(run, place), place.folder(entry.name) / "adapter"
+    if not (stored / "adapter_model.safetensors").exists():
+        _store(trained, stored, base, read_adapter(trained).card)
+    measured = Run(
+        f"{entry.name}/measured",
+        None,
+        base,
+        tuple(Measurement(entry.task, test) for test in entry.task.tests),
+        {"part": "zoo", "task": entry.name},
+        after=(run.name,),
+        restore=("--adapter", str(stored)),
+    )
+    alone = replace(measured, name=f"{entry.name}/frozen", restore=())
+    for each in (measured, alone):
+        perform(each, place)
+    card = AdapterCard(
+        task=entry.task.task,
+        metrics=_rows(place, measured, alone),
+        protocol=", ".join(
+            dict.fromkeys(_report(place, measured, each).protocol.name for each in measured.measurements)
+        ),
+        recipe=read_adapter(trained).card.recipe,
+        notes=_notes(entry),
+    )
+    _store(trained, stored, base, card)
+    return stored
+
+
+def publish(entry: Entry, place: Place, package: Path) -> str | None:
+    """Put an entry into the package, as its next version.
+
+    Args:
+        entry: that was made.
+        place: where.
+        package: folder of the zoo with its ``index.json``.
+
+    Returns:
+        Its name with the version; ``None`` if the newest version has these weights already.
+
+    Raises:
+        AdairError: it was not made yet.
+    """
+    source = place.folder(entry.name) / "adapter"
+    if not (source / "adapter_model.safetensors").exists() or place.result(f"{entry.name}/measured") is None:
+        raise AdairError(f"{entry.name}: not trained and measured yet; run first")
+    file = package / "index.json"
+    index = json.loads(file.read_text(encoding="utf-8"))
+    versions = {spec["version"]: package / spec["path"] for spec in index if spec["name"] == entry.name}
+    weights = "adapter_model.safetensors"
+    newest = max(versions, default=0)
+    if newest and (versions[newest] / weights).read_bytes() == (source / weights).read_bytes():
+        return None
+    name = f"{entry.name}@{newest + 1}"
+    shutil.copytree(source, package / name)
+    index.append(
+        {
+            "name": entry.name,
+            "version": newest + 1,
+            "kind": "adapter",
+            "path": name,
+            "task": entry.task.task,
+            "options": dict(entry.options),
+            "summary": entry.summary,
+            "terms": TERMS,
+        }
+    )
+    write_atomically(file, (json.dumps(index, indent=2) + "\n").encode())
+    return name
+
+
+def _store(trained: Path, folder: Path, base: str, card: AdapterCard) -> None:
+    model = load(base)
+    name = model.load_adapter(trained)
+    model.save_adapter(name, folder, card=card, dtype=STORED)
+
+
+def _report(place: Place, run: Run, each: Measurement) -> Report:
+    return Report.from_json((place.folder(run) / each.name / "report.json").read_text(encoding="utf-8"))
+
+
+def _rows(place: Place, measured: Run, alone: Run) -> list[dict[str, str | int | float | None]]:
+    """A row for each set and condition: input, frozen base and adapter, the last with its 95 % interval."""
+    rows: list[dict[str, str | int | float | None]] = []
+    for each in measured.measurements:
+        ours, base = _report(place, measured, each), _report(place, alone, each)
+        for condition in ours.conditions:
+            row: dict[str, str | int | float | None] = {"set": each.test.name, "condition": condition}
+            for metric in METRICS:
+                statistic = ours.statistic(metric, condition=condition)
+                row |= {
+                    f"{metric} input": _rounded(ours.mean(metric, condition=condition, side="input")),
+                    f"{metric} base alone": _rounded(base.mean(metric, condition=condition)),
+                    metric: _rounded(statistic.mean),
+                    f"{metric}, 95 %": _interval(statistic),
+                }
+            rows.append({**row, "images": len({found.image for found in ours.rows})})
+    return rows
+
+
+def _rounded(value: float) -> float:
+    return round(value, 4)
+
+
+def _interval(statistic: Statistic) -> str:
+    return f"{statistic.low:.4g} to {statistic.high:.4g}"
+
+
+def _notes(entry: Entry) -> str:
+    task = entry.task
+    images = [path.name for path in task.data(Path()).images] or [f"the pairs of {task.pairs}"]
+    own_split = "The pairs that it is measured on are others, in a split of our own. " if task.pairs else ""
+    return (
+        f"Limits: {entry.limits}.\n\n"
+        f"Training images: {', '.join(images)}. {own_split}Nothing of a test set was trained on or chosen by.\n\n"
+        f"Terms: {TERMS}. They are not those of the code.\n\n"
+        "`base alone` is the frozen base without an adapter; intervals are over the images of a set."
+    )

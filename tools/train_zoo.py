@@ -1,0 +1,62 @@
+"""Train, measure and publish the adapters that come with the package.
+
+    python tools/train_zoo.py run --data IMAGES [--entry denoise]   train and measure; run again to go on
+    python tools/train_zoo.py publish                               into plugins/zoo, with their cards
+
+IMAGES holds the sets that tools/adaptation/tasks.py names. Every run is in its folder below --out.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+from adaptation.runs import Place
+from adaptation.zoo import ENTRIES, make, publish
+
+import adair_core as adair
+from adair_core.cli.choices import DEFAULT_BASE
+
+PACKAGE = Path(__file__).parents[1] / "plugins" / "zoo"
+OUT = Path("runs/zoo")
+
+entries_option = click.option(
+    "--entry", "names", multiple=True, type=click.Choice(sorted(ENTRIES)), help="only these [default: all]"
+)
+out_option = click.option("--out", type=click.Path(path_type=Path), default=OUT, show_default=True)
+
+
+@click.group(help=__doc__)
+def main() -> None:
+    """See the module."""
+
+
+@main.command("run")
+@click.option("--data", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True)
+@out_option
+@click.option("--base", default=DEFAULT_BASE, show_default=True)
+@entries_option
+@click.option("--threads", default=int(os.environ.get("OMP_NUM_THREADS", "1")), show_default=True)
+def run(data: Path, out: Path, base: str, names: tuple[str, ...], threads: int) -> None:
+    """Train and measure what is not done yet."""
+    place = Place(data.absolute(), out.absolute(), threads)
+    base = adair.load(base).info.name
+    for name in names or ENTRIES:
+        click.echo(f"{name}: {make(ENTRIES[name], place, base)}")
+
+
+@main.command("publish")
+@out_option
+@entries_option
+@click.option("--package", type=click.Path(path_type=Path), default=PACKAGE, show_default=True)
+def publish_all(out: Path, names: tuple[str, ...], package: Path) -> None:
+    """Put what was made into the package."""
+    place = Place(Path(), out.absolute(), 1)
+    for name in names or ENTRIES:
+        published = publish(ENTRIES[name], place, package)
+        click.echo(f"{name}: {published or 'unchanged'}")
+
+
+if __name__ == "__main__":
+    main()
