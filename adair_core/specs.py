@@ -178,6 +178,18 @@ class Condition(Config):
     degradation: Choice | None = None
 
 
+class DataSet(Config):
+    """A set of images that published numbers are measured on, known by its pixels.
+
+    Its checksum is that of `adair_core.evaluation.checksums.data_set_checksum`, which reports record.
+    """
+
+    name: str
+    images: int = Field(ge=1, description="how many")
+    checksum: str = Field(pattern="^[0-9a-f]{32}$", description="of all images in their order")
+    source: str = Field("", description="where the files that were hashed come from")
+
+
 class Protocol(Config):
     """How a result is measured; data, not code.
 
@@ -193,6 +205,14 @@ class Protocol(Config):
     quantize: bool = Field(True, description="round the restored image to 8 bits before the metrics")
     multiple_of: int = Field(1, ge=1, description="crop targets to a multiple of this (super-resolution scales)")
     seed: int = 0
+    generator: Literal["torch-mt19937"] = Field(
+        "torch-mt19937", description="what draws: torch's CPU generator, seeded by `adair_core.data.seeds.seed_of`"
+    )
+    ground_truth_mean: bool = Field(
+        False, description="scale each result to its target's mean brightness before the metrics; reports are marked"
+    )
+    data_sets: tuple[DataSet, ...] = Field((), description="sets that published numbers are measured on")
+    known_data_only: bool = Field(False, description="refuse images that are none of `data_sets`")
     note: str = Field("", description="where the protocol comes from; what its numbers may be compared with")
 
 

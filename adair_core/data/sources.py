@@ -175,7 +175,7 @@ def match_pairs(inputs: Path, targets: Path) -> list[tuple[Path, Path]]:
     Raises:
         DataError: a folder is missing or without images, or an image has no partner or several; all are listed.
     """
-    degraded, clean = _by_stem(inputs), _by_stem(targets)
+    degraded, clean = by_stem(inputs), by_stem(targets)
     problems = []
     for name, here, other in (("inputs", degraded, clean), ("targets", clean, degraded)):
         alone = sorted(stem for stem in here if stem not in other)
@@ -186,12 +186,17 @@ def match_pairs(inputs: Path, targets: Path) -> list[tuple[Path, Path]]:
     return [(degraded[stem], clean[stem]) for stem in sorted(degraded)]
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def by_stem(folder: Path) -> dict[str, Path]:
+    """List a folder's images by their paths inside it without the file ending.
+
+    Raises:
+        DataError: the folder is missing or without images, or two images have the same name.
+    """
     stems: dict[str, Path] = {}
     for path in find_images(folder):
         stem = path.relative_to(folder).with_suffix("").as_posix()
         if stem in stems:
-            raise DataError(f"{path}: has the same name as {stems[stem]}; a pair needs one of each")
+            raise DataError(f"{path}: has the same name as {stems[stem]}; expected one of each")
         stems[stem] = path
     return stems
 

@@ -37,6 +37,29 @@ def luma(image: Tensor) -> Tensor:
     return (y / 255).to(image.dtype)
 
 
+GRAY = (0.299, 0.587, 0.114)
+"""Weights of BT.601 in full range, as OpenCV converts colour to gray."""
+
+
+def with_mean_of(image: Tensor, target: Tensor) -> Tensor:
+    """Scale an image so that its mean gray level is the target's: `Protocol.ground_truth_mean`.
+
+    ``clip(image * mean(gray(target)) / mean(gray(image)))``, as KinD (Zhang, Zhang, Guo 2019) and LLFlow (Wang et al.
+    2022) measure low-light enhancement; the result is told what it had to find out.
+
+    Args:
+        image: ``(1, 3, H, W)``, float RGB; what lies outside [0, 1] is clipped first.
+        target: the same shape.
+
+    Returns:
+        The same shape, float64 in [0, 1]; a black image stays black.
+    """
+    image = image.double().clamp(0, 1)
+    weights = torch.tensor(GRAY, dtype=torch.float64, device=image.device).view(3, 1, 1)
+    mean, wanted = ((each.double() * weights).sum(1).mean() for each in (image, target))
+    return image if mean == 0 else (image * (wanted / mean)).clamp(0, 1)
+
+
 def measured(image: Tensor, protocol: Protocol) -> Tensor:
     """Bring an image into the form in which a protocol compares it.
 

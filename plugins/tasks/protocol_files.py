@@ -17,6 +17,22 @@ def load_protocol(name: str) -> Protocol:
     return Protocol.model_validate_json(file.read_text(encoding="utf-8"))
 
 
+def with_ground_truth_mean(protocol: Protocol, wanted: bool) -> Protocol:
+    """Switch the scaling to the target's mean brightness on; the note then says what the numbers are.
+
+    Args:
+        protocol: without it.
+        wanted: whether to switch it on.
+    """
+    if not wanted:
+        return protocol
+    note = (
+        f"Results are scaled to the target's mean brightness, which adds several dB: comparable only with numbers that "
+        f"are measured so. What follows is said of the protocol without that: {protocol.note}"
+    )
+    return protocol.model_copy(update={"ground_truth_mean": True, "note": note})
+
+
 def within(protocol: Protocol, option: str, bounds: tuple[float, float]) -> Protocol:
     """Keep the conditions that lie in the range a task is trained for.
 
