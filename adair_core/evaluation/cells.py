@@ -34,12 +34,16 @@ def decimals_of_difference(statistic: Statistic, decimals: int) -> int:
 def number(value: float, decimals: int, *, signed: bool = False) -> str:
     """Write a number with a fixed count of decimals.
 
-    >>> number(-0.5, 2, signed=True), number(-0.001, 2), number(float("inf"), 2), number(float("nan"), 2)
-    ('-0.50', '0.00', 'inf', '–')
+    A signed number keeps its sign even if it rounds to zero: it says on which side an interval ends.
+
+    >>> number(0.5, 2, signed=True), number(-0.001, 2, signed=True), number(0.0, 2, signed=True)
+    ('+0.50', '-0.00', '0.00')
+    >>> number(-0.001, 2), number(float("inf"), 2), number(float("nan"), 2)
+    ('0.00', 'inf', '–')
     """
     if math.isnan(value):
         return DASH
-    if abs(value) < 0.5 * 10**-decimals:
+    if value == 0 or (not signed and abs(value) < 0.5 * 10**-decimals):
         return f"{0:.{decimals}f}"
     return f"{value:{'+' if signed else ''}.{decimals}f}"
 

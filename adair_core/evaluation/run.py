@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+import adair_core
 from adair_core.data.seeds import generator
 from adair_core.errors import AdairError, DataError, UsageError, expected
+from adair_core.evaluation.checksums import MeasuredImage, measured_image, require_known_data_set
+from adair_core.evaluation.comparison import Comparison
 from adair_core.evaluation.images import EvaluationImages, unpack
-from adair_core.evaluation.measurement import cropped_to_multiple, measured
+from adair_core.evaluation.measurement import cropped_to_multiple, measured, with_mean_of
 from adair_core.evaluation.report import ImageResult, MetricInfo, Report
+from adair_core.evaluation.restorer import Restorer
+from adair_core.evaluation.result_folder import ResultFolder
 from adair_core.plugins import plugins
 from adair_core.specs import Condition, Metric, MetricSpec, Protocol
 
 Restore = Callable[[Tensor], Tensor]
 """``(1, 3, H, W)`` float, not clipped -> the same shape; it takes care of devices itself."""
+
+Candidate = Restore | ResultFolder
+"""How a candidate of a comparison restores, or where it has been restored already."""
 
 Progress = Callable[[int, int], None]
 """Called after each image under each condition with how many are done and how many there are."""
@@ -28,6 +37,7 @@ def evaluate(
     images: EvaluationImages,
     *,
     metrics: Sequence[str] | Mapping[str, Metric] | None = None,
+    restorer: Restorer | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Restore images as a protocol says, and compare the results with the targets.
@@ -43,37 +53,93 @@ def evaluate(
         protocol: how to measure.
         images: what to restore.
         metrics: names, or metrics by name; None = those of the protocol.
+        restorer: what restores, for the report.
         progress: told about each image.
 
     Raises:
         UsageError: `images` do not fit the protocol (real pairs or not), or an unknown metric is named.
-        DataError: there are no images, or one is too small or not readable.
+        DataError: there are no images, one is too small or not readable, or they are not the protocol's data set.
         AdairError: the restored image has another shape, or values that are not finite.
     """
-    check_images(protocol, images)
-    measures = _built(metrics if metrics is not None else protocol.metrics)
-    total = len(protocol.conditions) * len(images)
-    rows = []
-    for condition in protocol.conditions:
-        degrade = _degrader(protocol, condition)
-        for index in range(len(images)):
-            name, given, target = unpack(images[index])
-            target = cropped_to_multiple(target, protocol.multiple_of)
-            _check_input(protocol, condition, name, given)
-            degraded = degrade(target, index) if given is None else cropped_to_multiple(given, protocol.multiple_of)
-            restored = _restored(restore, degraded, name)
-            reference = measured(target, protocol)
-            rows.append(
-                ImageResult(
-                    condition=condition.label,
-                    image=name,
-                    input=_values(measures, measured(degraded, protocol), reference),
-                    restored=_values(measures, measured(restored, protocol), reference),
-                )
-            )
-            if progress is not None:
-                progress(len(rows), total)
-    return Report(protocol=protocol, metrics=_described(measures), rows=tuple(rows))
+    return _reports({"restored": restore}, protocol, images, metrics, {"restored": restorer}, progress)["restored"]
+
+
+def compare(
+    restorations: Mapping[str, Candidate],
+    protocol: Protocol,
+    images: EvaluationImages,
+    *,
+    metrics: Sequence[str] | Mapping[str, Metric] | None = None,
+    restorers: Mapping[str, Restorer | None] | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Restore the same degraded images in several ways, and measure the differences.
+
+    Args:
+        restorations: candidate -> how it restores, or where its results are; the first is the reference.
+        protocol: how to measure.
+        images: what to restore.
+        metrics: names, or metrics by name; None = those of the protocol.
+        restorers: candidate -> what restores, for the report.
+        progress: told about each image that all candidates have restored.
+
+    Raises:
+        UsageError: as `evaluate`; there are less than two candidates.
+        DataError: as `evaluate`.
+        AdairError: as `evaluate`.
+    """
+    if len(restorations) < 2:
+        raise UsageError(expected("comparison", expected="at least two candidates", got=len(restorations)))
+    return Comparison(reports=_reports(restorations, protocol, images, metrics, restorers or {}, progress))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image under a condition, as the network and the metrics get it.
+
+    Attributes:
+        condition: label.
+        name: of the image.
+        degraded: ``(1, 3, H, W)``, float, not clipped.
+        target: the same shape.
+        image: checksums of what was read.
+    """
+
+    condition: str
+    name: str
+    degraded: Tensor
+    target: Tensor
+    image: MeasuredImage
+
+
+class Samples:
+    """The images under one condition; each is degraded when it is asked for, to the same bits every time.
+
+    Args:
+        protocol: how to degrade.
+        condition: one of its conditions.
+        images: what to degrade.
+    """
+
+    def __init__(self, protocol: Protocol, condition: Condition, images: EvaluationImages) -> None:
+        self._protocol, self._condition, self._images = protocol, condition, images
+        self._degradation = None if condition.degradation is None else plugins().degradation(condition.degradation)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> Sample:
+        name, given, whole = unpack(self._images[index])
+        _check_input(self._protocol, self._condition, name, given)
+        target = cropped_to_multiple(whole, self._protocol.multiple_of)
+        if self._degradation is not None:
+            draws = generator("evaluation", self._protocol.seed, self._condition.label, index)
+            degraded: Tensor = self._degradation(target.float(), draws)
+        else:
+            assert given is not None
+            degraded = cropped_to_multiple(given, self._protocol.multiple_of)
+        image = measured_image(name, given, whole)
+        return Sample(self._condition.label, name, degraded, target, image)
 
 
 def check_images(protocol: Protocol, images: EvaluationImages) -> None:
@@ -93,6 +159,83 @@ def check_images(protocol: Protocol, images: EvaluationImages) -> None:
         _check_input(protocol, condition, name, given)
 
 
+def restored_by(restore: Candidate, sample: Sample) -> Tensor:
+    """Restore a sample without gradients, or read what has been restored.
+
+    Returns:
+        ``(1, 3, H, W)`` on the CPU, not clipped.
+
+    Raises:
+        DataError: the folder of results does not have it.
+        AdairError: the result has another shape, or values that are not finite.
+    """
+    if isinstance(restore, ResultFolder):
+        restored = restore.read(sample.condition, sample.name)
+        _require_shape(sample, restored)
+        return restored
+    # Not inference_mode: a model may cache what it computes here, and train with it later.
+    with torch.no_grad():
+        restored = restore(sample.degraded).detach().cpu()
+    _require_shape(sample, restored)
+    if not restored.isfinite().all():
+        raise AdairError(
+            f"restored {sample.name}: expected finite values, got nan or infinity; the weights are broken or the "
+            f"precision overflows: try float32"
+        )
+    return restored
+
+
+def _require_shape(sample: Sample, restored: Tensor) -> None:
+    if restored.shape != sample.degraded.shape:
+        wanted = f"the input's shape {tuple(sample.degraded.shape)}"
+        raise AdairError(expected(f"restored {sample.name}", expected=wanted, got=tuple(restored.shape)))
+
+
+def _reports(
+    restorations: Mapping[str, Candidate],
+    protocol: Protocol,
+    images: EvaluationImages,
+    metrics: Sequence[str] | Mapping[str, Metric] | None,
+    restorers: Mapping[str, Restorer | None],
+    progress: Progress | None,
+) -> dict[str, Report]:
+    check_images(protocol, images)
+    require_known_data_set(protocol, images)
+    measures = _built(metrics if metrics is not None else protocol.metrics)
+    total = len(protocol.conditions) * len(images)
+    rows: dict[str, list[ImageResult]] = {name: [] for name in restorations}
+    seen: dict[int, MeasuredImage] = {}
+    done = 0
+    for condition in protocol.conditions:
+        samples = Samples(protocol, condition, images)
+        for index in range(len(samples)):
+            sample = samples[index]
+            seen[index] = sample.image
+            reference = measured(sample.target, protocol)
+            values = _values(measures, sample.degraded, sample.target, reference, protocol)
+            for name, restore in restorations.items():
+                restored = restored_by(restore, sample)
+                unchanged = restored is sample.degraded or torch.equal(restored, sample.degraded)
+                result = values if unchanged else _values(measures, restored, sample.target, reference, protocol)
+                row = ImageResult(condition=condition.label, image=sample.name, input=values, restored=result)
+                rows[name].append(row)
+            done += 1
+            if progress is not None:
+                progress(done, total)
+    described = _described(measures)
+    return {
+        name: Report(
+            protocol=protocol,
+            metrics=described,
+            rows=tuple(rows[name]),
+            images=tuple(seen.values()),
+            restorer=restorers.get(name),
+            software=_software(),
+        )
+        for name in restorations
+    }
+
+
 def _check_input(protocol: Protocol, condition: Condition, name: str, given: Tensor | None) -> None:
     if condition.degradation is None and given is None:
         raise UsageError(
@@ -105,34 +248,6 @@ def _check_input(protocol: Protocol, condition: Condition, name: str, given: Ten
             f"with an input of its own; judge real pairs by the task 'pairs', or by this task's option 'pairs' if it "
             f"has one"
         )
-
-
-def _degrader(protocol: Protocol, condition: Condition) -> Callable[[Tensor, int], Tensor]:
-    if condition.degradation is None:
-        return lambda target, _: target
-    degradation = plugins().degradation(condition.degradation)
-
-    def degrade(target: Tensor, index: int) -> Tensor:
-        draws = generator("evaluation", protocol.seed, condition.label, index)
-        degraded: Tensor = degradation(target.float(), draws)
-        return degraded
-
-    return degrade
-
-
-def _restored(restore: Restore, degraded: Tensor, name: str) -> Tensor:
-    # Not inference_mode: a model may cache what it computes here, and train with it later.
-    with torch.no_grad():
-        restored = restore(degraded).detach().cpu()
-    if restored.shape != degraded.shape:
-        wanted = f"the input's shape {tuple(degraded.shape)}"
-        raise AdairError(expected(f"restored {name}", expected=wanted, got=tuple(restored.shape)))
-    if not restored.isfinite().all():
-        raise AdairError(
-            f"restored {name}: expected finite values, got nan or infinity; the weights are broken or the precision "
-            f"overflows: try float32"
-        )
-    return restored
 
 
 def _built(metrics: Sequence[str] | Mapping[str, Metric]) -> dict[str, Metric]:
@@ -151,5 +266,14 @@ def _described(measures: Mapping[str, Metric]) -> dict[str, MetricInfo]:
     }
 
 
-def _values(measures: Mapping[str, Metric], image: Tensor, target: Tensor) -> dict[str, float]:
-    return {name: float(metric(image, target)) for name, metric in measures.items()}
+def _values(
+    measures: Mapping[str, Metric], image: Tensor, target: Tensor, reference: Tensor, protocol: Protocol
+) -> dict[str, float]:
+    if protocol.ground_truth_mean:
+        image = with_mean_of(image, target)
+    form = measured(image, protocol)
+    return {name: float(metric(form, reference)) for name, metric in measures.items()}
+
+
+def _software() -> dict[str, str]:
+    return {"adair": adair_core.__version__, "torch": torch.__version__}

@@ -160,6 +160,18 @@ def test_real_pairs() -> None:
     assert report.rows[0].restored["error"] == 0.25
 
 
+def test_ground_truth_mean_scales_input_and_result_before_they_are_measured() -> None:
+    real = Protocol(
+        name="p", conditions=(Condition(label="real"),), metrics=("error",), quantize=False, ground_truth_mean=True
+    )
+    target = torch.full((3, 4, 4), 0.5)
+    target[:, 0] = 0.1
+    row = evaluate(lambda x: x + 0.1, real, [("a", target / 4, target)]).rows[0]
+    assert row.input["error"] == pytest.approx(0, abs=1e-7)
+    # 0.225 and 0.125 instead of 0.5 and 0.1; the mean, 0.4, is twice that of the result: errors of 0.05 and 0.15.
+    assert row.restored["error"] == pytest.approx((3 * 0.05 + 0.15) / 4, abs=1e-6)
+
+
 def test_pairs_and_protocol_must_fit() -> None:
     real = Protocol(name="pairs", conditions=(Condition(label="real"),), metrics=("error",))
     with pytest.raises(UsageError, match="needs real pairs"):
@@ -231,7 +243,7 @@ def test_progress_counts_every_image_under_every_condition() -> None:
 def infinite_report() -> Report:
     values = {"a": math.inf, "b": 30.0, "c": math.nan}
     metric = iter([1.0, values["a"], 1.0, values["b"], 1.0, values["c"]])
-    return evaluate(identity, protocol(0.1), photos(), metrics={"psnr": lambda *_: next(metric)})
+    return evaluate(lambda x: x / 2, protocol(0.1), photos(), metrics={"psnr": lambda *_: next(metric)})
 
 
 def test_json_is_strictly_valid_and_reads_back() -> None:
@@ -263,8 +275,8 @@ def test_csv_has_every_row_in_full_precision(tmp_path: Path) -> None:
 
 def test_table_shows_means_of_input_and_restored_and_what_is_not_in_them() -> None:
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(infinite_report().table())
-    console.print(evaluate(lambda x: x * 0, protocol(0.1, 0.2), photos()).table())
+    console.print(*infinite_report().tables())
+    console.print(evaluate(lambda x: x * 0, protocol(0.1, 0.2), photos()).tables()[0])
     text = " ".join(console.export_text().split())
     assert "1 restored exactly, not in the mean" in text
     assert "undefined on 1" in text

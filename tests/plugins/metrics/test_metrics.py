@@ -44,6 +44,17 @@ def test_psnr_is_that_of_scikit_image(channels: int) -> None:
     assert psnr(restored, target) == pytest.approx(expected, abs=1e-9)
 
 
+def test_psnr_is_that_of_torchmetrics() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from torchmetrics.functional.image import peak_signal_noise_ratio
+
+    restored, target = (image.double() for image in pair(20, 31))
+    # It divides by a float32 logarithm of 10: 1e-6 dB.
+    expected = peak_signal_noise_ratio(restored, target, data_range=1.0).item()
+    assert psnr(restored, target) == pytest.approx(expected, abs=1e-5)
+
+
 def test_psnr_of_a_known_error() -> None:
     target = torch.zeros(1, 3, 5, 5)
     assert psnr(target + 25 / 255, target) == pytest.approx(20.1720, abs=1e-4)

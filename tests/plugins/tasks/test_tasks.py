@@ -143,6 +143,26 @@ def test_training_range_narrows_the_protocol(sigma: str, expected: list[str], no
     assert protocol.note.startswith(note)
 
 
+@pytest.mark.parametrize(("name", "options"), [("low-light", {}), ("low-light", {"pairs": True}), ("pairs", {})])
+def test_ground_truth_mean_is_an_option_that_the_note_names(name: str, options: dict[str, Any]) -> None:
+    assert not protocol_of(name, **options).ground_truth_mean
+    scaled = protocol_of(name, ground_truth_mean=True, **options)
+    assert scaled.ground_truth_mean
+    assert scaled.note.startswith("Results are scaled to the target's mean brightness")
+    spec, config = resolved("low-light", ground_truth_mean=True)
+    assert spec.degradation(config) == spec.degradation(resolved("low-light")[1])
+
+
+def test_known_data_sets_have_one_checksum_each() -> None:
+    known = {
+        (each.name, each.images, each.checksum) for name in PROTOCOL_FILES for each in load_protocol(name).data_sets
+    }
+    names = [name for name, _, _ in known]
+    assert len(names) == len(set(names))
+    assert {"CBSD68", "Kodak24", "Set5", "classic5", "LOL eval15", "CC15"} == set(names)
+    assert len({checksum for _, _, checksum in known}) == len(known)
+
+
 def test_narrowing_changes_no_number() -> None:
     images = [("photo", photo())]
     whole = evaluate(lambda x: x, protocol_of("denoise"), images, metrics=["psnr"])
