@@ -68,11 +68,13 @@ class Loaded:
     Attributes:
         model: on its device, with its adapters active.
         title: base and adapters, in a few words.
+        adapters: name or folder of each adapter -> how much of it.
         task: that the first adapter was trained for, with its options, if it says so.
     """
 
     model: RestorationModel
     title: str
+    adapters: Mapping[str, float]
     task: str | None
     task_options: Mapping[str, Any]
 
@@ -107,9 +109,19 @@ def load_model(
     return Loaded(
         model=model.to(Processes(parameters["device"]).device),
         title=parts if loaded else f"{parts} without an adapter",
+        adapters=dict(zip(names, weights or [1.0] * len(names), strict=True)),
         task=first.card.task if first else None,
         task_options=recipe.get("task", {}).get("options", {}),
     )
+
+
+def base_of_adapter(name: str) -> str | None:
+    """The base that a trained adapter names; ``None`` if it names none.
+
+    Raises:
+        AdairError: as `load_model`.
+    """
+    return _read(trained_adapter(name)).base
 
 
 def tile_of(text: str) -> Tile:

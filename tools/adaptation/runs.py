@@ -188,8 +188,8 @@ def _measure(run: Run, each: Measurement, folder: Path, place: Place) -> dict[st
             *each.task.arguments(each.test),
             *each.test.arguments(place.data),
             *run.restore,
-            "--out",
-            str(out),
+            "--report",
+            str(out / "report.json"),
         ]
         words += ["--base", run.base or str(weights_of(run, place))]
         if isinstance(run.recipe, AdapterRecipe):

@@ -1,28 +1,30 @@
-"""``adair evaluate``: a protocol's numbers."""
+"""``adair evaluate``: a protocol's numbers, of one network or of several side by side."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import rich_click
 
+from adair_core.cli.candidates import Candidate, parse_candidates, saved_files
 from adair_core.cli.choices import PAIRS, task_group, task_named, task_parameters
 from adair_core.cli.command import Command, group_named
 from adair_core.cli.models import load_model, model_options, tile_of
 from adair_core.cli.options import Group
 from adair_core.cli.output import say, show, steps_shown
 from adair_core.cli.process import threads_option, tune
+from adair_core.cli.restorations import Network, Restoration, candidate_restorations, tell_tiles
 from adair_core.errors import UsageError, expected
 from adair_core.plugins import plugins
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from adair_core.evaluation import EvaluationImages
+    from adair_core.evaluation import Comparison, EvaluationImages, Example, Report
+    from adair_core.specs import Protocol
 
 
 def _groups(typed: Mapping[str, Any]) -> list[Group]:
@@ -37,9 +39,12 @@ def _groups(typed: Mapping[str, Any]) -> list[Group]:
     examples=[
         "evaluate --task denoise --data CBSD68/ --adapter runs/denoise-lora/denoise",
         "evaluate --task denoise --task.sigma 25 --base restormer-tiny --json",
-        "evaluate --pairs rainy/ clean/ --adapter derain --out results/",
+        "evaluate --pairs rainy/ clean/ --adapter derain --report results/",
+        "evaluate --task denoise --data CBSD68/ --compare frozen lora=runs/a/denoise prompt=runs/b/denoise",
+        "evaluate --compare before.json after.json --report difference.html",
     ],
 )
+@rich_click.argument("candidates", metavar="[CANDIDATE...]", nargs=-1)
 @rich_click.option("--task", metavar="NAME", help="whose protocol judges, and how inputs are made")
 @rich_click.option("--data", type=click.Path(path_type=Path), help="folder of clean images [default: a sample photo]")
 @rich_click.option(
@@ -49,63 +54,153 @@ def _groups(typed: Mapping[str, Any]) -> list[Group]:
     metavar="INPUT TARGET",
     help="folders of real pairs, matched by name",
 )
+@rich_click.option(
+    "--compare",
+    is_flag=True,
+    help="compare two or more [NAME=]CANDIDATE[:STRENGTH], the first with all others: input, frozen (the base alone), "
+    "an adapter, a base, a folder of restored images; or saved results (.json)",
+)
 @model_options
 @rich_click.option("--scale", metavar="N", help="the same as --task.scale")
 @rich_click.option("--metric", "metrics", multiple=True, metavar="NAME", help="metric [default: the protocol's]")
 @rich_click.option("--limit", type=click.IntRange(min=1), metavar="N", help="only the first N images")
-@rich_click.option("--out", "-o", type=click.Path(path_type=Path), help="folder for report.json and images.csv")
+@rich_click.option(
+    "--protocol",
+    "protocol_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="a protocol of your own, as JSON",
+)
+@rich_click.option("--show-protocol", is_flag=True, help="print the protocol as JSON, and measure nothing")
+@rich_click.option(
+    "--report",
+    "--out",
+    "-o",
+    "reports",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="FILE.html, .md, .csv or .json, or a folder for all of them; may be repeated",
+)
 @threads_option
 @rich_click.option("--json", "as_json", is_flag=True, help="print the report as JSON")
-def command(task: str | None, as_json: bool, out: Path | None, **parameters: Any) -> None:
+def command(
+    candidates: Sequence[str], compare: bool, as_json: bool, reports: Sequence[Path], **parameters: Any
+) -> None:
     """Measure restored images with the protocol of a task.
 
-    Prints means over the images, with 95 % confidence intervals. Give --base without --adapter to measure the frozen
-    base alone. With --task, --help lists its options.
+    Prints means over the images, with 95 % confidence intervals; --compare adds paired differences with intervals and
+    the p of a Wilcoxon test. Give --base without --adapter to measure the frozen base alone. With --task, --help lists
+    its options.
     """
-    from adair_core.evaluation import evaluate
+    from adair_core.evaluation import write
+    from adair_core.evaluation.writing import kind_of
 
-    tile = tile_of(parameters["tile"])
-    name, spec = task_named(task, pairs=parameters["pairs"])
-    group = group_named("task")
-    given = task_parameters(group, parameters)
-    config = group.parse(spec.config, given)
+    for path in reports:
+        kind_of(path)  # a wrong name is told before the work, not after it
+    if candidates and not compare:
+        raise UsageError(
+            f"{candidates[0]}: to compare candidates, give --compare; images are given by --data or --pairs"
+        )
+    chosen = parse_candidates(candidates) if compare else []
+    files = saved_files(chosen, _measuring(parameters))
+    if files:
+        from adair_core.evaluation.saved import saved_comparison
+
+        result: Report | Comparison = saved_comparison(files)
+        examples: list[Example] = []
+    else:
+        tile_of(parameters["tile"])
+        request = _request(parameters)
+        if parameters["show_protocol"]:
+            click.echo(request.protocol.model_dump_json(indent=2))
+            return
+        result, examples = _measured(request, chosen, parameters, reports)
+    for path in reports:
+        say("wrote " + ", ".join(str(file) for file in write(result, path, examples)))
+    if as_json:
+        click.echo(json.dumps(json.loads(result.to_json()), indent=2))
+    else:
+        for table in result.tables():
+            show(table)
+
+
+def _measured(
+    request: _Request,
+    chosen: Sequence[Candidate],
+    parameters: Mapping[str, Any],
+    reports: Sequence[Path],
+) -> tuple[Report | Comparison, list[Example]]:
+    """Restore and measure; restore some images again for the pages that show them."""
+    from adair_core.evaluation import Comparison, chosen_examples, compare, evaluate
+    from adair_core.evaluation.cells import plural
+    from adair_core.evaluation.writing import wants_images
+
+    protocol = request.protocol
     metrics = [plugins().metrics[metric].name for metric in parameters["metrics"]] or None
     images = _images(parameters)
     tune(parameters["threads"])
-    loaded = load_model(parameters, task=name, task_options=given)
-    say(f"evaluating {loaded.title} on {len(images)} image{'' if len(images) == 1 else 's'}")
-    in_tiles = 0
-
-    def restored(image: Tensor) -> Tensor:
-        nonlocal in_tiles
-        shares: list[float] = []
-        result = loaded.model.restore(
-            image, tile=tile, precision=parameters["precision"], exact=parameters["exact"], on_share=shares.append
-        )
-        in_tiles += bool(shares)
-        return result
-
-    with steps_shown("evaluating") as shown:
-        report = evaluate(
-            restored,
-            spec.protocol(config),
-            images,
-            metrics=metrics,
-            progress=shown.advance,
-        )
-    if in_tiles:
-        say(
-            f"{in_tiles} of {len(report.rows)} restorations were made in tiles; --tile none makes them whole, as "
-            f"published numbers are, and needs more memory"
-        )
-    if out is not None:
-        report.to_json(out / "report.json")
-        report.to_csv(out / "images.csv")
-        say(f"wrote {out / 'report.json'} and {out / 'images.csv'}")
-    if as_json:
-        click.echo(json.dumps(json.loads(report.to_json()), indent=2))
+    if chosen:
+        restorations = candidate_restorations(chosen, parameters, protocol, task=request.task)
+        titles = list(restorations)
     else:
-        show(report.table())
+        network = Network(load_model(parameters, task=request.task, task_options=request.task_options), parameters)
+        restorations = {"restored": Restoration.of_network(network)}
+        titles = [network.loaded.title]
+    say(f"evaluating {', '.join(titles)} on {plural(len(images), 'image')}")
+    ways = {each: restoration.restore for each, restoration in restorations.items()}
+    restorers = {each: restoration.restorer for each, restoration in restorations.items()}
+    with steps_shown("evaluating") as shown:
+        result: Report | Comparison
+        if chosen:
+            result = compared = compare(
+                ways, protocol, images, metrics=metrics, restorers=restorers, progress=shown.advance
+            )
+        else:
+            result = evaluate(
+                network, protocol, images, metrics=metrics, restorer=restorers["restored"], progress=shown.advance
+            )
+            compared = Comparison.with_input(result)
+            ways = {"input": Restoration.of_input().restore, **ways}
+    tell_tiles(restorations.values())
+    return result, chosen_examples(compared, ways, images) if any(map(wants_images, reports)) else []
+
+
+_MEASURING = ("task", "data", "pairs", "protocol_file", "limit", "scale", "metrics", "adapters", "base", "blend")
+
+
+def _measuring(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that say what to measure, as they were typed."""
+    names = {"protocol_file": "--protocol", "metrics": "--metric", "adapters": "--adapter"}
+    return {names.get(name, f"--{name}"): parameters[name] for name in _MEASURING if parameters[name] not in (None, ())}
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What is to be measured: the protocol, and the task that chooses an adapter where none is named."""
+
+    protocol: Protocol
+    task: str | None = None
+    task_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _request(parameters: Mapping[str, Any]) -> _Request:
+    """Read task and protocol.
+
+    Raises:
+        UsageError: there is neither a task nor a protocol, or the protocol's file is none.
+    """
+    from adair_core.evaluation.saved import read_protocol
+
+    file = parameters["protocol_file"]
+    own = None if file is None else read_protocol(file)
+    if own is not None and not parameters["task"]:
+        return _Request(own)
+    name, spec = task_named(parameters["task"], pairs=parameters["pairs"])
+    group = group_named("task")
+    given = task_parameters(group, parameters)
+    config = group.parse(spec.config, given)
+    return _Request(own or spec.protocol(config), name, given)
 
 
 def _images(parameters: Mapping[str, Any]) -> EvaluationImages:
