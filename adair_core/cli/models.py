@@ -55,6 +55,9 @@ def model_options(function: Any) -> Any:
         rich_click.option(
             "--tile", default="auto", metavar="N|auto|none", help="side of the tiles for large images [default: auto]"
         ),
+        rich_click.option(
+            "--no-graphs", is_flag=True, help="do not capture CUDA graphs of tiles and small images that come often"
+        ),
     ]
     for option in reversed(options):
         function = option(function)

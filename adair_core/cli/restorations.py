@@ -26,14 +26,14 @@ class Network:
 
     Args:
         loaded: the network.
-        parameters: ``tile``, ``precision``, ``exact``.
+        parameters: ``tile``, ``precision``, ``exact``, ``no_graphs``.
         strength: out = in + strength * (restored - in).
     """
 
     def __init__(self, loaded: Loaded, parameters: Mapping[str, Any], *, strength: float = 1.0) -> None:
         self.loaded, self.strength = loaded, strength
         self.tile, self.exact = tile_of(parameters["tile"]), parameters["exact"]
-        self.precision = parameters["precision"]
+        self.precision, self.graphs = parameters["precision"], not parameters["no_graphs"]
         self.calls = self.in_tiles = 0
 
     def __call__(self, image: Tensor) -> Tensor:
@@ -45,6 +45,7 @@ class Network:
             tile=self.tile,
             precision=self.precision,
             exact=self.exact,
+            graphs=self.graphs,
             on_share=shares.append,
         )
         self.calls += 1

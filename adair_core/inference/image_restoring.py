@@ -47,6 +47,7 @@ def restore_read(
             overlap=settings.overlap,
             precision=settings.precision,
             exact=settings.exact,
+            graphs=settings.graphs,
             on_share=on_share,
         )
 

@@ -23,6 +23,7 @@ class Settings:
         overlap: pixels that neighbouring tiles share, at most half a tile; None = 64, or half a smaller tile.
         precision: see `RestorationModel.restore`.
         exact: see `RestorationModel.restore`.
+        graphs: see `RestorationModel.restore`.
         scale: enlarge so many times, bicubically, before restoring (super-resolution).
         white: the value of white in float images.
         coding: how images of lossy formats are written.
@@ -40,6 +41,7 @@ class Settings:
     overlap: int | None = None
     precision: Precision | None = None
     exact: bool = False
+    graphs: bool = True
     scale: int = 1
     white: float = 1.0
     coding: Coding = field(default_factory=Coding)

@@ -17,7 +17,8 @@ Combination = tuple[tuple[str, float], ...]
 Change = tuple[Site, WeightAdapter, float]
 """A site whose parameters change, how, and how much."""
 
-_Version = tuple[int, int, torch.dtype, torch.device]
+Version = tuple[int, int, torch.dtype, torch.device]
+"""Of a tensor: differs when it was changed in place, replaced, moved or converted."""
 
 
 def fold(backbone: nn.Module, changes: Sequence[Change]) -> dict[str, Tensor]:
@@ -82,11 +83,11 @@ class FoldCache:
 
     def __init__(self, size: int = 8) -> None:
         self._size = size
-        self._entries: OrderedDict[Combination, tuple[list[_Version], dict[str, Tensor]]] = OrderedDict()
+        self._entries: OrderedDict[Combination, tuple[list[Version], dict[str, Tensor]]] = OrderedDict()
 
     def get(self, combination: Combination, backbone: nn.Module, changes: Sequence[Change]) -> dict[str, Tensor]:
         """Return `fold` of the changes, from the cache if that is still right."""
-        versions = [_version(tensor) for tensor in _sources(backbone, changes)]
+        versions = [version(tensor) for tensor in _sources(backbone, changes)]
         entry = self._entries.get(combination)
         if entry is None or entry[0] != versions:
             entry = (versions, fold(backbone, changes))
@@ -128,7 +129,8 @@ def _state(module: nn.Module) -> Iterator[Tensor]:
             yield from _state(child)
 
 
-def _version(tensor: Tensor) -> _Version:
+def version(tensor: Tensor) -> Version:
+    """Tell in which state a tensor is."""
     # Inference tensors keep no version; nothing outside inference mode can change them in place.
-    version = 0 if tensor.is_inference() else tensor._version
-    return version, tensor.data_ptr(), tensor.dtype, tensor.device
+    changes = 0 if tensor.is_inference() else tensor._version
+    return changes, tensor.data_ptr(), tensor.dtype, tensor.device

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from adair_core.model.adapted_backbone import AdaptedBackbone
 from adair_core.model.adapter_card import AdapterCard
 from adair_core.model.adapter_files import install_read, read_adapter, write_adapter
 from adair_core.model.backbone import BaseInfo
 from adair_core.model.peft_form import refuse_outside_peft
+from adair_core.model.replaying import ReplayedBackbone
 from adair_core.model.restoring import ImageT, Precision, restore_image
 from adair_core.model.tiling import OnShare, Tile
 from adair_core.model.weights_file import StorageType
@@ -20,7 +20,7 @@ from adair_core.model.zoo import find_weights
 from adair_core.specs import Site
 
 
-class RestorationModel(AdaptedBackbone):
+class RestorationModel(ReplayedBackbone):
     """A frozen base with adapters from folders and the zoo, and `restore` for images of any kind.
 
     Args:
@@ -108,6 +108,7 @@ class RestorationModel(AdaptedBackbone):
         overlap: int | None = None,
         precision: Precision | None = None,
         exact: bool = False,
+        graphs: bool = True,
         on_share: OnShare | None = None,
     ) -> ImageT:
         """Restore an image of any usual kind with the active adapters.
@@ -126,6 +127,8 @@ class RestorationModel(AdaptedBackbone):
             exact: compute what ``tile=None`` does, but for the order of additions, within about 2 GiB, for images that
                 memory would not hold: layer by layer, band by band, with features in a temporary file where there are
                 too many. Takes about twice as long as tiles.
+            graphs: on a CUDA device, replay graphs of small images and tiles whose shape comes again and again
+                (`replay`), to the same bits; ``False`` launches every kernel by itself.
             on_share: told after each tile, if it takes several, how much of the image is done.
 
         Returns:
@@ -155,6 +158,7 @@ class RestorationModel(AdaptedBackbone):
                     dtype=own.dtype,
                     precision=precision,
                     exact=exact,
+                    replay=self.replay if graphs else None,
                     on_share=on_share,
                 )
         finally:

@@ -39,6 +39,11 @@ and the image stay float32."""
 LAST_RESORT = 2 * OVERLAP
 """Side of the smallest tiles that are tried when memory runs out."""
 
+REPLAYED_PIXELS = 512 * 512
+"""Of all images that are computed at once, at most, where CUDA graphs are used. Larger ones keep a GPU busy for longer
+than the host needs to launch kernels (an estimate from their numbers, which no GPU has confirmed yet), and graphs of
+them would keep much memory."""
+
 
 class SmallerTilesWarning(UserWarning):
     """Memory ran out, so an image was restored in smaller tiles than it would have been."""
@@ -77,6 +82,7 @@ def restore_image(
     dtype: torch.dtype,
     precision: Precision | None = None,
     exact: bool = False,
+    replay: Callable[[Tensor], Tensor] | None = None,
     on_share: OnShare | None = None,
 ) -> ImageT:
     """Restore an image, and give back the same kind of image.
@@ -99,6 +105,8 @@ def restore_image(
         dtype: that the network takes.
         precision: of the network; ``None`` = that of its weights.
         exact: compute the whole image's result band by band, see `adair_core.model.exact`.
+        replay: gives what `network` gives, faster where batches of one shape come again and again; used for those of at
+            most `REPLAYED_PIXELS`.
         on_share: told after each tile, if it takes several.
 
     Raises:
@@ -122,10 +130,14 @@ def restore_image(
         visible = is_visible(to_unit(layout.alpha))
         seen = fill_invisible(batch, visible)
 
-    def run(part: Tensor) -> Tensor:
+    def run(part: Tensor, compute: Callable[[Tensor], Tensor] = network) -> Tensor:
         # Tiles of a half precision network are blended in float32.
         with _computing(precision, device):
-            return network(part.to(device, dtype)).to(part)
+            return compute(part.to(device, dtype)).to(part)
+
+    def run_or_replay(part: Tensor) -> Tensor:
+        small = len(part) * padded_pixels(*part.shape[-2:]) <= REPLAYED_PIXELS
+        return run(part, replay if replay is not None and small else network)
 
     if exact:
         restored = torch.cat([_exactly(network, part, device, dtype) for part in torch.split(seen, 1)])
@@ -135,7 +147,7 @@ def restore_image(
             affordable = affordable_pixels(run, batch)
             side = automatic_tile(affordable, height, width)
             at_once = max(1, affordable // padded_pixels(height, width))
-        restored = _as_memory_allows(run, seen, at_once, side, shared, device, on_share)
+        restored = _as_memory_allows(run_or_replay, seen, at_once, side, shared, device, on_share)
     if not bool(torch.isfinite(restored).all()):
         # Integers cannot hold NaN: the image would come out black in silence.
         hint = "the weights are broken, or the precision overflows: try float32"

@@ -169,6 +169,11 @@ def references_only() -> Iterator[None]:
         _switched_off.pop()
 
 
+def switched_off() -> bool:
+    """Whether `references_only` holds."""
+    return bool(_switched_off)
+
+
 def unsuitable(x: Tensor) -> str | None:
     """Why no native kernel takes this tensor; ``None`` if they do."""
     taken = (torch.float32, torch.bfloat16, *([torch.float16] if x.is_cuda else []))

@@ -27,6 +27,7 @@ def test_json():
     assert report["versions"]["python"] == platform.python_version()
     assert report["versions"]["adair"] == "0.1.0"
     assert f"{torch.get_num_threads()} threads" in report["devices"]["cpu"]
+    assert report["no_graphs"] == (None if torch.cuda.is_available() else "PyTorch sees no CUDA device")
     assert any(key.startswith("adair 0.1.0: degradations") for key in report["plugins"])
     for operator in (name for name in ops.__all__ if hasattr(torch.ops.adair, name)):
         assert set(report["kernels"][operator]) >= {f"cpu {dtype}" for dtype in ("float32", "bfloat16", "float64")}
@@ -65,6 +66,7 @@ def test_text():
     assert outcome.exit_code == 0
     assert outcome.stderr == ""
     assert "native build" in outcome.stdout
+    assert "CUDA graphs: " in outcome.stdout
     assert ("to do:" in outcome.stdout) != loaded()
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from adair_core.bench import plain
-from adair_core.model.adapted_backbone import AdaptedBackbone
 from adair_core.model.backbone import build_backbone
+from adair_core.model.replaying import ReplayedBackbone
 from adair_core.plugins import plugins
 
 BACKBONE = "restormer"
@@ -33,14 +33,14 @@ def plain_network(network: nn.Module) -> plain.Restormer:
     return built.eval()
 
 
-def adapted(network: nn.Module, adapters: Iterable[tuple[str, str, Mapping[str, Any]]] = ()) -> AdaptedBackbone:
+def adapted(network: nn.Module, adapters: Iterable[tuple[str, str, Mapping[str, Any]]] = ()) -> ReplayedBackbone:
     """Put adapters with random parameters on a network.
 
     Args:
         network: adair's; it is frozen.
         adapters: name, adapter type and options of each; the last one is active.
     """
-    model = AdaptedBackbone(network, plugins().backbones[BACKBONE].sites(network))
+    model = ReplayedBackbone(network, plugins().backbones[BACKBONE].sites(network))
     for seed, (name, kind, options) in enumerate(adapters):
         model.add_adapter(name, kind, options, seed=seed)
         generator = torch.Generator().manual_seed(seed)
@@ -50,7 +50,7 @@ def adapted(network: nn.Module, adapters: Iterable[tuple[str, str, Mapping[str, 
     return model
 
 
-def lora_factors(model: AdaptedBackbone, name: str) -> dict[str, tuple[Tensor, Tensor]]:
+def lora_factors(model: ReplayedBackbone, name: str) -> dict[str, tuple[Tensor, Tensor]]:
     """The A and B of a LoRA adapter, by the path of the convolution."""
     found: dict[str, dict[str, Tensor]] = {}
     for key, parameter in model.adapter_parameters(name).items():

@@ -28,14 +28,17 @@ def command(as_json: bool) -> None:
     the native one (for a small image, channels last unless said otherwise); and what to do if the native kernels are
     missing or broken.
     """
-    build = native_build()
+    from adair_core.model.cuda_graph import unavailable
+
+    build, no_graphs = native_build(), unavailable()
     versions, devices, states, kernels = _versions(), _devices(), _plugins(), _kernels()
     if as_json:
-        report = {"versions": versions, "devices": devices, "plugins": states, "build": build, "kernels": kernels}
-        print_json(report)
+        report = {"versions": versions, "devices": devices, "no_graphs": no_graphs, "plugins": states}
+        print_json({**report, "build": build, "kernels": kernels})
         return
     print_table(("package", "version"), list(versions.items()))
     print_table(("\ndevice", "\ndescription"), list(devices.items()))
+    click.echo(f"CUDA graphs: {'none, as ' + no_graphs if no_graphs else 'of tiles and small images that come often'}")
     print_table(("\nplugin", "\nstate"), list(states.items()))
     print_table(("\nnative build", "\nstate"), [(name, text) for name, text in build.items() if name != "advice"])
     columns = list(next(iter(kernels.values())))

@@ -194,6 +194,7 @@ def _settings(parameters: Mapping[str, Any]) -> Settings:
         tile=tile_of(parameters["tile"]),
         precision=parameters["precision"],
         exact=parameters["exact"],
+        graphs=not parameters["no_graphs"],
         white=parameters["white"],
         coding=Coding(quality=_quality(parameters["quality"]), subsampling=parameters["subsampling"]),
         video=VideoCoding(codec=parameters["codec"], crf=parameters["crf"]),
