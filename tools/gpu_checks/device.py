@@ -9,11 +9,13 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from adair_core.bench.rounds import interleave
+from adair_core.model.cuda_graph import CudaGraphs
 
 ROUNDS = 30
 WARM_UPS = 3
@@ -56,32 +58,13 @@ class Device:
         self.wait()
         return torch.cuda.max_memory_allocated()
 
-    def captured(self, run: Callable[[], Tensor]) -> Callable[[], Tensor]:
-        """Capture a computation as a CUDA graph; in a rehearsal, what is captured is called.
-
-        Args:
-            run: uses the same memory in every call and never waits for the device.
+    def captured(self, compute: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], Tensor]:
+        """Capture a computation on `x` as a CUDA graph; in a rehearsal, what is captured is called.
 
         Returns:
-            Replays it; the result is the same tensor each time.
+            Computes again; the result is the same tensor each time.
         """
-        if self.rehearsal:
-            return run
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(WARM_UPS):
-                run()
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            result = run()
-
-        def replay() -> Tensor:
-            graph.replay()
-            return result
-
-        return replay
+        return partial(compute, x) if self.rehearsal else CudaGraphs().record(compute, x).repeat
 
     def seconds(self, competitors: Mapping[str, Callable[[], object]], *, rounds: int = ROUNDS) -> dict[str, float]:
         """Time competitors in turn: the median of rounds, each with cold caches.

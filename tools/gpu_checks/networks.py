@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,8 +26,8 @@ def _networks(device: Device) -> tuple[nn.Module, nn.Module, dict[str, Any]]:
     return ours.to(device.name), plain_network(ours).to(device.name), options
 
 
-def _mixed(device: Device, network: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], Tensor]:
-    def run() -> Tensor:
+def _mixed(device: Device, network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def run(x: Tensor) -> Tensor:
         with torch.no_grad(), torch.autocast(device.name, torch.bfloat16):
             return network(x)
 
@@ -45,9 +46,9 @@ def block(device: Device) -> dict[str, Any]:
         found = device.seconds(
             {
                 "ours": lambda: own(x),
-                "ours, in a graph": device.captured(lambda: own(x)),
+                "ours, in a graph": device.captured(own, x),
                 "eager": lambda: other(x),
-                "eager, in a graph": device.captured(lambda: other(x)),
+                "eager, in a graph": device.captured(other, x),
             }
         )
     return {"us": {name: 1e6 * value for name, value in found.items()}, "failures": []}
@@ -57,18 +58,23 @@ def inference(device: Device, side: int) -> dict[str, Any]:
     """The whole network at one size, mixed precision, against eager PyTorch and in CUDA graphs."""
     ours, rival, _ = _networks(device)
     x = torch.rand(1, 3, device.side(side), device.side(side), device=device.name)
-    own, other = _mixed(device, ours, x), _mixed(device, rival, x)
+    model = adapted(ours)
+    own, again, other = (_mixed(device, network) for network in (model, model.replay, rival))
     found = device.seconds(
         {
-            "ours": own,
-            "ours, in a graph": device.captured(own),
-            "eager": other,
-            "eager, in a graph": device.captured(other),
+            "ours": partial(own, x),
+            "ours, in a graph": device.captured(own, x),
+            "ours, by model.replay": partial(again, x),
+            "eager": partial(other, x),
+            "eager, in a graph": device.captured(other, x),
         },
         rounds=10,
     )
-    peaks = {"ours": device.peak(own), "eager": device.peak(other)}
-    return {"ms": {name: 1e3 * value for name, value in found.items()}, "peak bytes": peaks, "failures": []}
+    wrong = [] if torch.equal(again(x), own(x)) else ["a replay differs from the model"]
+    if not device.rehearsal and not any(told.startswith("replayed") for told in model.replays.values()):
+        wrong.append(f"nothing was replayed: {model.replays}")
+    peaks = {"ours": device.peak(partial(own, x)), "eager": device.peak(partial(other, x))}
+    return {"ms": {name: 1e3 * value for name, value in found.items()}, "peak bytes": peaks, "failures": wrong}
 
 
 def compiled(device: Device, side: int) -> dict[str, Any]:
@@ -79,25 +85,25 @@ def compiled(device: Device, side: int) -> dict[str, Any]:
     begun = time.perf_counter()
     how = {"backend": "eager"} if device.rehearsal else {"mode": "max-autotune-no-cudagraphs"}
     network = torch.compile(last, **how)  # type: ignore[call-overload]
-    run = _mixed(device, network, x.contiguous(memory_format=torch.channels_last))
+    run = partial(_mixed(device, network), x.contiguous(memory_format=torch.channels_last))
     run()
     device.wait()
     took = time.perf_counter() - begun
-    found = device.seconds({"ours": _mixed(device, ours, x), "compiled": run}, rounds=10)
+    found = device.seconds({"ours": partial(_mixed(device, ours), x), "compiled": run}, rounds=10)
     return {"ms": {name: 1e3 * value for name, value in found.items()}, "compiled in s": took, "failures": []}
 
 
 def large_photo(device: Device) -> dict[str, Any]:
     """A photo of 12 megapixels by tiles that stream from the host: seconds, and the device's peak of memory."""
-    ours, _, _ = _networks(device)
+    model = adapted(_networks(device)[0])
     height, width = device.side(3000, 90), device.side(4000, 110)
     photo = torch.rand(1, 3, height, width)
     place = torch.device(device.name)
 
-    def restore() -> None:
+    def restore(replay: Callable[[Tensor], Tensor] | None) -> None:
         with torch.no_grad():
             restore_image(
-                ours,
+                model,
                 photo,
                 strength=1.0,
                 tile=device.side(512, 64),
@@ -105,12 +111,16 @@ def large_photo(device: Device) -> dict[str, Any]:
                 device=place,
                 dtype=torch.float32,
                 precision="bfloat16",
+                replay=replay,
             )
 
-    restore()
-    begun = time.perf_counter()
-    peak = device.peak(restore)
-    return {"s": time.perf_counter() - begun, "pixels": height * width, "peak bytes": peak, "failures": []}
+    seconds, peaks = {}, {}
+    for name, replay in (("kernel by kernel", None), ("in graphs", model.replay)):
+        restore(replay)
+        begun = time.perf_counter()
+        peaks[name] = device.peak(partial(restore, replay))
+        seconds[name] = time.perf_counter() - begun
+    return {"s": seconds, "pixels": height * width, "peak bytes": peaks, "failures": []}
 
 
 def training(device: Device) -> dict[str, Any]:
@@ -163,8 +173,8 @@ def mixed_batch(device: Device) -> dict[str, Any]:
     model = adapted(network, [(name, "lora", {"rank": RANK}) for name in names]).to(device.name).eval()
     model.set_adapters(names[-1])
     x = torch.rand(4, 3, device.side(256), device.side(256), device=device.name)
-    one = _mixed(device, model, x)
-    each = _mixed(device, lambda images: model(images, adapters=names), x)
+    one = partial(_mixed(device, model), x)
+    each = partial(_mixed(device, lambda images: model(images, adapters=names)), x)
 
     def loop() -> Tensor:
         with torch.no_grad(), torch.autocast(device.name, torch.bfloat16):

@@ -46,7 +46,10 @@ def build(device: Device) -> dict[str, Any]:
 def tests(device: Device) -> dict[str, Any]:
     """The tests that are marked ``gpu``; a rehearsal collects them."""
     arguments = ["--collect-only", "-q"] if device.rehearsal else ["-q", "-x"]
-    return _run([sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", *arguments, "tests/ops"], {})
+    return _run(
+        [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", *arguments, "tests/ops", "tests/model"],
+        {},
+    )
 
 
 def sanitize(device: Device, tool: str) -> dict[str, Any]:
