@@ -109,9 +109,9 @@ def compute_dtype(precision: Precision) -> torch.dtype:
     return torch.float32 if precision == "float32" else torch.bfloat16
 
 
-def arithmetic(precision: Precision) -> AbstractContextManager[Any]:
-    """The context in which a competitor runs."""
-    return torch.autocast("cpu", torch.bfloat16) if precision == "autocast" else contextlib.nullcontext()
+def arithmetic(precision: Precision, device: str = "cpu") -> AbstractContextManager[Any]:
+    """The context in which a competitor runs on a kind of device."""
+    return torch.autocast(device, torch.bfloat16) if precision == "autocast" else contextlib.nullcontext()
 
 
 def text_of(shape: Sequence[int]) -> str:

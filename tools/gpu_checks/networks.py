@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from adair_core.bench import plain
 from adair_core.bench.cases.networks import SMOKE, adapted, our_network, plain_network
+from adair_core.bench.cases.training import training_step
 from adair_core.model.restoring import restore_image
 from gpu_checks.device import Device
 
@@ -126,20 +126,24 @@ def large_photo(device: Device) -> dict[str, Any]:
 def training(device: Device) -> dict[str, Any]:
     """An adapter's step on the frozen base against full fine-tuning, ours and eager: ms and peak of memory."""
     batch, patch = (1, 32) if device.rehearsal else (8, 128)
-    images, target = (torch.rand(batch, 3, patch, patch, device=device.name) for _ in range(2))
-    results: dict[str, Callable[[], Tensor]] = {}
+    pair = [torch.rand(batch, 3, patch, patch, device=device.name) for _ in range(2)]
+
+    def step(network: nn.Module, trained: list[nn.Parameter]) -> Callable[[], object]:
+        return training_step(network.train(), trained, trained[:1], pair, "autocast")
+
+    results: dict[str, Callable[[], object]] = {}
     ours, rival, options = _networks(device)
-    results["full, ours"] = _step(device, ours.train(), list(ours.parameters()), images, target)
-    results["full, eager"] = _step(device, rival.train(), list(rival.parameters()), images, target)
+    results["full, ours"] = step(ours, list(ours.parameters()))
+    results["full, eager"] = step(rival, list(rival.parameters()))
     frozen = our_network("paper", **options)
-    model = adapted(frozen, [("lora", "lora", {"rank": RANK})]).to(device.name).train()
-    results["adapter, ours"] = _step(device, model, list(model.adapter_parameters("lora").values()), images, target)
+    model = adapted(frozen, [("lora", "lora", {"rank": RANK})]).to(device.name)
+    results["adapter, ours"] = step(model, list(model.adapter_parameters("lora").values()))
     other = plain_network(frozen)
     paths = [path for path, module in other.named_modules() if _is_pointwise(module)]
     plain.add_lora(other, paths, RANK)
     other.to(device.name)
     trained = [value for value in other.parameters() if value.requires_grad]
-    results["adapter, eager"] = _step(device, other, trained, images, target)
+    results["adapter, eager"] = step(other, trained)
     peaks = {name: device.peak(step) for name, step in results.items()}
     found = device.seconds(results, rounds=10)
     return {"ms": {name: 1e3 * value for name, value in found.items()}, "peak bytes": peaks, "failures": []}
@@ -147,23 +151,6 @@ def training(device: Device) -> dict[str, Any]:
 
 def _is_pointwise(module: nn.Module) -> bool:
     return isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1)
-
-
-def _step(
-    device: Device, network: nn.Module, trained: list[nn.Parameter], images: Tensor, target: Tensor
-) -> Callable[[], Tensor]:
-    optimizer = torch.optim.AdamW(trained, lr=0.0, weight_decay=0.0)
-
-    def run() -> Tensor:
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device.name, torch.bfloat16):
-            restored = network(images)
-        loss = functional.l1_loss(restored.float(), target)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        return loss.detach()
-
-    return run
 
 
 def mixed_batch(device: Device) -> dict[str, Any]:

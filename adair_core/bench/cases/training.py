@@ -97,7 +97,7 @@ def training_step(
 
     def step() -> Tensor:
         optimizer.zero_grad(set_to_none=True)
-        with arithmetic(precision):
+        with arithmetic(precision, images.device.type):
             restored = network(images)
         functional.mse_loss(restored.to(target.dtype), target).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(trained, 1e6)
