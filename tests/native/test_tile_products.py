@@ -1,4 +1,4 @@
-"""The matrix product for AMX, on any machine: with emulated tile instructions, compared with numpy."""
+"""The matrix product for AMX, compared with numpy: with emulated tile instructions, and with those of the machine."""
 
 from __future__ import annotations
 
@@ -16,17 +16,24 @@ CSRC = HERE.parents[1] / "csrc"
 COMPILER = os.environ.get("CXX", "c++")
 
 
-@pytest.fixture(scope="module")
-def product(tmp_path_factory: pytest.TempPathFactory) -> ctypes._NamedFuncPointer:
+@pytest.fixture(scope="module", params=["emulated", "real"])
+def product(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ctypes._NamedFuncPointer:
     if shutil.which(COMPILER) is None or os.uname().machine != "x86_64":
         pytest.skip("needs a C++ compiler for x86_64")
-    library = tmp_path_factory.mktemp("native") / "tile_products.so"
-    sources = [HERE / "tile_products.cpp", CSRC / "common" / "capability.cpp"]
-    flags = ["-std=c++20", "-O2", "-shared", "-fPIC", "-Wno-psabi", f"-I{CSRC}", f"-I{HERE}"]
-    subprocess.run([COMPILER, *flags, *map(str, sources), "-o", str(library)], check=True)
-    if "avx512_bf16" not in Path("/proc/cpuinfo").read_text():
+    cpu = Path("/proc/cpuinfo").read_text()
+    if "avx512_bf16" not in cpu:
         pytest.skip("the rows that do not fill a tile need AVX512-BF16")
-    return ctypes.CDLL(str(library)).product
+    emulated = request.param == "emulated"
+    if not emulated and "amx_bf16" not in cpu:
+        pytest.skip("this processor has no AMX-BF16")
+    path = tmp_path_factory.mktemp("native") / "tile_products.so"
+    sources = [HERE / "tile_products.cpp", CSRC / "common" / "capability.cpp"]
+    options = [f"-I{CSRC}", f"-I{HERE}", f"-DADAIR_EMULATE_AMX={int(emulated)}"]
+    flags = ["-std=c++20", "-O2", "-shared", "-fPIC", "-Wno-psabi", *options]
+    subprocess.run([COMPILER, *flags, *map(str, sources), "-o", str(path)], check=True)
+    library = ctypes.CDLL(str(path))
+    assert library.has_tiles(), "the processor has tiles, and the system does not let this process use them"
+    return library.product
 
 
 def to_bfloat16(values: np.ndarray) -> np.ndarray:
