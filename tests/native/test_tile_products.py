@@ -22,7 +22,7 @@ def product(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         pytest.skip("needs a C++ compiler for x86_64")
     cpu = Path("/proc/cpuinfo").read_text()
     if "avx512_bf16" not in cpu:
-        pytest.skip("the rows that do not fill a tile need AVX512-BF16")
+        pytest.skip("rounding to bfloat16 needs AVX512-BF16")
     emulated = request.param == "emulated"
     if not emulated and "amx_bf16" not in cpu:
         pytest.skip("this processor has no AMX-BF16")
