@@ -7,7 +7,7 @@ from adair_core.model.backbone import BaseInfo, build_backbone, declared_sites, 
 from adair_core.model.files import load_base, save_base
 from adair_core.model.load import load, untrained
 from adair_core.model.restoration_model import RestorationModel
-from adair_core.model.restoring import SmallerTilesWarning
+from adair_core.model.smaller_tiles import SmallerTilesWarning
 from adair_core.model.tiling import tiled
 from adair_core.model.weights_file import fingerprint
 

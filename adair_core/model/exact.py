@@ -20,7 +20,7 @@ from torch.nn import functional
 from torch.utils._pytree import tree_leaves, tree_map
 
 from adair_core.errors import UsageError
-from adair_core.model.maps import Border, Bordered, Channels, Joined, Map, Store, Values, Window
+from adair_core.model.maps import Border, Bordered, Channels, Converted, Joined, Map, Store, Values, Window
 from adair_core.ops import layer_norm2d
 from adair_core.ops.layout import accumulation_dtype
 
@@ -63,10 +63,6 @@ class Streamed(Tensor):
         made.map, made.store, made.place = values, store, place
         return made
 
-    def gathered(self) -> Tensor:
-        """All values, on the CPU."""
-        return self.map.read(0, self.map.height)
-
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         """Run an operation band by band."""
@@ -81,28 +77,28 @@ class Streamed(Tensor):
 
 
 def restore_exactly(
-    network: Callable[[Tensor], Tensor], image: Tensor, *, store: Store, device: torch.device, dtype: torch.dtype
-) -> Tensor:
+    network: Callable[[Tensor], Tensor], image: Map, *, store: Store, device: torch.device, dtype: torch.dtype
+) -> Map:
     """Run a network over a whole image, band by band.
 
     Args:
         network: ``(1, C, H, W)`` to ``(1, D, H, W)``; run without gradients.
-        image: ``(1, C, H, W)``.
+        image: of C channels; is read once for each operation that takes it.
         store: for the features.
         device: where the network is.
         dtype: of its weights.
 
     Returns:
-        ``(1, D, H, W)`` in the dtype of `image`, on the CPU.
+        D channels, in `dtype`.
 
     Raises:
         NotStreamableError: the network cannot be run so.
         AdairError: there is no room for the features.
     """
     with torch.no_grad():
-        result = network(Streamed(Values(image.detach().cpu().to(dtype)), store, device))
+        result = network(Streamed(Converted(image, dtype), store, device))
     assert isinstance(result, Streamed)
-    return result.gathered().to(image.dtype)
+    return result.map
 
 
 Handler = Callable[[Any, Sequence[Any], dict[str, Any]], Any]

@@ -1,4 +1,4 @@
-"""Feature maps of images that are larger than memory: read and written by rows.
+"""Images, and the features of images, that may be larger than memory: read and written by rows.
 
 A map of one image is held in memory while there is room, else in a temporary file without a name, which the system
 removes whatever happens to the process. Views (channels, windows, borders, maps beside each other) hold nothing.
@@ -10,7 +10,7 @@ import os
 import tempfile
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -22,7 +22,7 @@ Border = Literal["reflect", "replicate", "constant"]
 
 
 class Map(ABC):
-    """Features of one image.
+    """An image or its features, by rows.
 
     Attributes:
         channels: C.
@@ -38,7 +38,7 @@ class Map(ABC):
 
     @abstractmethod
     def read(self, top: int, bottom: int) -> Tensor:
-        """Rows [top, bottom): ``(1, C, bottom - top, W)`` on the CPU, channels last; it may not be written to."""
+        """Rows [top, bottom): ``(1, C, bottom - top, W)``; it may not be written to."""
 
     def _is(self, channels: int, height: int, width: int, dtype: torch.dtype) -> None:
         self.channels, self.height, self.width, self.dtype = channels, height, width, dtype
@@ -127,7 +127,7 @@ class StoredMap(Map):
 
 
 class Values(Map):
-    """A tensor as a map."""
+    """A tensor as a map; of several images, too."""
 
     def __init__(self, image: Tensor) -> None:
         self._image = image
@@ -136,6 +136,18 @@ class Values(Map):
     def read(self, top: int, bottom: int) -> Tensor:
         """See `Map.read`."""
         return self._image[:, :, top:bottom]
+
+
+class Converted(Map):
+    """Another map's values in another type, on the CPU."""
+
+    def __init__(self, of: Map, dtype: torch.dtype) -> None:
+        self._of = of
+        self._is(of.channels, of.height, of.width, dtype)
+
+    def read(self, top: int, bottom: int) -> Tensor:
+        """See `Map.read`."""
+        return self._of.read(top, bottom).to("cpu", self.dtype)
 
 
 class Channels(Map):
@@ -220,3 +232,31 @@ class Bordered(Map):
 
     def _empty(self) -> Tensor:
         return torch.full((1, self._of.channels, self._of.width), self._value, dtype=self.dtype)
+
+
+WriteBand = Callable[[int, Tensor], None]
+"""Takes rows from the first on, one band after another: the first one's number, and ``(B, C, rows, W)``."""
+
+
+class Gathered:
+    """Bands that come one after another, as one tensor.
+
+    Args:
+        height: H.
+
+    Attributes:
+        values: ``(B, C, H, W)``; None before the first.
+    """
+
+    def __init__(self, height: int) -> None:
+        self._height = height
+        self.values: Tensor | None = None
+
+    def write(self, top: int, band: Tensor) -> None:
+        """Take the rows from `top` on; a band of all rows is not copied."""
+        if band.shape[2] == self._height:
+            self.values = band
+            return
+        if self.values is None:
+            self.values = band.new_empty(*band.shape[:2], self._height, band.shape[3])
+        self.values[:, :, top : top + band.shape[2]] = band

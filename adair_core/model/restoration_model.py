@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,9 +13,10 @@ from torch import nn
 from adair_core.model.adapter_card import AdapterCard
 from adair_core.model.adapter_files import install_read, read_adapter, write_adapter
 from adair_core.model.backbone import BaseInfo
+from adair_core.model.maps import Map, WriteBand
 from adair_core.model.peft_form import refuse_outside_peft
 from adair_core.model.replaying import ReplayedBackbone
-from adair_core.model.restoring import ImageT, Precision, restore_image
+from adair_core.model.restoring import ImageT, Precision, restore_image, restore_rows
 from adair_core.model.tiling import OnShare, Tile
 from adair_core.model.weights_file import StorageType
 from adair_core.model.zoo import find_weights
@@ -142,25 +145,78 @@ class RestorationModel(ReplayedBackbone):
         Warns:
             SmallerTilesWarning: memory ran out, and the image was restored in smaller tiles than asked for.
         """
+        with self._restoring() as place:
+            return restore_image(
+                self,
+                image,
+                strength=strength,
+                tile=tile,
+                overlap=overlap,
+                precision=precision,
+                exact=exact,
+                replay=self.replay if graphs else None,
+                on_share=on_share,
+                **place,
+            )
+
+    def restore_rows(
+        self,
+        image: Map,
+        write: WriteBand,
+        *,
+        strength: float = 1.0,
+        tile: Tile = "auto",
+        overlap: int | None = None,
+        precision: Precision | None = None,
+        exact: bool = False,
+        graphs: bool = True,
+        on_share: OnShare | None = None,
+    ) -> None:
+        """Restore an image that is larger than memory, as `restore` does, from rows to rows.
+
+        Args:
+            image: `adair_core.model.restoring.restore_rows` says of which kind.
+            write: gets the restored rows in their order.
+            strength: see `restore`.
+            tile: see `restore`; ``None`` needs memory for the whole image.
+            overlap: see `restore`.
+            precision: see `restore`.
+            exact: see `restore`.
+            graphs: see `restore`.
+            on_share: see `restore`.
+
+        Raises:
+            UsageError: as `restore`.
+            AdairError: as `restore`; `write` may have got rows by then.
+
+        Warns:
+            SmallerTilesWarning: as `restore`.
+        """
+        with self._restoring() as place:
+            restore_rows(
+                self,
+                image,
+                write,
+                strength=strength,
+                tile=tile,
+                overlap=overlap,
+                precision=precision,
+                exact=exact,
+                replay=self.replay if graphs else None,
+                on_share=on_share,
+                **place,
+            )
+
+    @contextlib.contextmanager
+    def _restoring(self) -> Iterator[dict[str, Any]]:
+        """Evaluate without gradients; gives the network's device and type."""
         own = next(self.backbone.parameters(), torch.empty(0))
         was_training = self.training
         if was_training:
             self.eval()
         try:
             with torch.no_grad():
-                return restore_image(
-                    self,
-                    image,
-                    strength=strength,
-                    tile=tile,
-                    overlap=overlap,
-                    device=own.device,
-                    dtype=own.dtype,
-                    precision=precision,
-                    exact=exact,
-                    replay=self.replay if graphs else None,
-                    on_share=on_share,
-                )
+                yield {"device": own.device, "dtype": own.dtype}
         finally:
             if was_training:
                 self.train()

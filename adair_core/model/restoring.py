@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar, get_args
 
@@ -14,20 +13,20 @@ from torch import Tensor
 
 from adair_core.data.pixels import Array, from_batch, to_batch, to_unit
 from adair_core.data.transparency import fill_invisible, is_visible
-from adair_core.errors import AdairError, UsageError, expected, is_out_of_memory
+from adair_core.errors import AdairError, UsageError, expected
 from adair_core.model.exact import WORKING, restore_exactly
-from adair_core.model.maps import Store
+from adair_core.model.maps import Gathered, Map, Store, Values, WriteBand
 from adair_core.model.memory import BUDGET, affordable_pixels
+from adair_core.model.smaller_tiles import WithinMemory
 from adair_core.model.tiling import (
-    ALIGNMENT,
-    OVERLAP,
     SMALLEST_TILE,
+    WRITTEN_AT_ONCE,
     OnShare,
     Tile,
     automatic_tile,
     padded_pixels,
     resolve_overlap,
-    tiled,
+    tiled_rows,
 )
 
 ImageT = TypeVar("ImageT", Tensor, Array)
@@ -36,17 +35,10 @@ Precision = Literal["float32", "bfloat16", "float16"]
 """Of the network's convolutions and products. The two short ones are mixed precision (autocast): weights, statistics
 and the image stay float32."""
 
-LAST_RESORT = 2 * OVERLAP
-"""Side of the smallest tiles that are tried when memory runs out."""
-
 REPLAYED_PIXELS = 512 * 512
 """Of all images that are computed at once, at most, where CUDA graphs are used. Larger ones keep a GPU busy for longer
 than the host needs to launch kernels (an estimate from their numbers, which no GPU has confirmed yet), and graphs of
 them would keep much memory."""
-
-
-class SmallerTilesWarning(UserWarning):
-    """Memory ran out, so an image was restored in smaller tiles than it would have been."""
 
 
 def check_precision(precision: str | None) -> None:
@@ -71,6 +63,16 @@ def check_exact(tile: Tile, precision: str | None) -> None:
         raise UsageError(expected("exact", expected="neither tiles nor another precision than float32", got=got))
 
 
+def check_strength(strength: float) -> None:
+    """Check what was asked for.
+
+    Raises:
+        UsageError: it is negative or not a number.
+    """
+    if not math.isfinite(strength) or strength < 0:
+        raise UsageError(expected("strength", expected="0 (the input) to 1 (restored), or more", got=strength))
+
+
 def restore_image(
     network: Callable[[Tensor], Tensor],
     image: ImageT,
@@ -87,13 +89,7 @@ def restore_image(
 ) -> ImageT:
     """Restore an image, and give back the same kind of image.
 
-    out = in + strength * (network(in) - in)
-
-    The network's device holds one tile at a time. Where memory runs out, the image is tried again in tiles of half the
-    side, down to `LAST_RESORT`, with a `SmallerTilesWarning`.
-
-    Alpha is no colour and comes back as it was. Pixels that are not visible do not reach the network, which sees the
-    colours around them instead (`adair_core.data.transparency`), and keep the colour that they have.
+    See `restore_rows`, which does it.
 
     Args:
         network: ``(B, 3, h, w)`` to ``(B, 3, h, w)``.
@@ -114,95 +110,145 @@ def restore_image(
         UsageError: strength, tile or overlap are out of range.
         AdairError: the network's output is not finite.
     """
-    if not math.isfinite(strength) or strength < 0:
-        raise UsageError(expected("strength", expected="0 (the input) to 1 (restored), or more", got=strength))
+    check_strength(strength)
     batch, layout = to_batch(image)
-    height, width = batch.shape[-2:]
-    shared = resolve_overlap(overlap, tile)
     if strength == 0:
+        resolve_overlap(overlap, tile)
         return image.copy() if isinstance(image, np.ndarray) else image.clone()
-
-    check_precision(precision)
-    if exact:
-        check_exact(tile, precision)
-    seen, visible = batch, None
     if layout.alpha is not None:
-        visible = is_visible(to_unit(layout.alpha))
-        seen = fill_invisible(batch, visible)
-
-    def run(part: Tensor, compute: Callable[[Tensor], Tensor] = network) -> Tensor:
-        # Tiles of a half precision network are blended in float32.
-        with _computing(precision, device):
-            return compute(part.to(device, dtype)).to(part)
-
-    def run_or_replay(part: Tensor) -> Tensor:
-        small = len(part) * padded_pixels(*part.shape[-2:]) <= REPLAYED_PIXELS
-        return run(part, replay if replay is not None and small else network)
-
-    if exact:
-        restored = torch.cat([_exactly(network, part, device, dtype) for part in torch.split(seen, 1)])
-    else:
-        side, at_once = None if tile == "auto" else tile, len(batch)
-        if tile == "auto" and len(batch) * padded_pixels(height, width) > SMALLEST_TILE**2:
-            affordable = affordable_pixels(run, batch)
-            side = automatic_tile(affordable, height, width)
-            at_once = max(1, affordable // padded_pixels(height, width))
-        restored = _as_memory_allows(run_or_replay, seen, at_once, side, shared, device, on_share)
-    if not bool(torch.isfinite(restored).all()):
-        # Integers cannot hold NaN: the image would come out black in silence.
-        hint = "the weights are broken, or the precision overflows: try float32"
-        raise AdairError(expected("restored image", expected="finite values", got="NaN or infinity", hint=hint))
-    if visible is not None:
-        restored = torch.where(visible, restored, batch)
-    if strength != 1:
-        restored = torch.lerp(batch, restored, strength)
-    result = from_batch(restored, layout)
+        batch = torch.cat([batch, to_unit(layout.alpha).to(batch)], dim=1)
+    results = []
+    for part in torch.split(batch, 1 if exact else len(batch)):
+        made = Gathered(batch.shape[-2])
+        restore_rows(
+            network,
+            Values(part),
+            made.write,
+            strength=strength,
+            tile=tile,
+            overlap=overlap,
+            device=device,
+            dtype=dtype,
+            precision=precision,
+            exact=exact,
+            replay=replay,
+            on_share=on_share,
+        )
+        assert made.values is not None
+        results.append(made.values.to(batch))
+    result = from_batch(torch.cat(results) if len(results) > 1 else results[0], layout)
     assert isinstance(result, type(image))
     return result
 
 
-def _exactly(network: Callable[[Tensor], Tensor], image: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    store = Store(BUDGET - WORKING, WORKING)
-    return restore_exactly(network, image, store=store, device=device, dtype=dtype).to(image)
-
-
-def _as_memory_allows(
-    run: Callable[[Tensor], Tensor],
-    batch: Tensor,
-    at_once: int,
-    side: int | None,
-    shared: int,
+def restore_rows(
+    network: Callable[[Tensor], Tensor],
+    image: Map,
+    write: WriteBand,
+    *,
+    strength: float,
+    tile: Tile,
+    overlap: int | None,
     device: torch.device,
-    on_share: OnShare | None,
-) -> Tensor:
-    """Restore `at_once` images at a time, in tiles if there is a `side`; if memory runs out, fewer and smaller ones."""
-    while True:
-        try:
-            return torch.cat(
-                [
-                    run(part) if side is None else tiled(run, part, side, shared, on_share=on_share)
-                    for part in torch.split(batch, at_once)
-                ]
-            )
-        except (MemoryError, RuntimeError) as error:
-            smaller = _half(side or max(batch.shape[-2:]))
-            if not is_out_of_memory(error) or (at_once == 1 and smaller is None):
-                raise
-        # Not in the except clause, whose exception holds the tensors of the pass that failed.
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-        if at_once > 1:
-            at_once = 1  # the same result
-            continue
-        warnings.warn(f"memory ran out; trying again in tiles of {smaller} pixels", SmallerTilesWarning, stacklevel=4)
-        side, shared = smaller, min(shared, OVERLAP)
+    dtype: torch.dtype,
+    precision: Precision | None = None,
+    exact: bool = False,
+    replay: Callable[[Tensor], Tensor] | None = None,
+    on_share: OnShare | None = None,
+) -> None:
+    """Restore an image that is read and written by rows.
+
+    out = in + strength * (network(in) - in)
+
+    In tiles, one row of them is in memory, and one tile on the network's device. Where memory runs out, a tile is tried
+    again in tiles of half its side, and so are those after it, see `adair_core.model.smaller_tiles`.
+
+    Pixels that are not visible do not reach the network, which sees the colours around them instead
+    (`adair_core.data.transparency`; those in the same tile), and keep the colour that they have.
+
+    Args:
+        network: ``(B, 3, h, w)`` to ``(B, 3, h, w)``.
+        image: three channels, and a fourth if it has alpha; ``(B, 3 or 4, rows, W)`` float, alpha in [0, 1]. It is read
+            from the first row to the last, and again where `exact` needs it.
+        write: gets the restored colours, ``(B, 3, rows, W)``.
+        strength: at 0 the network does not run.
+        tile: see `restore_image`.
+        overlap: see `restore_image`.
+        device: see `restore_image`.
+        dtype: see `restore_image`.
+        precision: see `restore_image`.
+        exact: see `restore_image`; B is 1. With alpha, the image is in memory as a whole.
+        replay: see `restore_image`.
+        on_share: see `restore_image`.
+
+    Raises:
+        UsageError: strength, tile or overlap are out of range.
+        AdairError: the network's output is not finite.
+    """
+    check_strength(strength)
+    check_precision(precision)
+    shared = resolve_overlap(overlap, tile)
+    has_alpha = image.channels == 4
+
+    def finish(top: int, restored: Tensor) -> None:
+        if not bool(torch.isfinite(restored).all()):
+            # Integers cannot hold NaN: the image would come out black in silence.
+            hint = "the weights are broken, or the precision overflows: try float32"
+            raise AdairError(expected("restored image", expected="finite values", got="NaN or infinity", hint=hint))
+        if has_alpha or strength != 1:
+            given = image.read(top, top + restored.shape[2])
+            restored = restored.to(given)
+            if has_alpha:
+                restored = torch.where(is_visible(given[:, 3:]), restored, given[:, :3])
+            if strength != 1:
+                restored = torch.lerp(given[:, :3], restored, strength)
+        write(top, restored)
+
+    def compute(colors: Tensor, by: Callable[[Tensor], Tensor] = network) -> Tensor:
+        # Tiles of a half precision network are blended in float32.
+        with _computing(precision, device):
+            return by(colors.to(device, dtype)).to(colors)
+
+    def run(part: Tensor) -> Tensor:
+        colors = fill_invisible(part[:, :3], is_visible(part[:, 3:])) if has_alpha else part
+        small = len(part) * padded_pixels(*part.shape[-2:]) <= REPLAYED_PIXELS
+        return compute(colors, replay if replay is not None and small else network)
+
+    if strength == 0:
+        for top, bottom in _bands(image):
+            write(top, image.read(top, bottom)[:, :3])
+    elif exact:
+        check_exact(tile, precision)
+        restored = _exactly(network, image, device, dtype)
+        for top, bottom in _bands(image):
+            finish(top, restored.read(top, bottom).to(torch.float32))
+    else:
+        first = image.read(0, 1)[:, :3]
+        side, at_once = None if tile == "auto" else tile, len(first)
+        if tile == "auto" and len(first) * padded_pixels(image.height, image.width) > SMALLEST_TILE**2:
+            affordable = affordable_pixels(compute, first)
+            side = automatic_tile(affordable, image.height, image.width)
+            at_once = max(1, affordable // padded_pixels(image.height, image.width))
+        within = WithinMemory(run, at_once=at_once, side=side, overlap=shared, device=device)
+        if side is None:
+            finish(0, within(image.read(0, image.height)))
+        else:
+            tiled_rows(within, image, finish, side, shared, on_share=on_share)
 
 
-def _half(side: int) -> int | None:
-    """Half as large a tile; ``None`` where none is left to try."""
-    if side <= LAST_RESORT:
-        return None
-    return max(side // 2 - side // 2 % ALIGNMENT, LAST_RESORT)
+def _bands(image: Map) -> list[tuple[int, int]]:
+    """Cut an image into bands of rows that are not large."""
+    step = max(1, WRITTEN_AT_ONCE // (image.width * 3 * 4))
+    return [(top, min(top + step, image.height)) for top in range(0, image.height, step)]
+
+
+def _exactly(network: Callable[[Tensor], Tensor], image: Map, device: torch.device, dtype: torch.dtype) -> Map:
+    if image.channels == 4:
+        # What is continued into invisible pixels depends on all that is visible.
+        whole = image.read(0, image.height)
+        image = Values(fill_invisible(whole[:, :3], is_visible(whole[:, 3:])))
+    store = Store(BUDGET - WORKING, WORKING)
+    return restore_exactly(network, image, store=store, device=device, dtype=dtype)
 
 
 def _computing(precision: Precision | None, device: torch.device) -> contextlib.AbstractContextManager[Any]:

@@ -13,13 +13,14 @@ all that it sees): large tiles are better.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from adair_core.errors import UsageError, expected
+from adair_core.model.maps import Gathered, Map, Values, WriteBand
 
 Tile = int | Literal["auto"] | None
 
@@ -33,6 +34,15 @@ that it would have in the whole image."""
 OVERLAP = 64
 SMALLEST_TILE = 256
 """Automatic tiles are never smaller, and an image of so many pixels is always restored whole."""
+
+ROWS_BUDGET = 512 * 1024**2
+"""Bytes that a row of automatic tiles may take, across the whole image: its pixels and the sums of its tiles."""
+
+ROWS_BYTES = 28
+"""Of those for each pixel: what the file holds, and two times three channels of float32."""
+
+WRITTEN_AT_ONCE = 16 * 1024**2
+"""Bytes of rows that are finished and written at once, about."""
 
 
 def padded_pixels(height: int, width: int) -> int:
@@ -53,14 +63,18 @@ def automatic_tile(affordable: int, height: int, width: int) -> int | None:
         width: of the image.
 
     Returns:
-        The largest side that is affordable, a multiple of `ALIGNMENT`; ``None``: the image can be restored whole.
+        The largest side that is affordable, a multiple of `ALIGNMENT`, and of which a row across the image takes no
+        more than `ROWS_BUDGET`; ``None``: the image can be restored whole, which then takes no more either.
 
     >>> automatic_tile(600_000, 700, 800), automatic_tile(600_000, 3000, 4000)
     (None, 768)
     """
-    if padded_pixels(height, width) <= max(affordable, SMALLEST_TILE**2):
+    fits = height * width * ROWS_BYTES <= ROWS_BUDGET
+    if padded_pixels(height, width) <= max(affordable if fits else 0, SMALLEST_TILE**2):
         return None
     side = math.isqrt(affordable)
+    if min(side, height) * width * ROWS_BYTES > ROWS_BUDGET:
+        side = ROWS_BUDGET // (ROWS_BYTES * width)
     return max(side - side % ALIGNMENT, SMALLEST_TILE)
 
 
@@ -114,29 +128,94 @@ def tiled(
     Raises:
         UsageError: tile and overlap do not fit together, or `fn` changes the size.
     """
+    made = Gathered(x.shape[-2])
+    tiled_rows(fn, Values(x), made.write, tile, overlap, on_share=on_share)
+    assert made.values is not None
+    return made.values
+
+
+def tiled_rows(
+    fn: Callable[[Tensor], Tensor],
+    image: Map,
+    write: WriteBand,
+    tile: int,
+    overlap: int = OVERLAP,
+    *,
+    on_share: OnShare | None = None,
+) -> None:
+    """Do what `tiled` does for an image that is read and written by rows, of which one row of tiles is in memory.
+
+    Args:
+        fn: see `tiled`.
+        image: is read from the first row to the last; rows that two tiles share are read twice.
+        write: gets the rows that no further tile adds to.
+        tile: see `tiled`.
+        overlap: see `tiled`.
+        on_share: told after each tile.
+
+    Raises:
+        UsageError: see `tiled`.
+    """
     if tile < 1 or not 0 <= overlap <= tile // 2:
         got = f"tile {tile} and overlap {overlap}"
         raise UsageError(expected("tiles", expected="an overlap of 0 to half a tile", got=got))
-    height, width = x.shape[-2:]
+    height, width = image.height, image.width
     if height <= tile and width <= tile:
-        return fn(x)
-    output: Tensor | None = None
+        write(0, fn(image.read(0, height)))
+        return
     down, across = _windows(height, tile, overlap), _windows(width, tile, overlap)
+    before: Tensor | None = None
     for row, (top, rows) in enumerate(down):
-        for column, (left, columns) in enumerate(across):
-            part = x[..., top : top + len(rows), left : left + len(columns)]
-            result = fn(part)
-            if result.shape[-2:] != part.shape[-2:]:
-                got = f"{tuple(part.shape[-2:])} -> {tuple(result.shape[-2:])}"
-                raise UsageError(expected("tiled function", expected="the size unchanged", got=got))
-            if output is None:
-                output = result.new_zeros(*result.shape[:-2], height, width)
-            weight = (rows[:, None] * columns).to(result)
-            output[..., top : top + len(rows), left : left + len(columns)] += weight * result
+
+        def told(column: int, row: int = row) -> None:
             if on_share is not None:
                 on_share((row * len(across) + column + 1) / (len(down) * len(across)))
-    assert output is not None
-    return output
+
+        sums = _row_of_tiles(fn, image.read(top, top + len(rows)), rows, across, before, told)
+        done = (down[row + 1][0] if row + 1 < len(down) else height) - top
+        step = max(1, WRITTEN_AT_ONCE // (sums[..., 0, :].numel() * sums.element_size()))
+        for start in range(0, done, step):
+            write(top + start, sums[..., start : min(start + step, done), :])
+        before = sums[..., done:, :].clone()
+        del sums  # before the next rows are read
+
+
+def _row_of_tiles(
+    fn: Callable[[Tensor], Tensor],
+    band: Tensor,
+    rows: Tensor,
+    across: Sequence[tuple[int, Tensor]],
+    before: Tensor | None,
+    told: Callable[[int], None],
+) -> Tensor:
+    """Add up the tiles of a row.
+
+    Args:
+        fn: see `tiled`.
+        band: the rows of the image, ``(B, C, h, W)``.
+        rows: the tiles' weights down.
+        across: start and weights across of each tile.
+        before: what the row of tiles above has added to the rows that it shares with this one.
+        told: after each tile.
+
+    Returns:
+        ``(B, D, h, W)``.
+    """
+    sums: Tensor | None = None
+    for column, (left, columns) in enumerate(across):
+        part = band[..., left : left + len(columns)]
+        result = fn(part)
+        if result.shape[-2:] != part.shape[-2:]:
+            got = f"{tuple(part.shape[-2:])} -> {tuple(result.shape[-2:])}"
+            raise UsageError(expected("tiled function", expected="the size unchanged", got=got))
+        if sums is None:
+            sums = result.new_zeros(*result.shape[:-1], band.shape[-1])
+            if before is not None:
+                sums[..., : before.shape[-2], :] = before
+        sums[..., left : left + len(columns)] += (rows[:, None] * columns).to(result) * result
+        told(column)
+    assert sums is not None
+    return sums
 
 
 def _windows(length: int, tile: int, overlap: int) -> list[tuple[int, Tensor]]:

@@ -40,9 +40,14 @@ def image(height=53, width=41):
     return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(2))
 
 
+def streamed(model, x, store):
+    dtype = next(model.parameters()).dtype
+    restored = restore_exactly(model, Values(x), store=store, device=CPU, dtype=dtype)
+    return restored.read(0, restored.height)
+
+
 def exactly(model, x, *, room=PLENTY, working=LITTLE):
-    parameter = next(model.parameters())
-    return restore_exactly(model, x, store=Store(room, working), device=CPU, dtype=parameter.dtype)
+    return streamed(model, x, Store(room, working))
 
 
 def relative(found, wanted):
@@ -78,7 +83,7 @@ def test_odd_sizes(height, width):
 def test_the_same_bits_from_files():
     model, x = network("restormer", "lora"), image()
     store = Store(0, LITTLE)
-    from_files = restore_exactly(model, x, store=store, device=CPU, dtype=torch.float32)
+    from_files = streamed(model, x, store)
     assert store.written > 40 * x.nbytes
     assert torch.equal(from_files, exactly(model, x))
 
@@ -117,7 +122,7 @@ def test_with_hooks_and_foreign_modules_the_parts_are_streamed_one_by_one():
 )
 def test_what_is_not_local_is_refused(operation, name):
     with pytest.raises(NotStreamableError, match=name):
-        restore_exactly(operation, image(), store=Store(PLENTY, LITTLE), device=CPU, dtype=torch.float32)
+        restore_exactly(operation, Values(image()), store=Store(PLENTY, LITTLE), device=CPU, dtype=torch.float32)
 
 
 class Everything(nn.Module):
@@ -207,7 +212,7 @@ import re, sys, torch
 from pathlib import Path
 import adair_core as adair
 from adair_core.model.exact import restore_exactly
-from adair_core.model.maps import Store
+from adair_core.model.maps import Store, Values
 torch.set_num_threads(1)
 adair.tune_process()
 model, x = adair.load("restormer-tiny"), torch.rand(1, 3, 700, 900)
@@ -218,7 +223,8 @@ with torch.no_grad():
     if sys.argv[1] == "whole":
         model(x)
     else:
-        restore_exactly(model, x, store=Store(0, 2**26), device=torch.device("cpu"), dtype=torch.float32)
+        store, cpu = Store(0, 2**26), torch.device("cpu")
+        restore_exactly(model, Values(x), store=store, device=cpu, dtype=torch.float32).read(0, 700)
 print(peak() - before)
 """
 

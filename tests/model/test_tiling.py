@@ -11,6 +11,8 @@ from torch.nn import functional
 from adair_core.errors import UsageError
 from adair_core.model.tiling import (
     ALIGNMENT,
+    ROWS_BUDGET,
+    ROWS_BYTES,
     SMALLEST_TILE,
     _shortened,
     _starts,
@@ -164,6 +166,15 @@ def test_the_automatic_tile():
     # However little is affordable, small images are whole.
     assert automatic_tile(1, SMALLEST_TILE, SMALLEST_TILE) is None
     assert automatic_tile(1, SMALLEST_TILE, SMALLEST_TILE + 1) == SMALLEST_TILE
+
+
+def test_a_row_of_automatic_tiles_keeps_to_its_budget():
+    for height, width in ((20_000, 20_000), (300, 70_000), (5_000, 10_000)):
+        side = automatic_tile(10**9, height, width)
+        assert side % ALIGNMENT == 0
+        assert min(side, height) * width * ROWS_BYTES <= ROWS_BUDGET < (side + 2 * ALIGNMENT) * width * ROWS_BYTES
+    assert automatic_tile(10**9, 4_000, 4_000) is None
+    assert automatic_tile(10**9, 300, 10**6) == SMALLEST_TILE  # and no less
 
 
 def test_the_automatic_tile_counts_what_the_network_pads_to():
