@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pyvips
 
 from adair_core.data import exif
-from adair_core.data.image_file import Format, ImageFile
+from adair_core.data.file_rows import FileRows, damage_told, reason_of
+from adair_core.data.image_file import Format, ImageFile, ImageInfo
 from adair_core.data.storage import read_storage
 from adair_core.data.tiff_directory import exif_of, read_directory
 from adair_core.data.unusual_tiff import size_of, unusual_reader
@@ -25,6 +26,9 @@ from adair_core.errors import DataError, expected
 MAX_PIXELS = 2**28
 """Images of more pixels (16,384 x 16,384) are refused unless the caller raises the limit: a few hundred bytes can
 claim to be an image that fills the memory."""
+
+MAX_ROWWISE_PIXELS = 2**32
+"""The same for images that are read row by row, whose size costs time alone."""
 
 DTYPES = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32}
 LOADERS: dict[Format, Any] = {
@@ -87,6 +91,19 @@ class ImageHeader:
         return self.height, self.width, self.colors
 
 
+@dataclass(frozen=True)
+class _Limits:
+    """Pixels of the largest image that is taken.
+
+    Attributes:
+        whole: if decoding holds all of it.
+        rowwise: if decoding holds a few rows.
+    """
+
+    whole: int
+    rowwise: int
+
+
 def read_header(path: Path, *, max_pixels: int = MAX_PIXELS) -> ImageHeader:
     """Read an image's size and kind; its pixels may still turn out to be damaged.
 
@@ -97,7 +114,7 @@ def read_header(path: Path, *, max_pixels: int = MAX_PIXELS) -> ImageHeader:
     Raises:
         DataError: there is no such file, it is not an image, or one that is too large.
     """
-    kind, image, _ = _open(path, max_pixels)
+    kind, image, _ = _open(path, _Limits(max_pixels, max_pixels))
     height, width = image.height, image.width
     if _orientation(image) >= 5:
         height, width = width, height
@@ -120,32 +137,66 @@ def read_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> ImageFile:
     Raises:
         DataError: the file is missing, no image, damaged, truncated, or too large; the message names it.
     """
-    path = Path(path)
-    kind, image, opened = _open(path, max_pixels)
+    return _opened(Path(path), _Limits(max_pixels, max_pixels)).whole()
+
+
+def open_image(path: Path | str) -> FileRows:
+    """Open an image whose rows are read one after another, in memory for those alone, as far as its format allows.
+
+    TIFF, PNG and JPEG are decoded so. Interlaced PNG, progressive JPEG, WebP, AVIF, GIF and what libvips cannot read
+    are in memory as a whole. An image that has to be turned the right way up is decoded into a temporary file first, if
+    it takes more than 100 MB (libvips does that).
+
+    Args:
+        path: the file; images of up to `MAX_ROWWISE_PIXELS` pixels are taken, where decoding holds rows alone.
+
+    Returns:
+        The image, of which only the header is read; `FileRows.whole` gives what `read_image` does.
+
+    Raises:
+        DataError: as `read_image`, as far as the header tells.
+    """
+    return _opened(Path(path), _Limits(MAX_PIXELS, MAX_ROWWISE_PIXELS))
+
+
+def _opened(path: Path, limits: _Limits) -> FileRows:
+    kind, first, opened = _open(path, limits)
     before_computing()
-    storage, stored = read_storage(path, kind, image)
-    try:
+    storage, stored = read_storage(path, kind, first)
+    is_turned = _orientation(first) != 1
+
+    def prepared(image: Any) -> tuple[Any, tuple[str, ...]]:
         image, converted = _to_rgb_or_gray(image)
-        if _orientation(image) != 1:
-            image = image.copy_memory().autorot()  # a stream of rows cannot be turned
-        values: npt.NDArray[Any] = image.numpy().reshape(image.height, image.width, image.bands)
-    except pyvips.Error as error:
-        raise DataError(f"{path}: damaged or truncated image: {reason_of(error)}") from error
-    if kind == "avif" and values.dtype == np.uint16 and storage.bits in (10, 12):
-        values = _widened(values, storage.bits)
-    colors = 3 if image.bands >= 3 else 1
+        return (image.autorot() if is_turned else image), converted
+
+    def again() -> Any:
+        # A stream of rows cannot be turned.
+        return prepared(_loaded(path, kind, limits, access="random" if is_turned else "sequential")[0])[0]
+
+    with damage_told(path):
+        if is_turned and first.get_typeof("vips-sequential"):
+            first = _loaded(path, kind, limits, access="random")[0]
+        image, converted = prepared(first)
     metadata = {name: bytes(image.get(name)) for name in METADATA if image.get_typeof(name)}
     about = exif_of(read_directory(path)) if kind == "tiff" else metadata.get("exif-data")
     if about is not None:
         metadata["exif-data"] = exif.normalized(about)
-    return ImageFile(
-        pixels=np.require(values[..., :colors], requirements=["C", "W"]),
-        alpha=np.require(values[..., colors], requirements=["C", "W"]) if image.bands > colors else None,
+    colors, dtype = 3 if image.bands >= 3 else 1, np.dtype(DTYPES[image.format])
+    info = ImageInfo(
+        height=image.height,
+        width=image.width,
+        colors=colors,
+        has_alpha=image.bands > colors,
+        dtype=dtype,
         format=kind,
         metadata=metadata,
         storage=storage,
         notes=(*opened, *converted, *stored),
     )
+    bits = storage.bits or 0
+    if kind == "avif" and dtype == np.uint16 and bits in (10, 12):
+        return FileRows(path, info, image, again, lambda values: _widened(values, bits))
+    return FileRows(path, info, image, again)
 
 
 def format_of(start: bytes) -> Format | None:
@@ -165,7 +216,7 @@ def format_of(start: bytes) -> Format | None:
     return None
 
 
-def _open(path: Path, max_pixels: int) -> tuple[Format, Any, tuple[str, ...]]:
+def _open(path: Path, limits: _Limits) -> tuple[Format, Any, tuple[str, ...]]:
     """Open a file lazily, check all that its header can tell, and tell what opening it converted."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -183,8 +234,9 @@ def _open(path: Path, max_pixels: int) -> tuple[Format, Any, tuple[str, ...]]:
         foreign = _foreign(start)
         got = f"a {foreign} file; convert it first" if foreign else f"a file that begins with {start[:8]!r}"
         raise DataError(expected(str(path), expected="a PNG, JPEG, WebP, TIFF, AVIF or GIF image", got=got))
-    image, notes = _loaded(path, kind, max_pixels)
-    _check_size(path, image.height, image.width, max_pixels)
+    image, notes = _loaded(path, kind, limits)
+    limit = limits.rowwise if _is_rowwise(kind, image) else limits.whole
+    _check_size(path, image.height, image.width, limit)
     if image.format not in DTYPES and image.interpretation not in LAB:
         got = UNREAD_VALUES.get(image.format, f"values of libvips' type {image.format}")
         raise DataError(expected(str(path), expected="8 or 16 bit unsigned integers or floats", got=got))
@@ -196,21 +248,27 @@ def _open(path: Path, max_pixels: int) -> tuple[Format, Any, tuple[str, ...]]:
     return kind, image, notes
 
 
-def _loaded(path: Path, kind: Format, max_pixels: int) -> tuple[Any, tuple[str, ...]]:
+def _loaded(path: Path, kind: Format, limits: _Limits, *, access: str = "sequential") -> tuple[Any, tuple[str, ...]]:
     if kind == "tiff":
         directory = read_directory(path)
         unusual = unusual_reader(directory)
         if unusual is not None:
-            _check_size(path, *size_of(directory), max_pixels)
+            _check_size(path, *size_of(directory), limits.whole)
             return unusual[0](path), unusual[1:]
     try:
         # What an earlier file left in libvips' one buffer of messages would be read as this file's.
         pyvips.vips_lib.vips_error_clear()
         # Without `revalidate` libvips answers a second read of a changed file from its memory.
-        return LOADERS[kind](str(path), access="sequential", fail_on="error", revalidate=True), ()
+        return LOADERS[kind](str(path), access=access, fail_on="error", revalidate=True), ()
     except pyvips.Error as error:
         reason = reason_of(error).removeprefix(f"{path}: ")
         raise DataError(f"{path}: a {kind.upper()} file that is damaged or of an unknown kind: {reason}") from error
+
+
+def _is_rowwise(kind: Format, image: Any) -> bool:
+    """Tell whether an image is decoded row by row, so that its size takes no memory."""
+    is_streamed = bool(image.get_typeof("vips-sequential")) and not image.get_typeof("interlaced")
+    return kind in ("png", "jpeg", "tiff") and is_streamed
 
 
 def _check_size(path: Path, height: int, width: int, max_pixels: int) -> None:
@@ -250,10 +308,3 @@ def _to_rgb_or_gray(image: Any) -> tuple[Any, tuple[str, ...]]:
 
 def _orientation(image: Any) -> int:
     return int(image.get("orientation")) if image.get_typeof("orientation") else 1
-
-
-def reason_of(error: pyvips.Error) -> str:
-    """Keep of libvips' report the lines that say what is wrong with the file."""
-    lines = [" ".join(line.split()) for line in f"{error.message}\n{error.detail}".splitlines()]
-    telling = [line for line in dict.fromkeys(lines) if line and not line.startswith("unable to ")]
-    return "; ".join(telling[:2]) or "it cannot be decoded"

@@ -1,23 +1,28 @@
-"""From an image to the bytes of a file, a function for each format.
+"""From an image to a file, a function for each format.
 
-Pillow writes JPEG, where it takes quantisation tables and any subsampling, and WebP; libvips the others. What libvips
-would add by itself (72 dpi, EXIF data that say so) is kept out: a file says what its source said.
+Pillow writes JPEG, where it takes quantisation tables and any subsampling, and WebP; libvips the others, PNG and TIFF
+row by row. What libvips would add by itself (72 dpi, EXIF data that say so) is kept out: a file says what its source
+said.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import pyvips
 from PIL import Image
+from PIL import ImageFile as ImageFileModule
 
 from adair_core.data.exif import HEADER
-from adair_core.data.image_file import ImageFile, Subsampling
+from adair_core.data.image_file import ImageFile, ImageInfo, Subsampling
 from adair_core.data.pixels import Array
-from adair_core.data.png_chunks import Chunk, profile_chunk, resolution_chunk, with_chunks, xmp_chunk
-from adair_core.data.tiff_directory import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, with_exif
+from adair_core.data.png_chunks import Chunk, WithChunks, profile_chunk, resolution_chunk, xmp_chunk
+from adair_core.data.tiff_directory import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, add_exif
+from adair_core.data.vips_target import writing_to
 
 JPEG_QUALITY = 95
 MM_PER_INCH = 25.4
@@ -31,21 +36,27 @@ BAND_FORMATS = {
 }
 
 
-def encode_png(image: ImageFile) -> bytes:
-    """Encode 8 or 16 bit."""
-    metadata = image.metadata
-    chunks = [chunk for chunk in image.storage.png_chunks if chunk.is_about_color]
+def save_png(vips: Any, info: ImageInfo, file: BinaryIO) -> None:
+    """Write libvips' image of 8 or 16 bit into a file, row by row.
+
+    Raises:
+        pyvips.Error: it cannot be computed.
+        OSError: it cannot be written.
+    """
+    metadata = info.metadata
+    chunks = [chunk for chunk in info.storage.png_chunks if chunk.is_about_color]
     if "icc-profile-data" in metadata:
         chunks = [chunk for chunk in chunks if chunk.name != b"sRGB"]  # the standard allows one of the two
         chunks.append(profile_chunk(metadata["icc-profile-data"]))
-    if image.storage.resolution is not None:
-        chunks.append(resolution_chunk(image.storage.resolution))
+    if info.storage.resolution is not None:
+        chunks.append(resolution_chunk(info.storage.resolution))
     if "exif-data" in metadata:
         chunks.append(Chunk(b"eXIf", metadata["exif-data"].removeprefix(HEADER)))
     if "xmp-data" in metadata:
         chunks.append(xmp_chunk(metadata["xmp-data"]))
-    chunks += [chunk for chunk in image.storage.png_chunks if not chunk.is_about_color]
-    return with_chunks(_bytes(_to_vips(image).pngsave_buffer(keep="none")), chunks)
+    chunks += [chunk for chunk in info.storage.png_chunks if not chunk.is_about_color]
+    with writing_to(WithChunks(file, chunks)) as target:
+        vips.pngsave_target(target, keep="none")
 
 
 def encode_jpeg(image: ImageFile, quality: int | Literal["keep"] | None, subsampling: Subsampling | None) -> bytes:
@@ -89,7 +100,7 @@ def encode_avif(image: ImageFile, quality: int | None) -> bytes:
             alpha=None if image.alpha is None else _narrowed(image.alpha, bits),
             metadata=image.metadata,
         )
-    vips = _to_vips(image)
+    vips = to_vips(image)
     for name in ("exif-data", "icc-profile-data", "xmp-data"):
         if name in image.metadata:
             vips.set_type(pyvips.GValue.blob_type, name, image.metadata[name])
@@ -100,29 +111,30 @@ def encode_avif(image: ImageFile, quality: int | None) -> bytes:
     return _bytes(vips.heifsave_buffer(compression="av1", bitdepth=bits, keep=keep, **choice))
 
 
-def encode_tiff(image: ImageFile) -> bytes:
-    """Encode 8 or 16 bit or float, without loss."""
-    vips = _to_vips(image)
-    resolution, compression = image.storage.resolution, image.storage.tiff_compression
-    if resolution is not None:
-        vips = vips.copy(xres=resolution[0], yres=resolution[1])
+def save_tiff(vips: Any, info: ImageInfo, file: BinaryIO) -> None:
+    """Write libvips' image of 8 or 16 bit or floats into a file, row by row and without loss.
+
+    Raises:
+        pyvips.Error: it cannot be computed.
+        OSError: it cannot be written.
+    """
+    resolution, compression = info.storage.resolution, info.storage.tiff_compression
+    across, down = resolution or (1.0, 1.0)  # which libvips writes in any case
+    vips = vips.copy(xres=across, yres=down)
     for name in ("icc-profile-data", "xmp-data", "iptc-data"):
-        if name in image.metadata:
-            vips.set_type(pyvips.GValue.blob_type, name, image.metadata[name])
+        if name in info.metadata:
+            vips.set_type(pyvips.GValue.blob_type, name, info.metadata[name])
     predictor = "float" if vips.format == "float" else "horizontal"
-    is_big = vips.width * vips.height * vips.bands * image.pixels.itemsize > CLASSIC_TIFF
-    content = _bytes(
-        vips.tiffsave_buffer(
+    with writing_to(file) as target:
+        vips.tiffsave_target(
+            target,
             compression=compression,
             predictor="none" if compression in ("none", "packbits") else predictor,
-            bigtiff=is_big,
+            bigtiff=info.height * info.width * info.channels * info.dtype.itemsize > CLASSIC_TIFF,
             resunit="inch",
         )
-    )
-    if is_big:
-        return content
     dropped = (X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT) if resolution is None else ()
-    return with_exif(content, image.metadata.get("exif-data"), dropped=dropped)
+    add_exif(file, info.metadata.get("exif-data"), dropped=dropped)
 
 
 def _are_finer(tables: tuple[tuple[int, ...], ...]) -> bool:
@@ -134,12 +146,24 @@ def _are_finer(tables: tuple[tuple[int, ...], ...]) -> bool:
 
 
 def _by_pillow(image: ImageFile, name: str, **options: Any) -> bytes:
-    planes = _planes(image)
+    planes = planes_of(image)
     if name == "WEBP" and image.pixels.shape[2] == 1:
         planes = planes[..., [0, 0, 0, 1][: 3 if image.alpha is None else 4]]
     content = io.BytesIO()
-    Image.fromarray(planes[..., 0] if planes.shape[2] == 1 else planes).save(content, name, **options)
+    with _room_for(planes):
+        Image.fromarray(planes[..., 0] if planes.shape[2] == 1 else planes).save(content, name, **options)
     return content.getvalue()
+
+
+@contextlib.contextmanager
+def _room_for(planes: Array) -> Iterator[None]:
+    """Let Pillow's JPEG encoder, which has to have room for all of an optimised file, have that for noise, too."""
+    usual = ImageFileModule.MAXBLOCK
+    ImageFileModule.MAXBLOCK = max(usual, 2 * planes.size)
+    try:
+        yield
+    finally:
+        ImageFileModule.MAXBLOCK = usual
 
 
 def _exif_and_profile(image: ImageFile) -> dict[str, bytes]:
@@ -155,18 +179,29 @@ def _narrowed(values: Array, bits: int) -> Array:
     return narrowed
 
 
-def _planes(image: ImageFile) -> Array:
+def to_vips(image: ImageFile) -> Any:
+    """Give an image to libvips, which shares its memory."""
+    planes = planes_of(image)
+    height, width, bands = planes.shape
+    return interpreted(pyvips.Image.new_from_memory(planes.data, width, height, bands, band_format(planes.dtype)))
+
+
+def interpreted(vips: Any) -> Any:
+    """Say of libvips' values that they are gray or RGB."""
+    _, gray, color = next(row for row in BAND_FORMATS.values() if row[0] == vips.format)
+    return vips.copy(interpretation=gray if vips.bands < 3 else color)
+
+
+def band_format(dtype: np.dtype[Any]) -> str:
+    """Libvips' name of a type."""
+    return BAND_FORMATS[dtype.name][0]
+
+
+def planes_of(image: ImageFile) -> Array:
+    """Colours and alpha together, ``(H, W, 1 to 4)``."""
     if image.alpha is None:
         return np.ascontiguousarray(image.pixels)
     return np.concatenate([image.pixels, image.alpha[..., None]], axis=2)
-
-
-def _to_vips(image: ImageFile) -> Any:
-    planes = _planes(image)
-    height, width, bands = planes.shape
-    band_format, gray, color = BAND_FORMATS[planes.dtype.name]
-    vips = pyvips.Image.new_from_memory(planes.data, width, height, bands, band_format)
-    return vips.copy(interpretation=gray if bands < 3 else color)
 
 
 def _bytes(content: Any) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +63,55 @@ class Storage:
     png_chunks: tuple[Chunk, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImageInfo:
+    """Everything about an image but its pixels; see `ImageFile`.
+
+    Attributes:
+        height: rows, the right way up.
+        width: columns.
+        colors: 1 (gray) or 3 (RGB).
+        has_alpha: whether it has an alpha channel.
+        dtype: of the values.
+        format: of the file that it came from.
+        metadata: what to keep, byte for byte.
+        storage: how the file stores it.
+        notes: what reading could not keep, for people.
+    """
+
+    height: int
+    width: int
+    colors: int
+    has_alpha: bool
+    dtype: np.dtype[Any]
+    format: Format = "png"
+    metadata: Mapping[str, bytes] = field(default_factory=dict)
+    storage: Storage = Storage()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def channels(self) -> int:
+        """Colours, and one for alpha."""
+        return self.colors + self.has_alpha
+
+    def image(self, pixels: npt.NDArray[Any], alpha: npt.NDArray[Any] | None) -> ImageFile:
+        """Make an image of these pixels, or rows of one."""
+        return ImageFile(
+            pixels=pixels,
+            alpha=alpha,
+            format=self.format,
+            metadata=self.metadata,
+            storage=self.storage,
+            notes=self.notes,
+        )
+
+    def blank(self) -> ImageFile:
+        """Make an image whose pixels are to be set."""
+        size = self.height, self.width
+        alpha = np.empty(size, self.dtype) if self.has_alpha else None
+        return self.image(np.empty((*size, self.colors), self.dtype), alpha)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ImageFile:
     """An image as it is stored, the right way up.
@@ -102,6 +151,48 @@ class ImageFile:
     def width(self) -> int:
         """Columns."""
         return int(self.pixels.shape[1])
+
+    @property
+    def info(self) -> ImageInfo:
+        """Everything but the pixels."""
+        return ImageInfo(
+            height=self.height,
+            width=self.width,
+            colors=int(self.pixels.shape[2]),
+            has_alpha=self.alpha is not None,
+            dtype=self.pixels.dtype,
+            format=self.format,
+            metadata=self.metadata,
+            storage=self.storage,
+            notes=self.notes,
+        )
+
+    def rows(self, top: int, bottom: int) -> ImageFile:
+        """Rows [top, bottom), without a copy."""
+        return replace(
+            self, pixels=self.pixels[top:bottom], alpha=None if self.alpha is None else self.alpha[top:bottom]
+        )
+
+    def copy_into(self, image: ImageFile, top: int) -> None:
+        """Copy these rows into a larger image, from its row `top` on."""
+        image.pixels[top : top + self.height] = self.pixels
+        if self.alpha is not None and image.alpha is not None:
+            image.alpha[top : top + self.height] = self.alpha
+
+
+class ImageRows(Protocol):
+    """An image that gives its rows when it is asked for them: an `ImageFile`, or a file that is decoded meanwhile."""
+
+    @property
+    def info(self) -> ImageInfo:
+        """Everything but the pixels."""
+
+    def rows(self, top: int, bottom: int) -> ImageFile:
+        """Rows [top, bottom).
+
+        Raises:
+            DataError: they cannot be decoded.
+        """
 
 
 def to_tensor(image: ImageFile) -> Tensor:

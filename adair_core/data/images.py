@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from adair_core.data.decoding import MAX_PIXELS, ImageHeader, read_header, read_image
-from adair_core.data.encoding import write_image
+from adair_core.data.decoding import MAX_PIXELS, ImageHeader, open_image, read_header, read_image
+from adair_core.data.encoding import write_image, writing_rows
 from adair_core.data.folders import find_images, find_others
 from adair_core.data.image_file import (
     FORMATS,
@@ -11,6 +11,8 @@ from adair_core.data.image_file import (
     SUFFIXES,
     Format,
     ImageFile,
+    ImageInfo,
+    ImageRows,
     Storage,
     Subsampling,
     from_tensor,
@@ -25,13 +27,17 @@ __all__ = [
     "Format",
     "ImageFile",
     "ImageHeader",
+    "ImageInfo",
+    "ImageRows",
     "Storage",
     "Subsampling",
     "find_images",
     "find_others",
     "from_tensor",
+    "open_image",
     "read_header",
     "read_image",
     "to_tensor",
     "write_image",
+    "writing_rows",
 ]

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 END_OF_HEADER = 33
@@ -76,12 +77,39 @@ def read_chunks(path: Path) -> list[Chunk]:
     return chunks
 
 
-def with_chunks(png: bytes, chunks: Sequence[Chunk]) -> bytes:
-    """Put chunks in the place of those between a PNG file's header and its pixels."""
-    pixels = END_OF_HEADER
-    while png[pixels + 4 : pixels + 8] not in (b"IDAT", b""):
-        pixels += int.from_bytes(png[pixels : pixels + 4], "big") + 12
-    return b"".join([png[:END_OF_HEADER], *(chunk.to_bytes() for chunk in chunks), png[pixels:]])
+class WithChunks:
+    """What a PNG file is written into, to get chunks in the place of those between its header and its pixels.
+
+    Args:
+        file: that it becomes.
+        chunks: to put in.
+    """
+
+    def __init__(self, file: BinaryIO, chunks: Sequence[Chunk]) -> None:
+        self._file, self._chunks = file, chunks
+        self._start: bytes | None = b""  # None: it is written
+
+    def write(self, content: bytes) -> int:
+        """Write the file's next bytes."""
+        if self._start is None:
+            return self._file.write(content)
+        self._start += content
+        pixels = _start_of_pixels(self._start)
+        if pixels is not None:
+            chunks = (chunk.to_bytes() for chunk in self._chunks)
+            self._file.write(b"".join([self._start[:END_OF_HEADER], *chunks, self._start[pixels:]]))
+            self._start = None
+        return len(content)
+
+
+def _start_of_pixels(start: bytes) -> int | None:
+    """Where the first chunk of pixels begins in a file of which there is only a part."""
+    place = END_OF_HEADER
+    while len(start) >= place + 8:
+        if start[place + 4 : place + 8] == b"IDAT":
+            return place
+        place += int.from_bytes(start[place : place + 4], "big") + 12
+    return None
 
 
 def meaningful_color(chunks: Sequence[Chunk]) -> list[bytes]:

@@ -29,7 +29,7 @@ UNITS: Mapping[int, tuple[int, int]] = {
 }
 """Type -> bytes that a byte order turns round, and how many of these are one value."""
 
-LONG, RATIONALS = 4, (5, 10)
+RATIONALS = (5, 10)
 EXIF, GPS, INTEROPERABILITY = 0x8769, 0x8825, 0xA005
 INNER = (EXIF, GPS, INTEROPERABILITY)
 """Entries whose value is the offset of a directory."""
@@ -74,6 +74,42 @@ class Entry:
 Directory: TypeAlias = Mapping[int, Entry]
 
 
+@dataclass(frozen=True)
+class _Form:
+    """How wide the fields of directories are.
+
+    Attributes:
+        start: where a file says the offset of its first directory.
+        counter: type of the number of entries.
+        offset: type of offsets and of the number of values.
+        pointer: number of the type of an entry that is an offset.
+    """
+
+    start: int
+    counter: str
+    offset: str
+    pointer: int
+
+    @property
+    def width(self) -> int:
+        """Bytes of an offset, and of a value within its entry."""
+        return struct.calcsize(self.offset)
+
+    @property
+    def entry(self) -> str:
+        """Tag, type, number of values, and the value or its offset."""
+        return f"HH{self.offset}{self.width}s"
+
+    @property
+    def entry_size(self) -> int:
+        """Bytes of an entry."""
+        return 4 + 2 * self.width
+
+
+CLASSIC, BIG = _Form(4, "H", "I", pointer=4), _Form(8, "Q", "Q", pointer=16)
+"""Of TIFF, and of BigTIFF, whose files may be larger than 4 GiB."""
+
+
 def read_directory(path: Path) -> Directory:
     """Read a TIFF file's first directory; what is damaged is left out."""
     with path.open("rb") as stream:
@@ -89,51 +125,58 @@ def number_in(directory: Directory, tag: int, default: float) -> float:
 def exif_of(directory: Directory) -> bytes | None:
     """Make EXIF data of what a TIFF file says about its picture; None if that is nothing."""
     found = {tag: entry for tag, entry in directory.items() if tag in ABOUT_THE_PICTURE}
-    return HEADER + b"II*\0\x08\0\0\0" + _encoded(found, 8) if found else None
+    return HEADER + b"II*\0\x08\0\0\0" + _encoded(found, 8, CLASSIC) if found else None
 
 
-def with_exif(tiff: bytes, exif: bytes | None, *, dropped: Collection[int] = ()) -> bytes:
-    """Add EXIF data to a TIFF file, and take entries out.
+def add_exif(file: BinaryIO, exif: bytes | None, *, dropped: Collection[int] = ()) -> None:
+    """Add EXIF data to a TIFF file, and take entries out; its directory moves to its end.
 
     Args:
-        tiff: a little-endian file with offsets of 32 bits, of one image.
+        file: a little-endian file of one image; to be read and written.
         exif: with their header; what cannot be understood of them is left out.
         dropped: tags.
 
-    Returns:
-        The file, with its directory at the end.
+    Raises:
+        OSError: it cannot be written.
     """
-    own = {tag: entry for tag, entry in _read(io.BytesIO(tiff)).items() if tag not in dropped}
     added = _read(io.BytesIO(exif[len(HEADER) :])) if exif else {}
     about = {tag: entry for tag, entry in added.items() if tag in ABOUT_THE_PICTURE}
-    start = len(tiff) + len(tiff) % 2  # directories begin at even offsets
-    header = tiff[:4] + struct.pack("<I", start)
-    return header + tiff[8:] + bytes(start - len(tiff)) + _encoded({**about, **own}, start)
+    file.seek(0)
+    form = _form(file.read(4))
+    own = {tag: entry for tag, entry in _read(file).items() if tag not in dropped}
+    end = file.seek(0, io.SEEK_END)
+    start = end + end % 2  # directories begin at even offsets
+    file.write(bytes(start - end) + _encoded({**about, **own}, start, form))
+    file.seek(form.start)
+    file.write(struct.pack(f"<{form.offset}", start))
+
+
+def _form(head: bytes) -> _Form:
+    return BIG if head[2:3] == b"+" or head[3:4] == b"+" else CLASSIC
 
 
 def _read(stream: BinaryIO) -> Directory:
+    stream.seek(0)
     head = stream.read(16)
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
-    if order is None or len(head) < 8:
+    form = _form(head)
+    if order is None or len(head) < form.start + form.width:
         return {}
-    is_big = struct.unpack_from(f"{order}H", head, 2)[0] == 43
-    if is_big and len(head) < 16:
-        return {}
-    start = struct.unpack_from(f"{order}Q", head, 8)[0] if is_big else struct.unpack_from(f"{order}I", head, 4)[0]
-    return _directory_at(stream, start, order, is_big, depth=0)
+    start = struct.unpack_from(f"{order}{form.offset}", head, form.start)[0]
+    return _directory_at(stream, start, order, form, depth=0)
 
 
-def _directory_at(stream: BinaryIO, start: int, order: str, is_big: bool, *, depth: int) -> Directory:
-    counter, size, form = ("Q", 20, "HHQ8s") if is_big else ("H", 12, "HHI4s")
+def _directory_at(stream: BinaryIO, start: int, order: str, form: _Form, *, depth: int) -> Directory:
+    size = form.entry_size
     stream.seek(start)
-    head = stream.read(struct.calcsize(counter))
-    if len(head) < struct.calcsize(counter):
+    head = stream.read(struct.calcsize(form.counter))
+    if len(head) < struct.calcsize(form.counter):
         return {}
-    count = min(struct.unpack(order + counter, head)[0], 2**12)
+    count = min(struct.unpack(order + form.counter, head)[0], 2**12)
     content = stream.read(count * size)
     found: dict[int, Entry] = {}
     for position in range(0, len(content) - size + 1, size):
-        tag, kind, length, value = struct.unpack_from(order + form, content, position)
+        tag, kind, length, value = struct.unpack_from(order + form.entry, content, position)
         if kind not in UNITS or tag in found:
             continue
         unit, per_value = UNITS[kind]
@@ -141,15 +184,15 @@ def _directory_at(stream: BinaryIO, start: int, order: str, is_big: bool, *, dep
         if needed > len(value):
             if needed > LONGEST:
                 continue
-            stream.seek(struct.unpack(order + ("Q" if is_big else "I"), value)[0])
+            stream.seek(struct.unpack(order + form.offset, value)[0])
             value = stream.read(needed)
         data = _little(value[:needed], unit, order)
         if len(data) < needed:
             continue
         if tag in INNER and depth < 2:
-            inner = _directory_at(stream, int(Entry(kind, data).number() or 0), order, is_big, depth=depth + 1)
+            inner = _directory_at(stream, int(Entry(kind, data).number() or 0), order, form, depth=depth + 1)
             if inner:
-                found[tag] = Entry(LONG, inner=inner)
+                found[tag] = Entry(kind, inner=inner)
         else:
             found[tag] = Entry(kind, data)
     return found
@@ -161,22 +204,22 @@ def _little(data: bytes, unit: int, order: str) -> bytes:
     return b"".join(data[start : start + unit][::-1] for start in range(0, len(data), unit))
 
 
-def _encoded(directory: Directory, start: int) -> bytes:
+def _encoded(directory: Directory, start: int, form: _Form) -> bytes:
     """Encode a directory that begins at an offset, with its values and inner directories after it."""
     entries = sorted(directory.items())
     tail = bytearray()
-    end = start + 2 + 12 * len(entries) + 4
-    head = struct.pack("<H", len(entries))
+    end = start + struct.calcsize(form.counter) + form.entry_size * len(entries) + form.width
+    head = struct.pack(f"<{form.counter}", len(entries))
     for tag, entry in entries:
         place = end + len(tail)
+        offset = struct.pack(f"<{form.offset}", place)
+        unit, per_value = UNITS[entry.kind]
+        kind, count, value = entry.kind, len(entry.data) // (unit * per_value), entry.data
         if entry.inner:
-            tail += _encoded(entry.inner, place)
-            count, value = 1, struct.pack("<I", place)
-        elif len(entry.data) <= 4:
-            count, value = len(entry.data), entry.data.ljust(4, b"\0")
-        else:
-            tail += entry.data + bytes(len(entry.data) % 2)
-            count, value = len(entry.data), struct.pack("<I", place)
-        unit, per_value = (1, 1) if entry.inner else UNITS[entry.kind]
-        head += struct.pack("<HHI", tag, entry.kind, count // (unit * per_value)) + value
-    return head + bytes(4) + bytes(tail)
+            tail += _encoded(entry.inner, place, form)
+            kind, count, value = form.pointer, 1, offset
+        elif len(value) > form.width:
+            tail += value + bytes(len(value) % 2)
+            value = offset
+        head += struct.pack(f"<{form.entry}", tag, kind, count, value)
+    return head + bytes(form.width) + bytes(tail)

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Literal
 
 from adair_core.atomic_file import remove_abandoned
-from adair_core.data.encoding import encoded, losses, write_bytes
-from adair_core.data.images import READ_SUFFIXES, SUFFIXES, ImageFile, read_header, read_image
+from adair_core.data.encoding import copy_image, losses, write_image, writing_rows
+from adair_core.data.file_rows import FileRows
+from adair_core.data.images import READ_SUFFIXES, SUFFIXES, ImageFile, ImageInfo, open_image
 from adair_core.errors import AdairError, DataError, Interrupted, UsageError, is_out_of_memory
-from adair_core.inference.image_restoring import restore_read
+from adair_core.inference.image_restoring import WHOLE, bytes_as_a_whole, restore_read, restore_rows, restored_info
 from adair_core.inference.outputs import Job
 from adair_core.inference.overlap import Overlap, Room, given_back
 from adair_core.inference.settings import Settings
@@ -56,7 +57,8 @@ class _Work:
 
     Attributes:
         job: which.
-        image: as read, later as restored; None = the file is copied, or `result` says what became of it.
+        image: as read, or as opened where it is large; later as restored. None = the file is copied, or `result` says
+            what became of it.
         notes: what people should know.
         size: bytes of room that it takes.
         seconds: that it took so far.
@@ -64,7 +66,7 @@ class _Work:
     """
 
     job: Job
-    image: ImageFile | None = None
+    image: ImageFile | FileRows | None = None
     notes: tuple[str, ...] = ()
     size: int = 0
     seconds: float = 0.0
@@ -160,15 +162,16 @@ def _read(job: Job, settings: Settings, room: Room) -> _Work:
             raise DataError(f"{job.output}: exists already and is not overwritten; {hint}")
         if job.is_video:
             return _Work(job)
-        header = read_header(job.source)
-        wanted = header.height * header.width * 4 * header.itemsize * (1 + settings.scale**2)
+        image = open_image(job.source)
+        wanted = image.info.height * image.info.width * 4 * image.info.dtype.itemsize * (1 + settings.scale**2)
         room.take(wanted)
         size = wanted
-        image = read_image(job.source)
+        is_large = bytes_as_a_whole(image.info, settings.scale) > WHOLE
+        held = image if is_large else image.whole()
+        return _Work(job, held, size=size, seconds=time.perf_counter() - start)
     except Exception as error:
         room.give_back(size)
         return _Work(job, result=_failure(job, error, time.perf_counter() - start))
-    return _Work(job, image, image.notes, size, time.perf_counter() - start)
 
 
 def _restore(model: RestorationModel, work: _Work, settings: Settings, room: Room, on_share: OnShare | None) -> _Work:
@@ -177,34 +180,54 @@ def _restore(model: RestorationModel, work: _Work, settings: Settings, room: Roo
         return work
     start = time.perf_counter()
     kind = SUFFIXES[job.output.suffix.lower()]
-    if settings.copies and kind == image.format and settings.coding.is_default:
+    if settings.copies and kind == image.info.format and settings.coding.is_default:
         # Decoding and encoding again would change the bits of lossy formats.
-        return replace(work, image=None, notes=())
+        return replace(work, image=None)
+    restored: ImageFile | None = None
     try:
-        restored, notes = restore_read(model, image, settings, path=job.source, on_share=on_share)
+        if isinstance(image, ImageFile):
+            restored, notes = restore_read(model, image, settings, path=job.source, on_share=on_share)
+        else:
+            notes = _rows_to_rows(model, image, job, settings, on_share)
     except BaseException as error:
         room.give_back(work.size)
         seconds = work.seconds + time.perf_counter() - start
         return replace(work, image=None, size=0, result=_failure(job, error, seconds))
-    told = (*work.notes, *_misnamed(job, image), *notes, *losses(image, kind))
-    return replace(work, image=restored, notes=told, seconds=work.seconds + time.perf_counter() - start)
+    told = (*image.info.notes, *_misnamed(job, image.info), *notes, *losses(image.info, kind))
+    work = replace(work, image=restored, notes=told, seconds=work.seconds + time.perf_counter() - start)
+    return work if restored is not None else replace(work, result=_done(work))
+
+
+def _rows_to_rows(
+    model: RestorationModel, image: FileRows, job: Job, settings: Settings, on_share: OnShare | None
+) -> tuple[str, ...]:
+    """Read, restore and write an image that is never in memory as a whole, if its formats allow that."""
+    job.output.parent.mkdir(parents=True, exist_ok=True)
+    info = restored_info(image.info, settings)
+    with writing_rows(job.output, info, overwrite=settings.overwrite, coding=settings.coding) as write:
+        return restore_rows(model, image, write, settings, path=job.source, on_share=on_share)
 
 
 def _write(work: _Work, settings: Settings, room: Room) -> FileResult:
     job = work.job
-    if work.result is not None:
-        return work.result
     start = time.perf_counter()
     with given_back(room, work.size):
+        if work.result is not None:
+            return work.result
         try:
-            image = work.image
-            content = job.source.read_bytes() if image is None else encoded(job.output, image, settings.coding)
             job.output.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(job.output, content, overwrite=settings.overwrite)
+            if work.image is None:
+                copy_image(job.source, job.output, overwrite=settings.overwrite)
+            else:
+                assert isinstance(work.image, ImageFile)
+                write_image(job.output, work.image, overwrite=settings.overwrite, coding=settings.coding)
         except Exception as error:
             return _failure(job, error, work.seconds + time.perf_counter() - start)
-    seconds = work.seconds + time.perf_counter() - start
-    return FileResult(job.source, job.output, "restored", "; ".join(work.notes), seconds)
+    return _done(work, time.perf_counter() - start)
+
+
+def _done(work: _Work, seconds: float = 0.0) -> FileResult:
+    return FileResult(work.job.source, work.job.output, "restored", "; ".join(work.notes), work.seconds + seconds)
 
 
 def _video(model: RestorationModel, job: Job, settings: Settings, on_share: OnShare | None) -> FileResult:
@@ -238,6 +261,6 @@ def _failure(job: Job, error: BaseException, seconds: float) -> FileResult:
     return FileResult(job.source, job.output, "failed", message, seconds, is_full)
 
 
-def _misnamed(job: Job, image: ImageFile) -> tuple[str, ...]:
+def _misnamed(job: Job, info: ImageInfo) -> tuple[str, ...]:
     said = READ_SUFFIXES.get(job.source.suffix.lower())
-    return (f"is a {image.format.upper()} by its content",) if said not in (None, image.format) else ()
+    return (f"is a {info.format.upper()} by its content",) if said not in (None, info.format) else ()

@@ -9,7 +9,7 @@ added to what they were:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,12 @@ LOWEST, HIGHEST = -1.0, 2.0
 """Beyond them a value is no noise around black or white: sigma 50 of 255, five times, is 0.98."""
 
 
-def check_range(path: Path, values: npt.NDArray[Any], white: float) -> tuple[str, ...]:
+def check_range(path: Path, bands: Iterable[npt.NDArray[Any]], white: float) -> tuple[str, ...]:
     """Check that a float image is in the range that `white` says.
 
     Args:
         path: of the image.
-        values: as stored.
+        bands: all values as stored, in bands of rows.
         white: the value of white.
 
     Returns:
@@ -38,11 +38,15 @@ def check_range(path: Path, values: npt.NDArray[Any], white: float) -> tuple[str
     Raises:
         DataError: it holds NaN or infinity, or most of it is far brighter than white.
     """
-    if not np.isfinite(values).all():
-        raise DataError(f"{path}: holds NaN or infinite values; replace them before restoring")
-    above = float((values > HIGHEST * white).mean())
+    count, bright, top = 0, 0, -np.inf
+    for values in bands:
+        if not np.isfinite(values).all():
+            raise DataError(f"{path}: holds NaN or infinite values; replace them before restoring")
+        count += values.size
+        bright += int(np.count_nonzero(values > HIGHEST * white))
+        top = max(top, float(values.max()))
+    above = bright / count
     if above > 0.5:
-        top = float(values.max())
         likely = next((scale for scale in (255, 65535) if HIGHEST < top <= scale), None)
         hint = f"--white {likely}" if likely else f"--white N (the image's largest value is {top:g})"
         raise DataError(
@@ -54,13 +58,17 @@ def check_range(path: Path, values: npt.NDArray[Any], white: float) -> tuple[str
     return (f"{max(above, 0.0001):.2%} of the values are highlights above {HIGHEST * white:g} and kept",)
 
 
-def under_highlights(restore: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
-    """Restore an image without its highlights, and put them on again.
+def without_highlights(image: Tensor) -> Tensor:
+    """Cut off what lies above; white is 1."""
+    return image.clamp(LOWEST, HIGHEST)
+
+
+def with_highlights(restored: Tensor, image: Tensor) -> Tensor:
+    """Put the highlights on again.
 
     Args:
-        restore: of images, ``(B, C, H, W)`` to the same shape.
-        image: white is 1.
+        restored: of the image without them.
+        image: with them.
     """
-    cut = image.clamp(LOWEST, HIGHEST)
-    restored = restore(cut)
+    cut = without_highlights(image)
     return torch.where(image == cut, restored, image + (restored - cut))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,71 +10,193 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adair_core.data.images import ImageFile, from_tensor, to_tensor
-from adair_core.data.pixels import from_batch, to_batch
+from adair_core.data.encoding import WriteRows
+from adair_core.data.images import ImageFile, ImageInfo, ImageRows, to_tensor
+from adair_core.data.pixels import from_batch, to_batch, to_unit
 from adair_core.data.transparency import fill_invisible, is_visible
-from adair_core.inference.enlarging import enlarged
-from adair_core.inference.highlights import check_range, under_highlights
+from adair_core.inference.enlarging import enlarged_rows, source_rows
+from adair_core.inference.highlights import check_range, with_highlights, without_highlights
 from adair_core.inference.settings import Settings
+from adair_core.model.maps import Map
+from adair_core.model.memory import BUDGET
 from adair_core.model.restoration_model import RestorationModel
-from adair_core.model.tiling import OnShare
+from adair_core.model.tiling import WRITTEN_AT_ONCE, OnShare
+
+WHOLE = BUDGET // 2
+"""Bytes of an image in memory from which on it is restored from rows to rows; see `bytes_as_a_whole`."""
+
+
+def bytes_as_a_whole(info: ImageInfo, scale: int) -> int:
+    """Count what an image takes as a whole: as read, in floats before and after the network, and as restored."""
+    pixels, itemsize = info.height * info.width, info.dtype.itemsize
+    return pixels * info.channels * (itemsize + scale**2 * (itemsize + 2 * 4))
+
+
+def restored_info(info: ImageInfo, settings: Settings) -> ImageInfo:
+    """Tell what the restored image will be."""
+    return replace(info, height=info.height * settings.scale, width=info.width * settings.scale)
 
 
 def restore_read(
     model: RestorationModel, image: ImageFile, settings: Settings, *, path: Path, on_share: OnShare | None = None
 ) -> tuple[ImageFile, tuple[str, ...]]:
-    """Restore an image of a file.
+    """Restore an image of a file as a whole; see `restore_rows`.
+
+    Returns:
+        The restored image with everything else that `image` has, and what people should know.
+
+    Raises:
+        AdairError: the image or what the network makes of it cannot be used.
+    """
+    info = restored_info(image.info, settings)
+    whole = info.blank()
+    top = 0
+
+    def gather(band: ImageFile) -> None:
+        nonlocal top, whole
+        if band.height == info.height:
+            whole = band
+        else:
+            band.copy_into(whole, top)
+        top += band.height
+
+    notes = restore_rows(model, image, gather, settings, path=path, on_share=on_share)
+    return whole, notes
+
+
+def restore_rows(
+    model: RestorationModel,
+    image: ImageRows,
+    write: WriteRows,
+    settings: Settings,
+    *,
+    path: Path,
+    on_share: OnShare | None = None,
+) -> tuple[str, ...]:
+    """Restore an image of a file, from rows to rows.
 
     Args:
         model: the network.
-        image: what was read.
+        image: what is read.
+        write: gets the rows of the restored image, alpha enlarged with it.
         settings: strength, scale, tiles and white.
         path: the file, for messages.
         on_share: told after each tile of a large image how much of it is done.
 
     Returns:
-        The restored image with everything else that `image` has, alpha enlarged with it, and what people should know.
+        What people should know.
 
     Raises:
         AdairError: the image or what the network makes of it cannot be used.
     """
+    is_float = image.info.dtype == np.float32
+    notes = check_range(path, (band.pixels for band in _bands(image)), settings.white) if is_float else ()
+    info, seen = restored_info(image.info, settings), _Seen(image, settings)
+    layout = to_batch(np.zeros((1, 1, info.colors), info.dtype))[1]
 
-    def restore(batch: Tensor) -> Tensor:
-        return model.restore(
-            batch,
-            strength=settings.strength,
-            tile=settings.tile,
-            overlap=settings.overlap,
-            precision=settings.precision,
-            exact=settings.exact,
-            graphs=settings.graphs,
-            on_share=on_share,
-        )
+    def finish(top: int, restored: Tensor) -> None:
+        bottom = top + restored.shape[2]
+        if is_float:
+            restored = with_highlights(restored, seen.colors(top, bottom)) * settings.white
+        write(info.image(np.asarray(from_batch(restored, layout)), seen.alpha(top, bottom)))
 
-    is_float = image.pixels.dtype == np.float32
-    notes = check_range(path, image.pixels, settings.white) if is_float else ()
-    batch = to_tensor(image) / settings.white if is_float else to_tensor(image)
-    alpha = None if image.alpha is None else to_batch(image.alpha)
-    opacity = None if alpha is None else alpha[0][:, :1]
-    if settings.scale > 1:
-        if opacity is not None:
-            batch = fill_invisible(batch, is_visible(opacity))
-        # The network gets the enlarged image unrounded, as in training.
-        restored = _restored(restore, enlarged(batch, settings.scale), is_float=is_float)
-        larger = image.alpha
-        if alpha is not None:
-            larger = np.asarray(from_batch(enlarged(alpha[0], settings.scale).clamp(0, 1), alpha[1]))
-    else:
-        larger = image.alpha
-
-        def with_alpha(part: Tensor) -> Tensor:
-            return restore(part) if opacity is None else restore(torch.cat([part, opacity], dim=1))[:, :3]
-
-        restored = _restored(with_alpha, batch, is_float=is_float)
-    if is_float:
-        restored = restored * settings.white
-    return replace(from_tensor(restored, replace(image, alpha=None)), alpha=larger), notes
+    model.restore_rows(
+        seen,
+        finish,
+        strength=settings.strength,
+        tile=settings.tile,
+        overlap=settings.overlap,
+        precision=settings.precision,
+        exact=settings.exact,
+        graphs=settings.graphs,
+        on_share=on_share,
+    )
+    return notes
 
 
-def _restored(restore: Callable[[Tensor], Tensor], batch: Tensor, *, is_float: bool) -> Tensor:
-    return under_highlights(restore, batch) if is_float else restore(batch)
+class _Seen(Map):
+    """What the network is given of an image: enlarged, white is 1, without highlights; alpha where nothing is enlarged.
+
+    Enlargement mixes pixels, so colours are continued under transparency before it; else the network's own road does
+    that.
+    """
+
+    def __init__(self, image: ImageRows, settings: Settings) -> None:
+        info = image.info
+        self._image, self._scale, self._white = image, settings.scale, settings.white
+        self._is_float = info.dtype == np.float32
+        self._is_enlarged = settings.scale > 1
+        channels = 4 if info.has_alpha and not self._is_enlarged else 3
+        size = restored_info(info, settings)
+        self._is(channels, size.height, size.width, torch.float32)
+
+    def read(self, top: int, bottom: int) -> Tensor:
+        """See `Map.read`."""
+        # All at once, so that a file keeps them until they are finished.
+        self._image.rows(*source_rows(self._image.info.height, self._scale, top, bottom))
+        return _by_parts(self._part, top, bottom, self.width * self.channels * 4)
+
+    def _part(self, top: int, bottom: int) -> Tensor:
+        colors = self.colors(top, bottom)
+        if self._is_float:
+            colors = without_highlights(colors)
+        if self.channels == 3:
+            return colors
+        alpha = self._image.rows(top, bottom).alpha
+        assert alpha is not None
+        return torch.cat([colors, _unit(alpha)], dim=1)
+
+    def colors(self, top: int, bottom: int) -> Tensor:
+        """The colours with their highlights."""
+        return enlarged_rows(self._stored, self._image.info.height, self._scale, top, bottom)
+
+    def alpha(self, top: int, bottom: int) -> np.ndarray | None:
+        """The alpha channel as it will be stored."""
+        info = self._image.info
+        if not info.has_alpha:
+            return None
+        if not self._is_enlarged:
+            return self._image.rows(top, bottom).alpha
+
+        def opacity(first: int, last: int) -> Tensor:
+            alpha = self._image.rows(first, last).alpha
+            assert alpha is not None
+            return _unit(alpha)
+
+        large = enlarged_rows(opacity, info.height, self._scale, top, bottom).clamp(0, 1)
+        layout = to_batch(np.zeros((1, 1), info.dtype))[1]
+        return np.asarray(from_batch(large.expand(-1, 3, -1, -1), layout))
+
+    def _stored(self, top: int, bottom: int) -> Tensor:
+        band = self._image.rows(top, bottom)
+        colors = to_tensor(band) / self._white if self._is_float else to_tensor(band)
+        if self._is_enlarged and band.alpha is not None:
+            colors = fill_invisible(colors, is_visible(_unit(band.alpha)))
+        return colors
+
+
+def _unit(alpha: np.ndarray) -> Tensor:
+    """Alpha as ``(1, 1, rows, W)`` in [0, 1]."""
+    return to_unit(torch.from_numpy(np.ascontiguousarray(alpha)))[None, None]
+
+
+def _by_parts(read: Callable[[int, int], Tensor], top: int, bottom: int, row_bytes: int) -> Tensor:
+    """Read rows a few at a time: conversions take several times the memory of what they convert."""
+    step = max(1, WRITTEN_AT_ONCE // row_bytes)
+    if bottom - top <= step:
+        return read(top, bottom)
+    made: Tensor | None = None
+    for start in range(top, bottom, step):
+        part = read(start, min(start + step, bottom))
+        if made is None:
+            made = part.new_empty(*part.shape[:2], bottom - top, part.shape[3])
+        made[:, :, start - top : start - top + part.shape[2]] = part
+    assert made is not None
+    return made
+
+
+def _bands(image: ImageRows) -> Iterator[ImageFile]:
+    info = image.info
+    step = max(1, WRITTEN_AT_ONCE // (info.width * info.channels * info.dtype.itemsize))
+    for top in range(0, info.height, step):
+        yield image.rows(top, min(top + step, info.height))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tifffile
@@ -5,7 +7,7 @@ import torch
 from PIL import Image
 
 from adair_core.data.encoding import Coding
-from adair_core.data.images import ImageFile, from_tensor, read_image, to_tensor, write_image
+from adair_core.data.images import ImageFile, Storage, from_tensor, read_image, to_tensor, write_image
 from adair_core.errors import DataError, UsageError
 
 RNG = np.random.default_rng(1)
@@ -79,6 +81,16 @@ def test_jpeg_is_close_and_quality_counts(tmp_path):
         sizes.append(path.stat().st_size)
     assert errors[1] < 1.5 < errors[0]
     assert sizes[0] < sizes[1]
+
+
+@pytest.mark.parametrize("quality", [None, 100, "keep"])
+def test_a_jpeg_of_noise_has_room(tmp_path, quality):
+    """More than two bytes a pixel, which is what Pillow makes room for."""
+    tables = ((1,) * 64, (1,) * 64)
+    image = replace(picture(size=(400, 300)), storage=Storage(jpeg_tables=tables if quality == "keep" else ()))
+    write_image(tmp_path / "x.jpg", image, coding=Coding(quality=quality))
+    assert (tmp_path / "x.jpg").stat().st_size > 400 * 300
+    assert np.abs(read_image(tmp_path / "x.jpg").pixels.astype(int) - image.pixels).mean() < 5
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "webp"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -347,13 +346,10 @@ def test_options_out_of_range_are_refused(
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
-def test_what_reading_could_not_keep_is_told(
-    tmp_path: Path, model: RestorationModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    noted = replace(ImageFile(pixels=pixels()), notes=("3 more pages are left out",))
-    monkeypatch.setattr("adair_core.inference.files.read_image", lambda path: noted)
-    source = save(tmp_path / "a.png", pixels())
-    assert only(restore_files(model, [source])).message == "3 more pages are left out"
+def test_what_reading_could_not_keep_is_told(tmp_path: Path, model: RestorationModel) -> None:
+    first, *others = (Image.fromarray(pixels(seed=seed)) for seed in range(3))
+    first.save(tmp_path / "a.tif", save_all=True, append_images=others)
+    assert only(restore_files(model, [tmp_path / "a.tif"])).message == "only the first of 3 pages or frames is used"
 
 
 def test_only_what_was_lost_is_told(tmp_path: Path, model: RestorationModel) -> None:
