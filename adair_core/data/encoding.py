@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -38,6 +39,9 @@ Quality = int | Literal["keep"] | None
 
 DEEPEST: Mapping[Format, int] = {"png": 2, "jpeg": 1, "webp": 1, "tiff": 4, "avif": 2}
 """Bytes of the largest values that a format holds."""
+
+LONGEST: Mapping[Format, int] = {"jpeg": 65500, "webp": 16383}
+"""Rows and columns that a format holds at most, where that is told before hours of work."""
 
 ROWWISE: Mapping[str, Callable[[Any, ImageInfo, BinaryIO], None]] = {"png": save_png, "tiff": save_tiff}
 """Formats that are encoded row by row, and by what; the encoders of the others take a whole image."""
@@ -245,6 +249,9 @@ def _checked(path: Path, info: ImageInfo, *, overwrite: bool) -> Format:
         raise _exists(path)
     if kind == "jpeg" and info.has_alpha:
         raise DataError(f"{path}: JPEG cannot hold the image's alpha channel; write PNG, WebP, TIFF or AVIF")
+    if max(info.height, info.width) > LONGEST.get(kind, math.inf):
+        wanted, got = f"at most {LONGEST[kind]:,} rows and columns", f"{info.width} x {info.height}"
+        raise DataError(expected(f"{path}: cannot be written", expected=wanted, got=got, hint="write PNG or TIFF"))
     return kind
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from adair_core.atomic_file import remove_abandoned
-from adair_core.data.encoding import copy_image, losses, write_image, writing_rows
+from adair_core.data.encoding import ROWWISE, copy_image, losses, write_image, writing_rows
 from adair_core.data.file_rows import FileRows
 from adair_core.data.images import READ_SUFFIXES, SUFFIXES, ImageFile, ImageInfo, open_image
 from adair_core.errors import AdairError, DataError, Interrupted, UsageError, is_out_of_memory
@@ -205,7 +205,9 @@ def _rows_to_rows(
     job.output.parent.mkdir(parents=True, exist_ok=True)
     info = restored_info(image.info, settings)
     with writing_rows(job.output, info, overwrite=settings.overwrite, coding=settings.coding) as write:
-        return restore_rows(model, image, write, settings, path=job.source, on_share=on_share)
+        notes = restore_rows(model, image, write, settings, path=job.source, on_share=on_share)
+    kind = SUFFIXES[job.output.suffix.lower()]
+    return notes if kind in ROWWISE else (*notes, f"encoded from memory, as {kind.upper()} is; TIFF and PNG take less")
 
 
 def _write(work: _Work, settings: Settings, room: Room) -> FileResult:

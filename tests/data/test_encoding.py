@@ -133,6 +133,10 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
         write_image(path, ImageFile(pixels=np.zeros((1, 20_000, 3), np.uint8)), overwrite=True)  # WebP ends at 16383
     assert path.read_bytes() == b"precious"
     assert [file.name for file in tmp_path.iterdir()] == ["x.webp"]
+    with pytest.raises(
+        DataError, match=r"x\.jpg: cannot be written: expected at most 65,500 .*, got 65501 x 1; write PNG"
+    ):
+        write_image(tmp_path / "x.jpg", ImageFile(pixels=np.zeros((1, 65_501, 3), np.uint8)))
 
 
 @pytest.mark.parametrize(
