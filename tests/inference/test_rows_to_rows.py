@@ -287,7 +287,7 @@ def test_how_far_an_image_is(tmp_path: Path, model: RestorationModel) -> None:
     assert shares[-1] == 1
 
 
-def test_rows_without_memory_for_a_restoration_model(model: RestorationModel) -> None:
+def test_a_model_restores_from_rows_to_rows(model: RestorationModel) -> None:
     from adair_core.model.maps import Gathered, Values
 
     x = torch.rand(1, 3, 100, 90)
