@@ -84,7 +84,11 @@ def measure(cases: Sequence[Case], plan: Plan, *, say: Say, progress: Callable[[
         for number, case in enumerate(cases):
             progress(number, len(cases))
             say(f"{case.name}")
-            results.append(measure_case(case, plan, rates))
+            try:
+                results.append(measure_case(case, plan, rates))
+            # Whatever one case cannot do, the minutes that the others took are not to be lost.
+            except Exception as error:
+                say(f"{case.name} is left out: {_first_line(error)}")
         progress(len(cases), len(cases))
         described = machine.describe()
     return Report(
