@@ -110,7 +110,7 @@ def compute_dtype(precision: Precision) -> torch.dtype:
 
 
 def arithmetic(precision: Precision, device: str = "cpu") -> AbstractContextManager[Any]:
-    """The context in which a competitor runs on a kind of device; on ``meta``, where operations are counted, a CPU's."""
+    """The context in which a competitor runs on a kind of device; where operations are counted (meta), a CPU's."""
     kind = "cpu" if device == "meta" else device
     return torch.autocast(kind, torch.bfloat16) if precision == "autocast" else contextlib.nullcontext()
 

@@ -68,6 +68,18 @@ def test_a_run():
     assert list(report.rates) == ["float32"]
 
 
+def test_a_case_that_cannot_be_made_does_not_lose_the_others():
+    def broken():
+        raise RuntimeError("no such device")
+
+    told = []
+    cases = [Case("op", "broken", "1", "float32", broken), fake_case({EAGER: constant(1.0)})]
+    plan = Plan(size="smoke", threads=1, least=1, most=1, budget=0.0)
+    report = measure(cases, plan, say=told.append, progress=lambda *_: None)
+    assert "op/broken/1/float32 is left out: RuntimeError: no such device" in told
+    assert [case.name for case in report.cases] == ["op/fake/1/float32"]
+
+
 def test_questions_and_answers_of_the_stock_process():
     answers = io.StringIO()
     questions = io.StringIO("warm\ntime\ntime\n")
