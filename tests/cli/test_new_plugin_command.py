@@ -2,49 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import inspect
-import re
-import sys
-from pathlib import Path
-
 import pytest
+from plugin_packages import install, run_tests
 
-from adair_core.testing import installed, run_program, write_package
+from adair_core.testing import installed, run_program
 
 KINDS = ("degradation", "adapter", "backbone")
-
-
-def install(folder: Path, site: Path) -> None:
-    """What an installer makes of the package, as its pyproject says."""
-    text = (folder / "pyproject.toml").read_text()  # tomllib is younger than the oldest Python that adair runs on
-    name, version = re.search(r'^name = "(.+)"$', text, re.M)[1], re.search(r'^version = "(.+)"$', text, re.M)[1]
-    module = re.search(r'^py-modules = \["(.+)"\]$', text, re.M)[1]
-    point, target = re.search(r'^\[project\.entry-points\."adair\.plugins"\]\n(.+) = "(.+)"$', text, re.M).groups()
-    source = (folder / f"{module}.py").read_text()
-    write_package(site, name, {module: source}, version=version, entry_points={point: target})
-
-
-def run_tests(file: Path) -> int:
-    """Run a test file without another pytest: its functions and its contract's methods."""
-    spec = importlib.util.spec_from_file_location("own_tests", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    count = 0
-    for name, value in vars(module).items():
-        if name.startswith("test_"):
-            value()
-            count += 1
-        elif name.startswith("Test"):
-            subject = value()
-            for method in [method for method in dir(subject) if method.startswith("test_")]:
-                bound = getattr(subject, method)
-                try:
-                    bound(*([0.0] if inspect.signature(bound).parameters else []))
-                except pytest.skip.Exception:
-                    continue
-                count += 1
-    return count
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -65,7 +28,6 @@ def test_the_package_works(kind, workplace):
         taken = run_program("new-plugin", "my-own", "--kind", kind, "-o", "elsewhere")
         assert taken.exit_code == 2
         assert f"{kind} 'my-own' exists already, in adair-plugin-my-own 0.1.0" in taken.stderr
-    sys.modules.pop("own_tests", None)
 
 
 def test_an_existing_folder_is_left_alone(workplace):
