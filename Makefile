@@ -4,6 +4,7 @@
 # make test    all tests (< 15 minutes on 2 cores)
 # make bench   all speed targets, measured and judged (about 30 minutes on 2 idle cores)
 # make lint    formatting, lint, types, doctests
+# make docs    the documentation as a site, in site/; a broken link is an error
 # make cuda-check  compiles the CUDA kernels for all architectures; csrc/resources.tsv holds what they take
 PYTHON ?= python3
 VENV   ?= .venv
@@ -14,7 +15,7 @@ KERNELS_STAMP := $(VENV)/.adair-kernels
 # Tests run in two processes of one thread each: on small machines two OpenMP threads stall whenever anything else runs.
 TEST_PROCESSES ?= 2
 
-.PHONY: setup kernels demo test bench lint cuda-check format clean
+.PHONY: setup kernels demo test bench lint docs cuda-check format clean
 
 setup: $(KERNELS_STAMP)
 
@@ -50,6 +51,10 @@ lint: setup
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --doctest-modules --doctest-glob="*.md" adair_core plugins docs README.md -p no:benchmark
 
+# The variable silences an announcement of the theme's authors about MkDocs 2.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 cuda-check: setup
 	$(BIN)/python tools/nvcc_check.py
 
@@ -58,4 +63,4 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf build dist *.egg-info adair_core/*.so $(KERNELS_STAMP) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build dist site *.egg-info adair_core/*.so $(KERNELS_STAMP) .pytest_cache .mypy_cache .ruff_cache
