@@ -5,11 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from adair_core.ops.transforms import is_decomposing
+
 
 def memory_format(x: Tensor) -> torch.memory_format:
     """The memory format that results computed from `x` have: channels last if `x` is, else contiguous."""
-    if torch._C._are_functorch_transforms_active():
-        return torch.contiguous_format  # vmap does not tell another one
+    # vmap does not tell another one, and other programs' formats know none.
+    if torch._C._are_functorch_transforms_active() or is_decomposing():
+        return torch.contiguous_format
     if not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
         return torch.channels_last
     return torch.contiguous_format

@@ -6,17 +6,41 @@ without a word, and refuse `torch.func.grad`. There, the reference runs, whose o
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+_decomposing = False
+
+
+@contextlib.contextmanager
+def decomposed() -> Iterator[None]:
+    """Let operators be the plain operations of their references, contiguous: to export to what knows no others.
+
+    It holds for all threads. `torch.export` and `torch.jit` record those operations.
+    """
+    global _decomposing
+    before, _decomposing = _decomposing, True
+    try:
+        yield
+    finally:
+        _decomposing = before
+
+
+def is_decomposing() -> bool:
+    """Whether `decomposed` holds."""
+    return _decomposing
+
 
 def need_reference(arguments: Sequence[Any]) -> bool:
-    """Whether a call with these arguments is transformed in a way that operators have no rule for."""
+    """Whether a call with these arguments is transformed in a way that operators have no rule for, or decomposed."""
+    if _decomposing:
+        return True
     if torch._C._are_functorch_transforms_active():
         # The compiler knows no more than that.
         return torch.compiler.is_compiling() or not _only_vmap()

@@ -22,6 +22,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
+from adair_core.ops.transforms import decomposed, is_decomposing
+
 DDP = Path(__file__).with_name("data_parallel.py")
 DTYPES = [torch.float32, torch.float64]
 """With native kernels and without."""
@@ -76,6 +78,19 @@ def test_export_for_any_height_and_width(case: Case, layout: torch.memory_format
     for height, width in ((5, 23), (40, 4)):
         _, others = module_of(of_size(case, (2, 12, height, width)), torch.float32, layout=layout)
         assert torch.equal(exported.module()(*others), module(*others))
+
+
+@each_layout
+@each_image_case
+def test_decomposed_for_programs_that_know_no_operators_of_ours(case: Case, layout: torch.memory_format) -> None:
+    module, inputs = module_of(case, torch.float32, layout=layout)
+    with torch.no_grad(), decomposed():
+        exported = torch.export.export(module, tuple(inputs), strict=False)
+    called = {str(node.target) for node in exported.graph.nodes if node.op == "call_function"}
+    assert not [name for name in called if name.startswith("adair")]
+    with torch.no_grad():
+        torch.testing.assert_close(exported.module()(*inputs), module(*inputs), rtol=1e-4, atol=1e-5)
+    assert not is_decomposing()
 
 
 @each_image_case
