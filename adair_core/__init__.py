@@ -25,6 +25,7 @@ from adair_core.specs import (
     MetricSpec,
     Protocol,
     Site,
+    SpandrelForm,
     TaskSpec,
     WeightsSpec,
 )
@@ -73,6 +74,7 @@ __all__ = [
     "RunResult",
     "Settings",
     "Site",
+    "SpandrelForm",
     "Stage",
     "TaskSpec",
     "Tuning",

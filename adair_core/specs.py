@@ -147,6 +147,26 @@ class AdapterSpec(Spec):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SpandrelForm:
+    """How the library spandrel, and the programs that load weights with it, know a backbone.
+
+    Spandrel reads the shape of a network from the names and shapes of its weights, which not every shape allows.
+
+    Attributes:
+        architecture: spandrel's name of it, such as ``"NAFNet"``; its parameters have the backbone's names there.
+        package: what has to be installed for it: ``"spandrel"`` or ``"spandrel-extra-arches"``.
+        problem: configuration -> why spandrel would not recognise a network of this shape; empty if it would.
+        correction: configuration -> path of the convolution whose output is added to the image, ``None`` if there is
+            none; with its parameters times s, the network returns in + s (restored - in).
+    """
+
+    architecture: str
+    package: str
+    problem: Callable[[Any], str]
+    correction: Callable[[Any], str | None]
+
+
+@dataclass(frozen=True, kw_only=True)
 class BackboneSpec(Spec):
     """A network architecture.
 
@@ -159,6 +179,7 @@ class BackboneSpec(Spec):
         sites: the places where adapters may attach, in forward order.
         presets: named shapes; ``presets[default_preset]`` is what ``--backbone NAME`` alone means.
         default_preset: see `presets`.
+        spandrel: for one that spandrel has too.
     """
 
     config: type[BaseModel]
@@ -166,6 +187,7 @@ class BackboneSpec(Spec):
     sites: Callable[[nn.Module], Sequence[Site]]
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     default_preset: str | None = None
+    spandrel: SpandrelForm | None = None
 
 
 class Condition(Config):

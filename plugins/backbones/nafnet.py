@@ -17,6 +17,7 @@ from adair_core import BackboneSpec, Config, Site
 from adair_core.ops import layer_norm2d
 from adair_plugins.backbones.convolutions import convolution_sites
 from adair_plugins.backbones.layout import fastest_layout
+from adair_plugins.backbones.spandrel_forms import NAFNET
 
 _EPS = 1e-6
 
@@ -200,4 +201,5 @@ SPEC = BackboneSpec(
         "tiny": {"width": 16, "encoder": (1, 1, 2, 3), "middle": 1, "decoder": (1, 1, 1, 1)},
     },
     default_preset="tiny",
+    spandrel=NAFNET,
 )

@@ -18,6 +18,7 @@ from adair_core.ops import attention_branch, channel_attention, depthwise_gate, 
 from adair_plugins.backbones.convolutions import convolution_sites, has_hooks, is_plain
 from adair_plugins.backbones.layout import fastest_layout
 from adair_plugins.backbones.padding import pad_to_multiple
+from adair_plugins.backbones.spandrel_forms import RESTORMER
 
 
 class RestormerConfig(Config):
@@ -322,4 +323,5 @@ SPEC = BackboneSpec(
         "tiny": {"dim": 16, "blocks": (1, 2, 2, 3), "refinement": 1, "norm": "bias-free"},
     },
     default_preset="tiny",
+    spandrel=RESTORMER,
 )
