@@ -22,8 +22,8 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 """`adair_core.model.restoring.Precision`, which takes PyTorch to import."""
 
 
-def model_options(function: Any) -> Any:
-    """Decorate a command with the options that say which network restores, and how."""
+def weights_options(function: Any) -> Any:
+    """Decorate a command with the options that say which base and which adapters."""
     options = [
         rich_click.option(
             "--adapter",
@@ -39,6 +39,13 @@ def model_options(function: Any) -> Any:
             help=f"base; without --adapter it restores alone [default: the adapter's, or {DEFAULT_BASE}]",
         ),
         rich_click.option("--accept-unknown-base", is_flag=True, help="use an adapter that does not name its base"),
+    ]
+    return _with_options(function, options)
+
+
+def model_options(function: Any) -> Any:
+    """Decorate a command with the options that say which network restores, and how."""
+    options = [
         rich_click.option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps [default: auto]"),
         rich_click.option(
             "--precision",
@@ -59,6 +66,10 @@ def model_options(function: Any) -> Any:
             "--no-graphs", is_flag=True, help="do not capture CUDA graphs of tiles and small images that come often"
         ),
     ]
+    return weights_options(_with_options(function, options))
+
+
+def _with_options(function: Any, options: Sequence[Any]) -> Any:
     for option in reversed(options):
         function = option(function)
     return function

@@ -34,6 +34,7 @@ def save_base(
     *,
     backbone: Choice,
     recipe: Mapping[str, Any] | None = None,
+    origin: Mapping[str, str] | None = None,
     dtype: StorageType = "float32",
 ) -> BaseInfo:
     """Write a base.
@@ -43,6 +44,7 @@ def save_base(
         weights: the backbone, or its state.
         backbone: its name and every option (`resolve_backbone`).
         recipe: of the training that made it.
+        origin: what a base that was not trained was made of.
         dtype: in which the weights are stored; they load as float32.
 
     Returns:
@@ -63,6 +65,8 @@ def save_base(
         "recipe": json.dumps(dict(recipe) if recipe is not None else None),
         "fingerprint": mark,
     }
+    if origin is not None:
+        metadata["origin"] = json.dumps(dict(origin))
     write_tensors(path, stored, metadata)
     return BaseInfo(
         name=str(path), backbone=backbone, fingerprint=mark, recipe=dict(recipe) if recipe is not None else None

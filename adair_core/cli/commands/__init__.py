@@ -9,6 +9,7 @@ COMMANDS = (
     "adapters",
     "weights",
     "convert",
+    "export",
     "bench",
     "new-plugin",
     "doctor",
