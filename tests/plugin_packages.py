@@ -23,7 +23,7 @@ def install(folder: Path, site: Path) -> None:
 
 
 def run_tests(file: Path) -> int:
-    """Run a test file without another pytest: its functions and its contract's methods; the number of those that ran."""
+    """Run a test file without another pytest: its functions and its contract's methods; how many ran."""
     spec = importlib.util.spec_from_file_location("own_tests", file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -11,7 +11,7 @@ Only what comes with adair is on the page, whatever else is installed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -30,15 +30,15 @@ INTRODUCTION = """\
 
 <!-- Written by tools/command_reference.py from the commands; edit their help texts instead. -->
 
-`adair COMMAND --help` shows what stands here. With the names of a task, an adapter type or a backbone, it shows their options
-too: `adair train --task denoise --adapter lora --help`. Everywhere:
+`adair COMMAND --help` shows what stands here. With the names of a task, an adapter type or a backbone, it shows their
+options too: `adair train --task denoise --adapter lora --help`. Everywhere:
 
 - `--help`, `-h`: explain the command.
 - `--debug`: show the traceback of an error.
-- Two numbers, `LOW,HIGH`, are a range from which each image draws its own; one number is a fixed value. `none` stands for no
-  value, and `A,B,...` is a list.
-- Results go to standard output, messages to standard error. Exit codes: 0; 1, the work failed; 2, the request was wrong;
-  130, interrupted.
+- Two numbers, `LOW,HIGH`, are a range from which each image draws its own; one number is a fixed value. `none` stands for
+  no value, and `A,B,...` is a list.
+- Results go to standard output, messages to standard error. Exit codes: 0; 1, the work failed; 2, the request was
+  wrong; 130, interrupted.
 - `ADAIR_TUNE=0`, `OMP_NUM_THREADS` and other variables: [building.md](building.md).
 """
 
@@ -63,7 +63,7 @@ def _command(name: str) -> str:
         if title.startswith("Backbone "):
             continue
         lines += [*([] if title == own else [f"### {title}", ""]), *_options(context, title), ""]
-    lines += {"train": _of_training, "pretrain": _of_pretraining}.get(name, lambda: [])()
+    lines += {"train": _of_training, "pretrain": _of_pretraining}.get(name, list)()
     return "\n".join(lines)
 
 

@@ -17,7 +17,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "plugins.md"
 SECTIONS = ("A degradation", "An adapter type", "A backbone")
 
 # Beside what the page says: as little work as there can be.
-SHORT = shlex.split("--steps 2 --batch-size 2 --patch-size 16 --warmup 0 --validate-every 0 --workers 0 --data photos --threads 1")
+SHORT = shlex.split(
+    "--steps 2 --batch-size 2 --patch-size 16 --warmup 0 --validate-every 0 --workers 0 --data photos --threads 1"
+)
 LITTLE = {"train": SHORT, "pretrain": SHORT, "evaluate": shlex.split("--data photos --limit 1 --threads 1")}
 
 
