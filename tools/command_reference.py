@@ -35,8 +35,8 @@ options too: `adair train --task denoise --adapter lora --help`. Everywhere:
 
 - `--help`, `-h`: explain the command.
 - `--debug`: show the traceback of an error.
-- Two numbers, `LOW,HIGH`, are a range from which each image draws its own; one number is a fixed value. `none` stands for
-  no value, and `A,B,...` is a list.
+- Two numbers, `LOW,HIGH`, are a range from which each image draws its own; one number is a fixed value. `none` stands
+  for no value, and `A,B,...` is a list.
 - Results go to standard output, messages to standard error. Exit codes: 0; 1, the work failed; 2, the request was
   wrong; 130, interrupted.
 - `ADAIR_TUNE=0`, `OMP_NUM_THREADS` and other variables: [building.md](building.md).
