@@ -91,7 +91,9 @@ def test_decomposed_for_programs_that_know_no_operators_of_ours(case: Case, layo
     called = {str(node.target) for node in exported.graph.nodes if node.op == "call_function"}
     assert not [name for name in called if name.startswith("adair")]
     with torch.no_grad():
-        torch.testing.assert_close(exported.module()(*inputs), module(*inputs), rtol=1e-4, atol=1e-5)
+        exact = module(*inputs)
+        # Relative to the largest value: additions come in another order.
+        torch.testing.assert_close(exported.module()(*inputs), exact, rtol=0, atol=1e-6 * exact.abs().max().item())
     assert not is_decomposing()
 
 
