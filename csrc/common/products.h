@@ -46,31 +46,19 @@ inline void transpose_pixels(const float* from, int64_t stride, int64_t n, int64
 // `add_products` with a transposed.
 inline void add_products_with_tiles(const bfloat16* a, int64_t a_stride, int64_t m, const bfloat16* b, int64_t b_stride,
                                     int64_t n, int64_t pixels, float* c, int64_t c_stride) {
-  const int64_t depth = round_up(pixels, 2), whole = depth / 32 * 32;
-  // The compilers' functions do not say that they read memory: what was written must be there now.
-  asm volatile("" ::: "memory");
-  for (int64_t k0 = 0; k0 < depth; k0 = k0 < whole ? whole : depth) {
-    const int64_t deep = k0 < whole ? whole : depth - whole;
-    const int pairs = k0 < whole ? 16 : static_cast<int>(deep / 2);
+  in_tile_depths(round_up(pixels, 2), [&](int64_t k0, int64_t deep, int pairs) {
     configure_tiles(tile_shapes(16, pairs));
     for (int64_t column = 0; column < n; column += 32) {
       for (int64_t row = 0; row < m; row += 32) {
         float* to = c + row * c_stride + column;
-        auto block = [&](auto row_tiles, auto column_tiles) {
+        of_tiles(m - row > 16, n - column > 16, [&](auto row_tiles, auto column_tiles) {
           multiply_block<decltype(row_tiles)::value, decltype(column_tiles)::value>(
               a + row * a_stride + k0, a_stride, b + k0 * b_stride + 2 * column, b_stride, deep, pairs, to, c_stride, to,
               c_stride);
-        };
-        if (m - row > 16) {
-          n - column > 16 ? block(Constant<2>(), Constant<2>()) : block(Constant<2>(), Constant<1>());
-        } else {
-          n - column > 16 ? block(Constant<1>(), Constant<2>()) : block(Constant<1>(), Constant<1>());
-        }
+        });
       }
     }
-  }
-  asm volatile("" ::: "memory");
-  release_tiles();
+  });
 }
 #endif
 

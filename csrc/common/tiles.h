@@ -174,6 +174,28 @@ inline void multiply_block(const bfloat16* a, int64_t a_stride, const bfloat16* 
   if constexpr (RowTiles > 1 && ColumnTiles > 1) store_tile<3>(c + 16 * c_stride + 16, c_bytes);
 }
 
+// Calls work(k0, deep, pairs) for all of `depth` that is a multiple of 32, then for the rest, for which tiles are less deep.
+template <class Work>
+inline void in_tile_depths(int64_t depth, const Work& work) {
+  const int64_t whole = depth / 32 * 32;
+  // The compilers' functions do not say that they read memory: what was written must be there now.
+  asm volatile("" ::: "memory");
+  if (whole > 0) work(0, whole, 16);
+  if (whole < depth) work(whole, depth - whole, static_cast<int>((depth - whole) / 2));
+  asm volatile("" ::: "memory");
+  release_tiles();
+}
+
+// Calls block(row tiles, column tiles) with what is there: `tall` for more than one tile of rows, `broad` of columns.
+template <class Block>
+inline void of_tiles(bool tall, bool broad, const Block& block) {
+  if (tall) {
+    broad ? block(Constant<2>(), Constant<2>()) : block(Constant<2>(), Constant<1>());
+  } else {
+    broad ? block(Constant<1>(), Constant<2>()) : block(Constant<1>(), Constant<1>());
+  }
+}
+
 // Activations, packed weights and sums of a product, as `multiply` takes them.
 struct TileProduct {
   const bfloat16* a;
@@ -196,15 +218,10 @@ inline void multiply_tiled_rows(const TileProduct& p, int64_t first, int64_t end
       float* to = p.c + row * p.c_stride + vector * kWidth;
       const float* begin = k0 > 0 ? to : p.start == nullptr ? nullptr : p.start + vector * kWidth;
       const int64_t begin_stride = k0 > 0 ? p.c_stride : 0;
-      auto block = [&](auto row_tiles, auto column_tiles) {
+      of_tiles(end - row > 16, wide == 2, [&](auto row_tiles, auto column_tiles) {
         multiply_block<decltype(row_tiles)::value, decltype(column_tiles)::value>(
             p.a + row * p.a_stride + k0, p.a_stride, panel, columns, deep, pairs, begin, begin_stride, to, p.c_stride);
-      };
-      if (end - row > 16) {
-        wide == 2 ? block(Constant<2>(), Constant<2>()) : block(Constant<2>(), Constant<1>());
-      } else {
-        wide == 2 ? block(Constant<1>(), Constant<2>()) : block(Constant<1>(), Constant<1>());
-      }
+      });
     }
   }
 }
@@ -213,19 +230,10 @@ inline void multiply_tiled_rows(const TileProduct& p, int64_t first, int64_t end
 inline void multiply_with_tiles(const bfloat16* a, int64_t a_stride, int64_t rows, const bfloat16* packed,
                                 int64_t vectors, int64_t depth, const float* start, float* c, int64_t c_stride) {
   const TileProduct product{a, a_stride, packed, vectors, depth, start, c, c_stride};
-  // All rows in whole tiles, then the rest in lower ones; all of the depth that is a multiple of 32, then the rest, for
-  // which the tiles are less deep.
-  const int64_t whole_rows = rows / 16 * 16, whole = depth / 32 * 32;
-  // The compilers' functions do not say that they read memory: what was written must be there now.
-  asm volatile("" ::: "memory");
-  for (int64_t k0 = 0; k0 < depth; k0 = k0 < whole ? whole : depth) {
-    const int64_t deep = k0 < whole ? whole : depth - whole;
-    const int pairs = k0 < whole ? 16 : static_cast<int>(deep / 2);
-    if (whole_rows > 0) multiply_tiled_rows(product, 0, whole_rows, 16, k0, deep, pairs);
-    if (whole_rows < rows) {
-      multiply_tiled_rows(product, whole_rows, rows, static_cast<int>(rows - whole_rows), k0, deep, pairs);
-    }
-  }
-  asm volatile("" ::: "memory");
-  release_tiles();
+  // All rows in whole tiles, then the rest in lower ones.
+  const int64_t whole = rows / 16 * 16;
+  in_tile_depths(depth, [&](int64_t k0, int64_t deep, int pairs) {
+    if (whole > 0) multiply_tiled_rows(product, 0, whole, 16, k0, deep, pairs);
+    if (whole < rows) multiply_tiled_rows(product, whole, rows, static_cast<int>(rows - whole), k0, deep, pairs);
+  });
 }
