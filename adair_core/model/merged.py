@@ -12,11 +12,6 @@ from adair_core.model.restoration_model import RestorationModel
 from adair_core.plugins import parse_config, plugins
 
 
-def has_features(model: RestorationModel) -> bool:
-    """Whether an active adapter changes features: then no weights of the backbone's own do what the model does."""
-    return any(model.adapter(name).feature_parts for name in model.active)
-
-
 def merged_weights(model: RestorationModel) -> dict[str, Tensor]:
     """Fold the active adapters into a copy of the base's weights.
 
@@ -29,9 +24,8 @@ def merged_weights(model: RestorationModel) -> dict[str, Tensor]:
     Raises:
         UsageError: an active adapter changes features, not weights.
     """
-    changing = [f"{name!r} ({model.adapter(name).choice.name})" for name in model.active]
-    if has_features(model):
-        kept = [text for text, name in zip(changing, model.active, strict=True) if model.adapter(name).feature_parts]
+    kept = [f"{name!r} ({model.adapter(name).choice.name})" for name in model.active if _has_features(model, name)]
+    if kept:
         raise UsageError(
             f"expected adapters that change weights, such as LoRA, got {listing(kept)}, which add to the features and "
             f"have no place in the backbone's weights; an ONNX file holds adapters of every type (--format onnx)"
@@ -46,7 +40,7 @@ def merged_copy(model: RestorationModel) -> RestorationModel:
         model: stays as it is.
     """
     own = copy.deepcopy(model)
-    if not has_features(own):
+    if not any(_has_features(own, name) for name in own.active):
         own.merge()
     return own
 
@@ -76,3 +70,8 @@ def weaken(state: dict[str, Tensor], model: RestorationModel, strength: float) -
         return {
             name: tensor * strength if name.rpartition(".")[0] == path else tensor for name, tensor in state.items()
         }
+
+
+def _has_features(model: RestorationModel, name: str) -> bool:
+    """Whether an adapter changes features: then no weights of the backbone's own do what the model does."""
+    return bool(model.adapter(name).feature_parts)
