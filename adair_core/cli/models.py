@@ -112,10 +112,10 @@ def load_model(
 
     names = [trained_adapter(name) for name in parameters["adapters"]]
     if not names and parameters["base"] is None:
-        names = [_adapter_for(task, task_options or {})]
+        names = [adapter_for_task(task, task_options or {})]
     weights = _blend(parameters["blend"], names)
-    first = _read(names[0]) if names else None
-    model = load(_base(parameters["base"], first))
+    first = read_trained(names[0]) if names else None
+    model = load(base_for(parameters["base"], first))
     loaded = [model.load_adapter(name, accept_unknown_base=parameters["accept_unknown_base"]) for name in names]
     model.set_adapters(loaded, weights)
     recipe = (first.card.recipe if first else None) or {}
@@ -135,7 +135,7 @@ def base_of_adapter(name: str) -> str | None:
     Raises:
         AdairError: as `load_model`.
     """
-    return _read(trained_adapter(name)).base
+    return read_trained(trained_adapter(name)).base
 
 
 def tile_of(text: str) -> Tile:
@@ -157,7 +157,12 @@ def tile_of(text: str) -> Tile:
     return tile
 
 
-def _adapter_for(task: str | None, options: Mapping[str, Any]) -> str:
+def adapter_for_task(task: str | None, options: Mapping[str, Any]) -> str:
+    """The zoo's adapter for a task, as ``name@version``.
+
+    Raises:
+        UsageError: there is none, or no task.
+    """
     from adair_core.model.zoo import adapter_for
 
     if task is None:
@@ -186,14 +191,24 @@ def _blend(text: str | None, names: Sequence[str]) -> list[float] | None:
     return weights
 
 
-def _read(name: str) -> AdapterFile:
+def read_trained(name: str) -> AdapterFile:
+    """Read a trained adapter, of the zoo or a folder.
+
+    Raises:
+        AdairError: as `load_model`.
+    """
     from adair_core.model.adapter_files import read_adapter
     from adair_core.model.zoo import find_weights
 
     return read_adapter(find_weights(name, kind="adapter").path)
 
 
-def _base(given: str | None, adapter: AdapterFile | None) -> str:
+def base_for(given: str | None, adapter: AdapterFile | None) -> str:
+    """The base of ``--base``, or the one that an adapter names, or the default.
+
+    Raises:
+        UsageError: the adapter's is not here.
+    """
     if given is not None:
         return base_named(given)
     if adapter is None or adapter.base is None:

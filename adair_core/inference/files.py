@@ -163,10 +163,10 @@ def _read(job: Job, settings: Settings, room: Room) -> _Work:
         if job.is_video:
             return _Work(job)
         image = open_image(job.source)
-        wanted = image.info.height * image.info.width * 4 * image.info.dtype.itemsize * (1 + settings.scale**2)
+        wanted = image.info.height * image.info.width * 4 * image.info.dtype.itemsize * (1 + settings.enlargement**2)
         room.take(wanted)
         size = wanted
-        is_large = bytes_as_a_whole(image.info, settings.scale) > WHOLE
+        is_large = bytes_as_a_whole(image.info, settings.enlargement) > WHOLE
         held = image if is_large else image.whole()
         return _Work(job, held, size=size, seconds=time.perf_counter() - start)
     except Exception as error:
@@ -203,7 +203,7 @@ def _rows_to_rows(
 ) -> tuple[str, ...]:
     """Read, restore and write an image that is never in memory as a whole, if its formats allow that."""
     job.output.parent.mkdir(parents=True, exist_ok=True)
-    info = restored_info(image.info, settings)
+    info = restored_info(image.info, settings.enlargement)
     with writing_rows(job.output, info, overwrite=settings.overwrite, coding=settings.coding) as write:
         notes = restore_rows(model, image, write, settings, path=job.source, on_share=on_share)
     kind = SUFFIXES[job.output.suffix.lower()]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,16 +17,21 @@ from adair_core.data.encoding import WriteRows
 from adair_core.data.images import ImageFile, ImageInfo, ImageRows, to_tensor
 from adair_core.data.pixels import from_batch, to_batch, to_unit
 from adair_core.data.transparency import fill_invisible, is_visible
+from adair_core.inference.between import Between
 from adair_core.inference.enlarging import enlarged_rows, source_rows
 from adair_core.inference.highlights import check_range, with_highlights, without_highlights
 from adair_core.inference.settings import Settings
-from adair_core.model.maps import Map
+from adair_core.inference.step import Step, adapters_of
+from adair_core.model.maps import Map, Store
 from adair_core.model.memory import BUDGET
 from adair_core.model.restoration_model import RestorationModel
 from adair_core.model.tiling import WRITTEN_AT_ONCE, OnShare
 
 WHOLE = BUDGET // 2
 """Bytes of an image in memory from which on it is restored from rows to rows; see `bytes_as_a_whole`."""
+
+HELD_BETWEEN = BUDGET // 4
+"""Bytes of what one restoration gives to the next that are held in memory; what is larger is a temporary file."""
 
 
 def bytes_as_a_whole(info: ImageInfo, scale: int) -> int:
@@ -32,9 +40,9 @@ def bytes_as_a_whole(info: ImageInfo, scale: int) -> int:
     return pixels * info.channels * (itemsize + scale**2 * (itemsize + 2 * 4))
 
 
-def restored_info(info: ImageInfo, settings: Settings) -> ImageInfo:
+def restored_info(info: ImageInfo, scale: int) -> ImageInfo:
     """Tell what the restored image will be."""
-    return replace(info, height=info.height * settings.scale, width=info.width * settings.scale)
+    return replace(info, height=info.height * scale, width=info.width * scale)
 
 
 def restore_read(
@@ -48,7 +56,7 @@ def restore_read(
     Raises:
         AdairError: the image or what the network makes of it cannot be used.
     """
-    info = restored_info(image.info, settings)
+    info = restored_info(image.info, settings.enlargement)
     whole = info.blank()
     top = 0
 
@@ -79,7 +87,7 @@ def restore_rows(
         model: the network.
         image: what is read.
         write: gets the rows of the restored image, alpha enlarged with it.
-        settings: strength, scale, tiles and white.
+        settings: strength, scale or steps, tiles and white.
         path: the file, for messages.
         on_share: told after each tile of a large image how much of it is done.
 
@@ -89,29 +97,69 @@ def restore_rows(
     Raises:
         AdairError: the image or what the network makes of it cannot be used.
     """
-    is_float = image.info.dtype == np.float32
+    dtype, steps = image.info.dtype, settings.in_turn
+    is_float = dtype == np.float32
     notes = check_range(path, (band.pixels for band in _bands(image)), settings.white) if is_float else ()
-    info, seen = restored_info(image.info, settings), _Seen(image, settings)
-    layout = to_batch(np.zeros((1, 1, info.colors), info.dtype))[1]
+    white = settings.white if is_float else 1.0
+    store = Store(HELD_BETWEEN, HELD_BETWEEN)
+    shares = _shares(steps)
+    for step, (start, end) in zip(steps[:-1], shares, strict=False):
+        between = Between(restored_info(image.info, step.scale), store)
+        told = _part_of(on_share, start, end)
+        _restore_step(model, image, between.write, step, settings, dtype=between.info.dtype, white=white, on_share=told)
+        image = between
+    told = _part_of(on_share, *shares[-1])
+    _restore_step(model, image, write, steps[-1], settings, dtype=dtype, white=white, on_share=told)
+    return notes
+
+
+def _restore_step(
+    model: RestorationModel,
+    image: ImageRows,
+    write: WriteRows,
+    step: Step,
+    settings: Settings,
+    *,
+    dtype: np.dtype[Any],
+    white: float,
+    on_share: OnShare | None,
+) -> None:
+    """Make one restoration; `dtype` is that of the rows that `write` gets, `white` that of floats, read or written."""
+    info = replace(restored_info(image.info, step.scale), dtype=dtype)
+    seen = _Seen(image, step.scale, white)
+    layout = to_batch(np.zeros((1, 1, info.colors), dtype))[1]
 
     def finish(top: int, restored: Tensor) -> None:
         bottom = top + restored.shape[2]
-        if is_float:
-            restored = with_highlights(restored, seen.colors(top, bottom)) * settings.white
-        write(info.image(np.asarray(from_batch(restored, layout)), seen.alpha(top, bottom)))
+        if image.info.dtype == np.float32:
+            restored = with_highlights(restored, seen.colors(top, bottom)) * white
+        write(info.image(np.asarray(from_batch(restored, layout)), seen.alpha(top, bottom, dtype)))
 
-    model.restore_rows(
-        seen,
-        finish,
-        strength=settings.strength,
-        tile=settings.tile,
-        overlap=settings.overlap,
-        precision=settings.precision,
-        exact=settings.exact,
-        graphs=settings.graphs,
-        on_share=on_share,
-    )
-    return notes
+    with adapters_of(step, model):
+        model.restore_rows(
+            seen,
+            finish,
+            strength=step.strength,
+            tile=settings.tile,
+            overlap=settings.overlap,
+            precision=settings.precision,
+            exact=settings.exact,
+            graphs=settings.graphs,
+            on_share=on_share,
+        )
+
+
+def _shares(steps: Sequence[Step]) -> list[tuple[float, float]]:
+    """The part of the work that each step is, by its pixels: from where to where, of 1."""
+    sizes = itertools.accumulate((step.scale for step in steps), operator.mul)
+    ends = list(itertools.accumulate((size**2 for size in sizes), initial=0))
+    return [(start / ends[-1], end / ends[-1]) for start, end in itertools.pairwise(ends)]
+
+
+def _part_of(on_share: OnShare | None, start: float, end: float) -> OnShare | None:
+    if on_share is None or (start, end) == (0, 1):
+        return on_share
+    return lambda share: on_share(start + share * (end - start))
 
 
 class _Seen(Map):
@@ -121,13 +169,13 @@ class _Seen(Map):
     that.
     """
 
-    def __init__(self, image: ImageRows, settings: Settings) -> None:
+    def __init__(self, image: ImageRows, scale: int, white: float) -> None:
         info = image.info
-        self._image, self._scale, self._white = image, settings.scale, settings.white
+        self._image, self._scale, self._white = image, scale, white
         self._is_float = info.dtype == np.float32
-        self._is_enlarged = settings.scale > 1
+        self._is_enlarged = scale > 1
         channels = 4 if info.has_alpha and not self._is_enlarged else 3
-        size = restored_info(info, settings)
+        size = restored_info(info, scale)
         self._is(channels, size.height, size.width, torch.float32)
 
     def read(self, top: int, bottom: int) -> Tensor:
@@ -150,12 +198,12 @@ class _Seen(Map):
         """The colours with their highlights."""
         return enlarged_rows(self._stored, self._image.info.height, self._scale, top, bottom)
 
-    def alpha(self, top: int, bottom: int) -> np.ndarray | None:
+    def alpha(self, top: int, bottom: int, dtype: np.dtype[Any]) -> np.ndarray | None:
         """The alpha channel as it will be stored."""
         info = self._image.info
         if not info.has_alpha:
             return None
-        if not self._is_enlarged:
+        if not self._is_enlarged and info.dtype == dtype:
             return self._image.rows(top, bottom).alpha
 
         def opacity(first: int, last: int) -> Tensor:
@@ -164,7 +212,7 @@ class _Seen(Map):
             return _unit(alpha)
 
         large = enlarged_rows(opacity, info.height, self._scale, top, bottom).clamp(0, 1)
-        layout = to_batch(np.zeros((1, 1), info.dtype))[1]
+        layout = to_batch(np.zeros((1, 1), dtype))[1]
         return np.asarray(from_batch(large.expand(-1, 3, -1, -1), layout))
 
     def _stored(self, top: int, bottom: int) -> Tensor:

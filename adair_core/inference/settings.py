@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from adair_core.data.encoding import Coding
 from adair_core.errors import UsageError, expected
+from adair_core.inference.step import Step
 from adair_core.inference.video_coding import VideoCoding
 from adair_core.model.restoring import Precision, check_exact, check_precision
 from adair_core.model.tiling import Tile, resolve_overlap
@@ -25,6 +26,8 @@ class Settings:
         exact: see `RestorationModel.restore`.
         graphs: see `RestorationModel.restore`.
         scale: enlarge so many times, bicubically, before restoring (super-resolution).
+        steps: restorations that are made one after the other, each of what the one before it made, neither rounded nor
+            clipped; they say strength and scale themselves. Empty = one, with the model's active adapters.
         white: the value of white in float images.
         coding: how images of lossy formats are written.
         video: how videos are written.
@@ -43,6 +46,7 @@ class Settings:
     exact: bool = False
     graphs: bool = True
     scale: int = 1
+    steps: tuple[Step, ...] = ()
     white: float = 1.0
     coding: Coding = field(default_factory=Coding)
     video: VideoCoding = field(default_factory=VideoCoding)
@@ -51,11 +55,10 @@ class Settings:
     fail_fast: bool = False
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.strength) or self.strength < 0:
-            wanted = "a number from 0 (the input) to 1 (restored)"
-            raise UsageError(expected("strength", expected=wanted, got=self.strength))
-        if self.scale < 1:
-            raise UsageError(expected("scale", expected="a whole number from 1", got=self.scale))
+        alone = Step(strength=self.strength, scale=self.scale)
+        if self.steps and alone != Step():
+            got = f"strength {self.strength:g} and scale {self.scale} beside {len(self.steps)} steps"
+            raise UsageError(expected("settings", expected="strength and scale in the steps themselves", got=got))
         if not math.isfinite(self.white) or self.white <= 0:
             raise UsageError(expected("white", expected="a positive number", got=self.white))
         if self.overwrite and self.skip_existing:
@@ -67,6 +70,17 @@ class Settings:
         resolve_overlap(self.overlap, self.tile)
 
     @property
+    def in_turn(self) -> tuple[Step, ...]:
+        """The restorations that change something, in their order; one that changes nothing if there are no others."""
+        steps = self.steps or (Step(strength=self.strength, scale=self.scale),)
+        return tuple(step for step in steps if not step.is_idle) or steps[-1:]
+
+    @property
+    def enlargement(self) -> int:
+        """How many times larger the result is, in each direction."""
+        return math.prod(step.scale for step in self.in_turn)
+
+    @property
     def copies(self) -> bool:
         """Whether a file that keeps its format stays as it is, byte for byte."""
-        return self.strength == 0 and self.scale == 1
+        return all(step.is_idle for step in self.in_turn)

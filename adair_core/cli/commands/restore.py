@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 import rich_click
 
-from adair_core.cli.choices import adapter_choosing_group, task_parameters
-from adair_core.cli.command import Command, group_named
-from adair_core.cli.models import Loaded, load_model, model_options, tile_of
+from adair_core.cli.command import Command
+from adair_core.cli.models import model_options, tile_of
 from adair_core.cli.options import Group
 from adair_core.cli.output import duration, print_json, say, steps_shown
 from adair_core.cli.process import threads_option, tune
+from adair_core.cli.sequences import load_restorations, options_of_tasks, strengths, task_groups, task_names
 from adair_core.errors import UsageError, expected, listing
-from adair_core.plugins import plugins
 
 if TYPE_CHECKING:
     from adair_core.data.encoding import Quality
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
 
 
 def _groups(typed: Mapping[str, Any]) -> list[Group]:
-    name = typed.get("task")
-    return [] if name is None else [adapter_choosing_group(name, plugins().task(name))]
+    return task_groups(task_names(typed.get("task")))
 
 
 @rich_click.command(
@@ -37,16 +35,23 @@ def _groups(typed: Mapping[str, Any]) -> list[Group]:
         "restore photo.jpg --adapter runs/denoise-lora/denoise",
         "restore scans/ 'shots/**/*.tif' -o restored/ --adapter runs/denoise-lora/denoise --strength 0.8",
         "restore small.png --task super-resolve --scale 3 -o large.png",
+        "restore old.jpg --task dejpeg,super-resolve --strength 0.7,1 -o better.png",
         "restore clip.mp4 --task denoise --codec libx265 --crf 18",
         "restore --files-from list.txt -o restored/ --task denoise --skip-existing",
     ],
 )
 @rich_click.argument("inputs", metavar="[IN...]", nargs=-1)
 @rich_click.option("--files-from", metavar="FILE", help="restore what a file lists, a name a line; - is standard input")
-@rich_click.option("--task", metavar="NAME", help="what to restore; chooses the zoo's adapter for it")
+@rich_click.option(
+    "--task",
+    metavar="NAME[,NAME...]",
+    help="what to restore; chooses the zoo's adapter for it; derain,denoise: one after the other",
+)
 @model_options
 @rich_click.option("--out", "-o", metavar="PATH", help="folder, or file name for one image [default: IN.restored.*]")
-@rich_click.option("--strength", type=float, default=1.0, help="0 = the input, 1 = restored [default: 1]")
+@rich_click.option(
+    "--strength", metavar="X", default="1", help="0 = the input, 1 = restored; X,X,...: of each --task [default: 1]"
+)
 @rich_click.option("--scale", type=int, metavar="N", help="enlarge N times first (super-resolution)")
 @rich_click.option("--suffix", metavar=".EXT", help="another image format, such as .png")
 @rich_click.option(
@@ -76,15 +81,16 @@ def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters
     """
     from adair_core.inference import left_out, plan, restore_files
 
-    task_options = {} if task is None else _task_options(parameters)
+    tasks = task_names(task)
+    options = options_of_tasks(tasks, parameters)
     names = [*inputs, *([] if parameters["files_from"] is None else [f"@{parameters['files_from']}"])]
-    settings = _settings(parameters)
+    settings = _settings(parameters, tasks)
     jobs = plan(names, parameters["out"], suffix=parameters["suffix"])  # wrong names are told before the weights
     if any(job.is_video for job in jobs):
         require_video()
     tune(parameters["threads"])
-    loaded = load_model(parameters, task=task, task_options=task_options)
-    settings = replace(settings, scale=_scale(task_options.get("scale", parameters["scale"]), task, loaded))
+    loaded = load_restorations(parameters, tasks, options, settings.steps)
+    settings = replace(settings, steps=loaded.steps)
     say(f"restoring with {loaded.title}")
     others = left_out(names)
     if others:
@@ -185,12 +191,12 @@ def require_video() -> None:
     import_av()
 
 
-def _settings(parameters: Mapping[str, Any]) -> Settings:
+def _settings(parameters: Mapping[str, Any], tasks: Sequence[str]) -> Settings:
     from adair_core.data.encoding import Coding
-    from adair_core.inference import Settings, VideoCoding
+    from adair_core.inference import Settings, Step, VideoCoding
 
     return Settings(
-        strength=parameters["strength"],
+        steps=tuple(Step(strength=value) for value in strengths(parameters["strength"], tasks)),
         tile=tile_of(parameters["tile"]),
         precision=parameters["precision"],
         exact=parameters["exact"],
@@ -213,26 +219,3 @@ def _quality(text: str | None) -> Quality:
         return int(text)
     except ValueError:
         raise UsageError(expected("--quality", expected="1 to 100 or 'keep'", got=repr(text))) from None
-
-
-def _task_options(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The options by which the zoo's adapter for the task is chosen; --scale is checked where it is used."""
-    group = group_named("task")
-    given = task_parameters(group, parameters) if "scale" in group.model.model_fields else group.given(parameters)
-    config = group.parse(group.model, given)
-    return {name: getattr(config, name) for name in given}
-
-
-def _scale(given: int | None, task: str | None, loaded: Loaded) -> int:
-    """The scale of ``--scale``, of the adapter's own training, or of the task's default."""
-    task = task or loaded.task
-    if task is None or task not in plugins().tasks:
-        return given or 1
-    field = plugins().tasks[task].config.model_fields.get("scale")
-    if field is None:
-        if given is not None:
-            hint = "it is for super-resolve"
-            raise UsageError(expected("--scale", expected="a task that enlarges", got=f"task {task!r}", hint=hint))
-        return 1
-    trained = loaded.task_options.get("scale") if loaded.task == task else None
-    return given or int(trained or field.default)
