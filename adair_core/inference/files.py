@@ -19,6 +19,7 @@ from adair_core.inference.image_restoring import WHOLE, bytes_as_a_whole, restor
 from adair_core.inference.outputs import Job
 from adair_core.inference.overlap import Overlap, Room, given_back
 from adair_core.inference.settings import Settings
+from adair_core.inference.strength_map import StrengthMap, open_map
 from adair_core.inference.video import restore_video
 from adair_core.model.restoration_model import RestorationModel
 from adair_core.model.tiling import OnShare
@@ -99,10 +100,14 @@ def restore_files(
         A result for each file, in the order of `jobs`; fewer if it stopped at one that failed.
 
     Raises:
+        UsageError: a strength map for results that are larger than their inputs.
         Interrupted: by Ctrl-C; what was restored by then is written.
         AdairError: the network's output is not finite, or another error that is not a file's.
     """
     settings = settings or Settings()
+    if settings.enlargement > 1 and any(job.strength_map for job in jobs):
+        what = "strength map: expected a result of the input's size, where it can mix both"
+        raise UsageError(f"{what}, got one that is {settings.enlargement} times larger")
     for folder in dict.fromkeys(job.output.parent for job in jobs):
         if folder.is_dir():
             remove_abandoned(folder)
@@ -185,10 +190,15 @@ def _restore(model: RestorationModel, work: _Work, settings: Settings, room: Roo
         return replace(work, image=None)
     restored: ImageFile | None = None
     try:
+        strengths = None
+        if job.strength_map is not None:
+            strengths = open_map(job.strength_map, image.info, resize=settings.resize_map)
         if isinstance(image, ImageFile):
-            restored, notes = restore_read(model, image, settings, path=job.source, on_share=on_share)
+            restored, notes = restore_read(
+                model, image, settings, path=job.source, strengths=strengths, on_share=on_share
+            )
         else:
-            notes = _rows_to_rows(model, image, job, settings, on_share)
+            notes = _rows_to_rows(model, image, job, settings, strengths, on_share)
     except BaseException as error:
         room.give_back(work.size)
         seconds = work.seconds + time.perf_counter() - start
@@ -199,13 +209,18 @@ def _restore(model: RestorationModel, work: _Work, settings: Settings, room: Roo
 
 
 def _rows_to_rows(
-    model: RestorationModel, image: FileRows, job: Job, settings: Settings, on_share: OnShare | None
+    model: RestorationModel,
+    image: FileRows,
+    job: Job,
+    settings: Settings,
+    strengths: StrengthMap | None,
+    on_share: OnShare | None,
 ) -> tuple[str, ...]:
     """Read, restore and write an image that is never in memory as a whole, if its formats allow that."""
     job.output.parent.mkdir(parents=True, exist_ok=True)
     info = restored_info(image.info, settings.enlargement)
     with writing_rows(job.output, info, overwrite=settings.overwrite, coding=settings.coding) as write:
-        notes = restore_rows(model, image, write, settings, path=job.source, on_share=on_share)
+        notes = restore_rows(model, image, write, settings, path=job.source, strengths=strengths, on_share=on_share)
     kind = SUFFIXES[job.output.suffix.lower()]
     return notes if kind in ROWWISE else (*notes, f"encoded from memory, as {kind.upper()} is; TIFF and PNG take less")
 

@@ -22,6 +22,7 @@ from adair_core.inference.enlarging import enlarged_rows, source_rows
 from adair_core.inference.highlights import check_range, with_highlights, without_highlights
 from adair_core.inference.settings import Settings
 from adair_core.inference.step import Step, adapters_of
+from adair_core.inference.strength_map import StrengthMap
 from adair_core.model.maps import Map, Store
 from adair_core.model.memory import BUDGET
 from adair_core.model.restoration_model import RestorationModel
@@ -46,7 +47,13 @@ def restored_info(info: ImageInfo, scale: int) -> ImageInfo:
 
 
 def restore_read(
-    model: RestorationModel, image: ImageFile, settings: Settings, *, path: Path, on_share: OnShare | None = None
+    model: RestorationModel,
+    image: ImageFile,
+    settings: Settings,
+    *,
+    path: Path,
+    strengths: StrengthMap | None = None,
+    on_share: OnShare | None = None,
 ) -> tuple[ImageFile, tuple[str, ...]]:
     """Restore an image of a file as a whole; see `restore_rows`.
 
@@ -68,7 +75,7 @@ def restore_read(
             band.copy_into(whole, top)
         top += band.height
 
-    notes = restore_rows(model, image, gather, settings, path=path, on_share=on_share)
+    notes = restore_rows(model, image, gather, settings, path=path, strengths=strengths, on_share=on_share)
     return whole, notes
 
 
@@ -79,6 +86,7 @@ def restore_rows(
     settings: Settings,
     *,
     path: Path,
+    strengths: StrengthMap | None = None,
     on_share: OnShare | None = None,
 ) -> tuple[str, ...]:
     """Restore an image of a file, from rows to rows.
@@ -89,6 +97,8 @@ def restore_rows(
         write: gets the rows of the restored image, alpha enlarged with it.
         settings: strength, scale or steps, tiles and white.
         path: the file, for messages.
+        strengths: how strongly each pixel is restored, beyond the strength of the settings; for results of the image's
+            own size.
         on_share: told after each tile of a large image how much of it is done.
 
     Returns:
@@ -97,7 +107,7 @@ def restore_rows(
     Raises:
         AdairError: the image or what the network makes of it cannot be used.
     """
-    dtype, steps = image.info.dtype, settings.in_turn
+    source, dtype, steps = image, image.info.dtype, settings.in_turn
     is_float = dtype == np.float32
     notes = check_range(path, (band.pixels for band in _bands(image)), settings.white) if is_float else ()
     white = settings.white if is_float else 1.0
@@ -109,7 +119,13 @@ def restore_rows(
         _restore_step(model, image, between.write, step, settings, dtype=between.info.dtype, white=white, on_share=told)
         image = between
     told = _part_of(on_share, *shares[-1])
-    _restore_step(model, image, write, steps[-1], settings, dtype=dtype, white=white, on_share=told)
+
+    def mix(top: int, restored: Tensor) -> Tensor:
+        if strengths is None:
+            return restored
+        return strengths.mixed(to_tensor(source.rows(top, top + restored.shape[2])), restored, top)
+
+    _restore_step(model, image, write, steps[-1], settings, dtype=dtype, white=white, mix=mix, on_share=told)
     return notes
 
 
@@ -122,9 +138,13 @@ def _restore_step(
     *,
     dtype: np.dtype[Any],
     white: float,
+    mix: Callable[[int, Tensor], Tensor] = lambda _, restored: restored,
     on_share: OnShare | None,
 ) -> None:
-    """Make one restoration; `dtype` is that of the rows that `write` gets, `white` that of floats, read or written."""
+    """Make one restoration; `dtype` is that of the rows that `write` gets, `white` that of floats, read or written.
+
+    `mix` is the last that happens to colours, as the file has them, before they are rounded.
+    """
     info = replace(restored_info(image.info, step.scale), dtype=dtype)
     seen = _Seen(image, step.scale, white)
     layout = to_batch(np.zeros((1, 1, info.colors), dtype))[1]
@@ -133,7 +153,7 @@ def _restore_step(
         bottom = top + restored.shape[2]
         if image.info.dtype == np.float32:
             restored = with_highlights(restored, seen.colors(top, bottom)) * white
-        write(info.image(np.asarray(from_batch(restored, layout)), seen.alpha(top, bottom, dtype)))
+        write(info.image(np.asarray(from_batch(mix(top, restored), layout)), seen.alpha(top, bottom, dtype)))
 
     with adapters_of(step, model):
         model.restore_rows(

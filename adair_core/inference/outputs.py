@@ -12,6 +12,7 @@ from pathlib import Path
 from adair_core.data.images import READ_SUFFIXES, SUFFIXES, find_images, find_others
 from adair_core.errors import DataError, UsageError, expected, listing
 from adair_core.inference.file_lists import read_file_list
+from adair_core.inference.strength_map import maps_for
 from adair_core.inference.video_formats import VIDEO_SUFFIXES, is_video
 
 MARK = ".restored"
@@ -32,10 +33,12 @@ class Job:
     Attributes:
         source: the image or video.
         output: where the restored one goes.
+        strength_map: a gray image that says how strongly each pixel is restored; None = all pixels alike.
     """
 
     source: Path
     output: Path
+    strength_map: Path | None = None
 
     @property
     def is_video(self) -> bool:
@@ -43,7 +46,13 @@ class Job:
         return is_video(self.source)
 
 
-def plan(inputs: Sequence[Path | str], output: Path | str | None = None, *, suffix: str | None = None) -> list[Job]:
+def plan(
+    inputs: Sequence[Path | str],
+    output: Path | str | None = None,
+    *,
+    suffix: str | None = None,
+    strength_map: Path | str | None = None,
+) -> list[Job]:
     """Decide what is restored and what the results are called.
 
     ========================  =====================  =======================================
@@ -68,10 +77,13 @@ def plan(inputs: Sequence[Path | str], output: Path | str | None = None, *, suff
         output: a folder, or a file name if there is one input file; None = beside each input.
         suffix: another ending and so another format for images, such as ``".png"``; None = that of the input, and PNG
             for formats that are only read.
+        strength_map: an image for all inputs, or a folder with one for each, named as results in an output folder are,
+            whatever the ending; see `adair_core.inference.strength_map`.
 
     Raises:
-        UsageError: a result would replace an input or another result, or `output` or `suffix` do not fit.
-        DataError: a folder has no images, or a pattern matches nothing.
+        UsageError: a result would replace an input or another result, `output` or `suffix` do not fit, or a video has
+            a strength map.
+        DataError: a folder has no images, a pattern matches nothing, or a strength map is missing.
     """
     target = None if output is None else Path(output)
     if suffix is not None and suffix.lower() not in SUFFIXES:
@@ -79,12 +91,16 @@ def plan(inputs: Sequence[Path | str], output: Path | str | None = None, *, suff
     if not inputs:
         raise UsageError("expected at least one image, folder or pattern to restore, got none")
     found = _without_repetitions(item for name in inputs for item in _expanded(name, target))
+    maps = [None] * len(found) if strength_map is None else _maps(Path(strength_map), found)
     if target is not None and _is_file_name(target, inputs, found):
         if suffix is not None and target.suffix.lower() != suffix.lower():
             raise UsageError(expected("output", expected=f"a name that ends with {suffix}", got=target))
-        jobs = [Job(found[0][0], target)]
+        jobs = [Job(found[0][0], target, maps[0])]
     else:
-        named = (Job(source, _named(source, relative, target, suffix)) for source, relative in found)
+        named = (
+            Job(source, _named(source, relative, target, suffix), own)
+            for (source, relative), own in zip(found, maps, strict=True)
+        )
         jobs = list({(os.path.realpath(job.source), os.path.realpath(job.output)): job for job in named}.values())
     _check(jobs)
     return jobs
@@ -169,9 +185,17 @@ def _named(source: Path, relative: Path, output: Path | None, suffix: str | None
     return output / relative.with_suffix(ending)
 
 
+def _maps(maps: Path, found: Sequence[tuple[Path, Path]]) -> list[Path]:
+    videos = [source for source, _ in found if is_video(source)]
+    if videos:
+        raise UsageError(f"{videos[0]}: a strength map is for one picture, and what moves in a video leaves its place")
+    return maps_for(maps, [relative for _, relative in found])
+
+
 def _check(jobs: Sequence[Job]) -> None:
-    sources = {os.path.realpath(job.source): job.source for job in jobs}
-    inodes = {_inode(job.source): job.source for job in jobs if job.source.exists()}
+    read = [path for job in jobs for path in (job.source, job.strength_map) if path is not None]
+    sources = {os.path.realpath(path): path for path in read}
+    inodes = {_inode(path): path for path in dict.fromkeys(read) if path.exists()}
     taken: dict[str, Job] = {}
     for job in jobs:
         real = os.path.realpath(job.output)

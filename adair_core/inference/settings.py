@@ -29,6 +29,7 @@ class Settings:
         steps: restorations that are made one after the other, each of what the one before it made, neither rounded nor
             clipped; they say strength and scale themselves. Empty = one, with the model's active adapters.
         white: the value of white in float images.
+        resize_map: stretch strength maps of other sizes over their images, bilinearly; else they are errors.
         coding: how images of lossy formats are written.
         video: how videos are written.
         overwrite: replace results that are there already (never an input).
@@ -48,6 +49,7 @@ class Settings:
     scale: int = 1
     steps: tuple[Step, ...] = ()
     white: float = 1.0
+    resize_map: bool = False
     coding: Coding = field(default_factory=Coding)
     video: VideoCoding = field(default_factory=VideoCoding)
     overwrite: bool = False

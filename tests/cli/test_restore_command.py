@@ -358,3 +358,25 @@ def test_exact_is_the_whole_images_result(adapter, photos):
     outcome = run_program("restore", photos, "--adapter", adapter, "--exact", "--tile", 64, "-o", "none")
     assert (outcome.exit_code, "exact: expected neither tiles" in outcome.stderr) == (2, True)
     assert not Path("none").exists()
+
+
+def test_strength_by_a_mask(adapter, photos, workplace):
+    half = np.zeros((40, 48, 1), np.uint8)
+    half[:, 24:] = 255
+    write_image(workplace / "mask.png", ImageFile(pixels=half))
+    run = ["restore", photos / "photo0.png", "--adapter", adapter]
+    assert run_program(*run, "-o", "all.png").exit_code == 0
+    outcome = run_program(*run, "-o", "half.png", "--strength-map", "mask.png")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert np.array_equal(pixels("half.png")[:, :24], pixels(photos / "photo0.png")[:, :24])
+    assert np.array_equal(pixels("half.png")[:, 24:], pixels("all.png")[:, 24:])
+    write_image(workplace / "small.png", ImageFile(pixels=half[::2, ::2]))
+    assert "--resize-strength-map" in run_program(*run, "-o", "x.png", "--strength-map", "small.png").stderr
+    fitted = [*run, "-o", "x.png", "--strength-map", "small.png", "--resize-strength-map"]
+    assert run_program(*fitted).exit_code == 0
+    enlarging = run_program(*run, "--task", "super-resolve", "-o", "y.png", "--strength-map", "mask.png")
+    assert enlarging.exit_code == 2
+    assert "got one that is 2 times larger" in enlarging.stderr
+    alone = run_program(*run, "-o", "z.png", "--resize-strength-map")
+    assert alone.exit_code == 2
+    assert "there is no --strength-map to resize" in alone.stderr

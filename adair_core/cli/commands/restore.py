@@ -36,6 +36,7 @@ def _groups(typed: Mapping[str, Any]) -> list[Group]:
         "restore scans/ 'shots/**/*.tif' -o restored/ --adapter runs/denoise-lora/denoise --strength 0.8",
         "restore small.png --task super-resolve --scale 3 -o large.png",
         "restore old.jpg --task dejpeg,super-resolve --strength 0.7,1 -o better.png",
+        "restore face.png --task denoise --strength-map background.png",
         "restore clip.mp4 --task denoise --codec libx265 --crf 18",
         "restore --files-from list.txt -o restored/ --task denoise --skip-existing",
     ],
@@ -52,6 +53,12 @@ def _groups(typed: Mapping[str, Any]) -> list[Group]:
 @rich_click.option(
     "--strength", metavar="X", default="1", help="0 = the input, 1 = restored; X,X,...: of each --task [default: 1]"
 )
+@rich_click.option(
+    "--strength-map",
+    metavar="PATH",
+    help="gray image, or folder of one for each input: white restores, black keeps the input, gray mixes",
+)
+@rich_click.option("--resize-strength-map", is_flag=True, help="stretch a strength map of another size over its image")
 @rich_click.option("--scale", type=int, metavar="N", help="enlarge N times first (super-resolution)")
 @rich_click.option("--suffix", metavar=".EXT", help="another image format, such as .png")
 @rich_click.option(
@@ -85,7 +92,8 @@ def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters
     options = options_of_tasks(tasks, parameters)
     names = [*inputs, *([] if parameters["files_from"] is None else [f"@{parameters['files_from']}"])]
     settings = _settings(parameters, tasks)
-    jobs = plan(names, parameters["out"], suffix=parameters["suffix"])  # wrong names are told before the weights
+    # wrong names are told before the weights
+    jobs = plan(names, parameters["out"], suffix=parameters["suffix"], strength_map=parameters["strength_map"])
     if any(job.is_video for job in jobs):
         require_video()
     tune(parameters["threads"])
@@ -195,6 +203,8 @@ def _settings(parameters: Mapping[str, Any], tasks: Sequence[str]) -> Settings:
     from adair_core.data.encoding import Coding
     from adair_core.inference import Settings, Step, VideoCoding
 
+    if parameters["resize_strength_map"] and parameters["strength_map"] is None:
+        raise UsageError("--resize-strength-map: there is no --strength-map to resize")
     return Settings(
         steps=tuple(Step(strength=value) for value in strengths(parameters["strength"], tasks)),
         tile=tile_of(parameters["tile"]),
@@ -202,6 +212,7 @@ def _settings(parameters: Mapping[str, Any], tasks: Sequence[str]) -> Settings:
         exact=parameters["exact"],
         graphs=not parameters["no_graphs"],
         white=parameters["white"],
+        resize_map=parameters["resize_strength_map"],
         coding=Coding(quality=_quality(parameters["quality"]), subsampling=parameters["subsampling"]),
         video=VideoCoding(codec=parameters["codec"], crf=parameters["crf"]),
         overwrite=parameters["overwrite"],
