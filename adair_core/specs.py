@@ -288,7 +288,7 @@ class WeightsSpec(Spec):
     """
 
     version: int
-    kind: Literal["base", "adapter"]
+    kind: Literal["base", "adapter", "diagnoser"]
     path: Path
     terms: str
     task: str | None = None

@@ -106,6 +106,20 @@ def plan(
     return jobs
 
 
+def images_of(inputs: Sequence[Path | str]) -> list[Path]:
+    """List the images that files, folders, patterns and lists name, as `plan` takes them.
+
+    Raises:
+        UsageError: a video is named.
+        DataError: a folder has no images, or a pattern matches nothing.
+    """
+    files = [source for source, _ in _without_repetitions(item for name in inputs for item in _expanded(name, None))]
+    videos = [file for file in files if is_video(file)]
+    if videos:
+        raise UsageError(expected("input", expected="images", got=f"videos: {listing(videos)}"))
+    return files
+
+
 def left_out(inputs: Sequence[Path | str]) -> list[Path]:
     """List the files of folders that `plan` leaves out because their names are not those of images."""
     folders = (Path(name) for name in inputs if Path(name).is_dir())

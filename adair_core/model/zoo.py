@@ -11,8 +11,8 @@ from adair_core.errors import UnknownNameError, UsageError, WeightsError, expect
 from adair_core.plugins import parse_config, plugins
 from adair_core.specs import WeightsSpec
 
-_KIND = {"base": "a base", "adapter": "an adapter"}
-_WHAT = {"base": "a safetensors file", "adapter": "an adapter's folder"}
+_KIND = {"base": "a base", "adapter": "an adapter", "diagnoser": "a diagnoser"}
+_WHAT = {"base": "a safetensors file", "adapter": "an adapter's folder", "diagnoser": "a safetensors file"}
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class FoundWeights:
     short_name: str
 
 
-def find_weights(name_or_path: str | Path, *, kind: Literal["base", "adapter"]) -> FoundWeights:
+def find_weights(name_or_path: str | Path, *, kind: Literal["base", "adapter", "diagnoser"]) -> FoundWeights:
     """Find weights: an existing path, else a zoo name.
 
     A text without a path separator is looked up in the zoo first: a folder that happens to be called ``denoise``
@@ -55,7 +55,7 @@ def find_weights(name_or_path: str | Path, *, kind: Literal["base", "adapter"]) 
             raise UsageError(expected(f"weights {text!r}", expected=_KIND[kind], got=_KIND[spec.kind]))
         return FoundWeights(spec.path, spec.versioned_name, spec.name)
     if _exists(path):
-        if path.is_dir() == (kind == "base"):
+        if path.is_dir() == (kind != "adapter"):
             got = "a folder" if path.is_dir() else "a file"
             raise WeightsError(expected(f"{path}: {kind}", expected=_WHAT[kind], got=got))
         return FoundWeights(path, text, path.resolve().name)

@@ -4,6 +4,7 @@ COMMANDS = (
     "pretrain",
     "train",
     "restore",
+    "diagnose",
     "evaluate",
     "plugins",
     "adapters",

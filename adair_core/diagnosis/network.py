@@ -1,0 +1,75 @@
+"""The network that tells what is wrong with an image: statistics of convolutional features, pooled over crops."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from adair_core.specs import Config
+
+
+class DiagnosisNetworkConfig(Config):
+    """Shape of `DiagnosisNetwork`."""
+
+    widths: tuple[int, ...] = Field(
+        (24, 32, 48, 64, 96),
+        min_length=2,
+        description="channels of the convolutions; each but the first halves the size",
+    )
+    hidden: int = Field(96, ge=1, description="values that describe an image, from which everything is told")
+
+
+class DiagnosisNetwork(nn.Module):
+    """Crops of one image -> a score for each finding, and the error that is expected of the image.
+
+    The features of each scale are averaged over the pixels of all crops, so that crops of an image are judged together,
+    as one large crop would be: noise shows where the image is smooth, blur where it is not.
+
+    Args:
+        config: its shape.
+        findings: number of findings that it tells apart.
+    """
+
+    def __init__(self, config: DiagnosisNetworkConfig, findings: int) -> None:
+        super().__init__()
+        widths = config.widths
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(channels, width, 3, stride=2 if index else 1, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+            )
+            for index, (channels, width) in enumerate(zip((3, *widths), widths, strict=False))
+        )
+        self.describe = nn.Sequential(nn.Linear(sum(widths), config.hidden), nn.GELU())
+        self.scores = nn.Linear(config.hidden, findings)
+        self.error = nn.Linear(config.hidden, 1)
+
+    def pool(self, crops: Tensor) -> Tensor:
+        """Average the features of each crop.
+
+        Args:
+            crops: ``(N, 3, H, W)`` in [0, 1], of at least 16 x 16 pixels.
+
+        Returns:
+            ``(N, F)``; the average over an image's crops is what `forward` takes.
+        """
+        x, means = crops - 0.5, []
+        for stage in self.stages:
+            x = stage(x)
+            means.append(x.mean(dim=(2, 3)))
+        return torch.cat(means, dim=1)
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Judge images.
+
+        Args:
+            pooled: ``(B, F)``, from `pool`.
+
+        Returns:
+            Descriptions ``(B, hidden)``, logits ``(B, findings)``, and log10 of the expected mean squared error
+            ``(B,)``.
+        """
+        described = self.describe(pooled)
+        return described, self.scores(described), self.error(described)[:, 0]

@@ -1,0 +1,99 @@
+"""What is wrong with image files, and the adapter that a diagnosis chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from adair_core.data.images import ImageRows, open_image, to_tensor
+from adair_core.diagnosis import Diagnoser, Diagnosis
+from adair_core.errors import UsageError
+from adair_core.model.restoration_model import RestorationModel
+from adair_core.model.zoo import adapter_for
+
+
+def diagnose_file(diagnoser: Diagnoser, path: Path) -> Diagnosis:
+    """Diagnose an image file; a large one is read row by row.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    return diagnose_image(diagnoser, open_image(path))
+
+
+def diagnose_image(diagnoser: Diagnoser, image: ImageRows, *, white: float = 1.0) -> Diagnosis:
+    """Diagnose an image that is read by its rows; gray as colour, whatever its alpha says.
+
+    Args:
+        diagnoser: judges.
+        image: of any type.
+        white: the value of white in float images.
+    """
+    is_float = image.info.dtype == np.float32
+
+    def read(top: int, bottom: int) -> Tensor:
+        colors = to_tensor(image.rows(top, bottom))
+        return colors / white if is_float else colors
+
+    return diagnoser.diagnose_rows(read, image.info.height, image.info.width)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """How an image is to be restored.
+
+    Attributes:
+        adapter: name of the model's adapter; ``None`` = the image is left alone.
+        why: for people.
+    """
+
+    adapter: str | None
+    why: str
+
+
+@dataclass
+class AdapterChooser:
+    """Chooses the zoo's adapter for each image by its diagnosis; an adapter is loaded when it is first needed.
+
+    Args:
+        model: whose adapters are chosen among.
+        diagnoser: judges.
+        white: the value of white in float images.
+    """
+
+    model: RestorationModel
+    diagnoser: Diagnoser
+    white: float = 1.0
+    _loaded: dict[str, str] = field(default_factory=dict)
+
+    def choose(self, image: ImageRows) -> Chosen:
+        """Diagnose an image and load the adapter that it needs.
+
+        Raises:
+            AdairError: the adapter cannot be used with the model.
+        """
+        diagnosis = diagnose_image(self.diagnoser, image, white=self.white)
+        if diagnosis.verdict == "clean":
+            return Chosen(None, f"left alone: {diagnosis}")
+        if diagnosis.verdict == "unknown":
+            return Chosen(None, f"left alone: {diagnosis}; name the --task yourself")
+        finding = diagnosis.finding
+        assert finding.task is not None
+        return self._with_adapter(finding.task, finding.options, diagnosis)
+
+    def _with_adapter(self, task: str, options: Mapping[str, Any], diagnosis: Diagnosis) -> Chosen:
+        try:
+            spec = adapter_for(task, options)
+        # An adapter for other options of the task is none for this image.
+        except UsageError:
+            spec = None
+        if spec is None:
+            return Chosen(None, f"left alone: {diagnosis}, and the zoo has no adapter for that")
+        if spec.versioned_name not in self._loaded:
+            self._loaded[spec.versioned_name] = self.model.load_adapter(spec.versioned_name)
+        return Chosen(self._loaded[spec.versioned_name], str(diagnosis))

@@ -1,0 +1,66 @@
+"""``adair diagnose`` on files, with a network whose scores are set by hand."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from adair_core.cli.program import program
+from adair_core.diagnosis import CLEAN, Diagnoser, DiagnosisNetwork, DiagnosisNetworkConfig, Finding
+from adair_core.diagnosis.diagnoser import Familiar
+from adair_core.errors import UsageError
+
+
+@pytest.fixture
+def always(tmp_path):
+    """Make the file of a diagnoser that finds the same in every image."""
+
+    def made(index: int) -> str:
+        torch.manual_seed(0)
+        config = DiagnosisNetworkConfig(widths=(4, 6), hidden=5)
+        network = DiagnosisNetwork(config, 2)
+        with torch.no_grad():
+            network.scores.weight.zero_()
+            network.scores.bias.copy_(torch.tensor([3.0, -3.0] if index == 0 else [-3.0, 3.0]))
+        familiar = Familiar(torch.zeros(2, 5), torch.eye(5), torch.full((2,), 100.0))
+        findings = (CLEAN, Finding("motion blur", "deblur", {"kind": "motion"}))
+        path = tmp_path / f"always{index}.safetensors"
+        Diagnoser(config, network, findings, familiar).save(path, recipe={})
+        return str(path)
+
+    return made
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(program, ["diagnose", *arguments])
+
+
+def test_a_folder_as_a_table(photos, always):
+    result = run(str(photos), "--diagnoser", always(1))
+    assert result.exit_code == 0, result.output
+    assert result.output.count("motion blur (100%)") == 3
+    assert result.output.count("--task deblur --task.kind motion") == 3
+
+
+def test_json(photos, always):
+    result = run(str(photos / "photo0.png"), "--diagnoser", always(0), "--json")
+    (told,) = json.loads(result.stdout)
+    assert (told["verdict"], told["task"]) == ("clean", None)
+    assert told["probabilities"]["clean"] == pytest.approx(1 / (1 + torch.tensor(-6.0).exp().item()), abs=1e-4)
+
+
+def test_a_bad_file_is_told_and_the_others_are_diagnosed(photos, always, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    result = run(str(tmp_path / "bad.png"), str(photos / "photo0.png"), "--diagnoser", always(1))
+    assert result.exit_code == 1
+    assert "bad.png" in result.stderr
+    assert result.stdout.count("motion blur") == 1
+
+
+def test_videos_are_refused(tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"expected images, got videos: .*clip\.mp4"):
+        CliRunner().invoke(program, ["diagnose", str(tmp_path / "clip.mp4")], catch_exceptions=False)

@@ -1,0 +1,1 @@
+"""How the network of `adair diagnose` is trained and measured."""
