@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from adair_core.cli.program import program
 from adair_core.diagnosis import CLEAN, Diagnoser, DiagnosisNetwork, DiagnosisNetworkConfig, Finding
 from adair_core.diagnosis.diagnoser import Familiar
-from adair_core.errors import UsageError
+from adair_core.testing import run_program
 
 
 @pytest.fixture
@@ -62,5 +62,6 @@ def test_a_bad_file_is_told_and_the_others_are_diagnosed(photos, always, tmp_pat
 
 def test_videos_are_refused(tmp_path):
     (tmp_path / "clip.mp4").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"expected images, got videos: .*clip\.mp4"):
-        CliRunner().invoke(program, ["diagnose", str(tmp_path / "clip.mp4")], catch_exceptions=False)
+    outcome = run_program("diagnose", tmp_path / "clip.mp4")
+    assert outcome.exit_code == 2
+    assert "expected images, got videos" in outcome.stderr

@@ -20,11 +20,12 @@ ALLOWED = {
     "ops": {"core"},
     "data": {"core"},
     "model": {"core", "ops", "data"},
-    "inference": {"core", "ops", "data", "model"},
+    "diagnosis": {"core", "model"},
+    "inference": {"core", "ops", "data", "model", "diagnosis"},
     "evaluation": {"core", "ops", "data", "model", "inference"},
     "training": {"core", "ops", "data", "model", "inference", "evaluation"},
     "bench": {"core", "ops", "model"},
-    "cli": {"core", "ops", "data", "model", "inference", "evaluation", "training", "bench"},
+    "cli": {"core", "ops", "data", "model", "diagnosis", "inference", "evaluation", "training", "bench"},
     "testing": {"core", "ops", "data", "model", "inference", "evaluation", "training", "bench", "cli"},
 }
 
