@@ -13,6 +13,7 @@ from torch import Tensor
 from adair_core.data.images import ImageRows, open_image, to_tensor
 from adair_core.diagnosis import Diagnoser, Diagnosis
 from adair_core.errors import UsageError
+from adair_core.inference.files import Chosen
 from adair_core.model.restoration_model import RestorationModel
 from adair_core.model.zoo import adapter_for
 
@@ -43,19 +44,6 @@ def diagnose_image(diagnoser: Diagnoser, image: ImageRows, *, white: float = 1.0
     return diagnoser.diagnose_rows(read, image.info.height, image.info.width)
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """How an image is to be restored.
-
-    Attributes:
-        adapter: name of the model's adapter; ``None`` = the image is left alone.
-        why: for people.
-    """
-
-    adapter: str | None
-    why: str
-
-
 @dataclass
 class AdapterChooser:
     """Chooses the zoo's adapter for each image by its diagnosis; an adapter is loaded when it is first needed.
@@ -71,7 +59,7 @@ class AdapterChooser:
     white: float = 1.0
     _loaded: dict[str, str] = field(default_factory=dict)
 
-    def choose(self, image: ImageRows) -> Chosen:
+    def __call__(self, image: ImageRows) -> Chosen:
         """Diagnose an image and load the adapter that it needs.
 
         Raises:
@@ -79,9 +67,9 @@ class AdapterChooser:
         """
         diagnosis = diagnose_image(self.diagnoser, image, white=self.white)
         if diagnosis.verdict == "clean":
-            return Chosen(None, f"left alone: {diagnosis}")
+            return Chosen(None, str(diagnosis))
         if diagnosis.verdict == "unknown":
-            return Chosen(None, f"left alone: {diagnosis}; name the --task yourself")
+            return Chosen(None, f"{diagnosis}; name its task to restore it")
         finding = diagnosis.finding
         assert finding.task is not None
         return self._with_adapter(finding.task, finding.options, diagnosis)
@@ -93,7 +81,7 @@ class AdapterChooser:
         except UsageError:
             spec = None
         if spec is None:
-            return Chosen(None, f"left alone: {diagnosis}, and the zoo has no adapter for that")
+            return Chosen(None, f"{diagnosis}; the zoo has no adapter for that")
         if spec.versioned_name not in self._loaded:
             self._loaded[spec.versioned_name] = self.model.load_adapter(spec.versioned_name)
         return Chosen(self._loaded[spec.versioned_name], str(diagnosis))

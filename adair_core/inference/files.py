@@ -13,8 +13,8 @@ from typing import Literal
 from adair_core.atomic_file import remove_abandoned
 from adair_core.data.encoding import ROWWISE, copy_image, losses, write_image, writing_rows
 from adair_core.data.file_rows import FileRows
-from adair_core.data.images import READ_SUFFIXES, SUFFIXES, ImageFile, ImageInfo, open_image
-from adair_core.errors import AdairError, DataError, Interrupted, UsageError, is_out_of_memory
+from adair_core.data.images import READ_SUFFIXES, SUFFIXES, ImageFile, ImageInfo, ImageRows, open_image
+from adair_core.errors import AdairError, DataError, Interrupted, UsageError, expected, is_out_of_memory, listing
 from adair_core.inference.image_restoring import WHOLE, bytes_as_a_whole, restore_read, restore_rows, restored_info
 from adair_core.inference.outputs import Job
 from adair_core.inference.overlap import Overlap, Room, given_back
@@ -34,15 +34,15 @@ class FileResult:
     Attributes:
         source: the image or video.
         output: where the restored one is, or would be.
-        status: ``skipped`` if the output was there already and that was asked for.
-        message: why it failed, or what could not be kept; empty for nothing to say.
+        status: ``skipped`` if the output was there already and that was asked for; ``left alone`` if `Choose` said so.
+        message: why it failed or was left alone, or what could not be kept; empty for nothing to say.
         seconds: that it took to read, restore and write.
         is_disk_full: it failed because the disk is full, as all others would.
     """
 
     source: Path
     output: Path
-    status: Literal["restored", "skipped", "failed"]
+    status: Literal["restored", "skipped", "left alone", "failed"]
     message: str = ""
     seconds: float = 0.0
     is_disk_full: bool = False
@@ -50,6 +50,23 @@ class FileResult:
 
 OnResult = Callable[[FileResult, int, int], None]
 """Called after each file with its result, how many are done and how many there are."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """How an image is to be restored.
+
+    Attributes:
+        adapter: name of the model's adapter; ``None`` = the image is left alone.
+        why: for people.
+    """
+
+    adapter: str | None
+    why: str
+
+
+Choose = Callable[[ImageRows], Chosen]
+"""Looks at an image and chooses its adapter."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +96,7 @@ def restore_files(
     jobs: Sequence[Job],
     settings: Settings | None = None,
     *,
+    choose: Choose | None = None,
     on_result: OnResult | None = None,
     on_share: OnShare | None = None,
 ) -> list[FileResult]:
@@ -93,6 +111,7 @@ def restore_files(
         model: the network.
         jobs: what `adair_core.inference.plan` says.
         settings: how.
+        choose: chooses the adapter for each image; ``None`` = the active ones. No videos then.
         on_result: told about each file, in order.
         on_share: told after each tile of a large image, and each frame of a video, how much of it is done.
 
@@ -100,7 +119,7 @@ def restore_files(
         A result for each file, in the order of `jobs`; fewer if it stopped at one that failed.
 
     Raises:
-        UsageError: a strength map for results that are larger than their inputs.
+        UsageError: a strength map for results that are larger than their inputs, or `choose` and a video.
         Interrupted: by Ctrl-C; what was restored by then is written.
         AdairError: the network's output is not finite, or another error that is not a file's.
     """
@@ -108,12 +127,17 @@ def restore_files(
     if settings.enlargement > 1 and any(job.strength_map for job in jobs):
         what = "strength map: expected a result of the input's size, where it can mix both"
         raise UsageError(f"{what}, got one that is {settings.enlargement} times larger")
+    videos = [job.source for job in jobs if job.is_video]
+    if choose is not None and videos:
+        raise UsageError(
+            expected("input", expected="images, where each gets its own adapter", got=f"videos: {listing(videos)}")
+        )
     for folder in dict.fromkeys(job.output.parent for job in jobs):
         if folder.is_dir():
             remove_abandoned(folder)
     results: list[FileResult] = []
     try:
-        for result in _results(model, jobs, settings, on_share):
+        for result in _results(model, jobs, settings, choose, on_share):
             results.append(result)
             if on_result is not None:
                 on_result(result, len(results), len(jobs))
@@ -125,7 +149,11 @@ def restore_files(
 
 
 def _results(
-    model: RestorationModel, jobs: Sequence[Job], settings: Settings, on_share: OnShare | None
+    model: RestorationModel,
+    jobs: Sequence[Job],
+    settings: Settings,
+    choose: Choose | None,
+    on_share: OnShare | None,
 ) -> Iterator[FileResult]:
     room = Room()
     stopping = False
@@ -139,7 +167,7 @@ def _results(
                 if job.is_video and work.result is None:
                     restored = replace(work, result=_video(model, job, settings, on_share))
                 else:
-                    restored = _restore(model, work, settings, room, on_share)
+                    restored = _restore(model, _with_adapter(model, work, choose), settings, room, on_share)
                 overlap.write(partial(_write, restored, settings, room))
                 for result in overlap.written():
                     stopping = stopping or _stops(result, settings)
@@ -179,6 +207,25 @@ def _read(job: Job, settings: Settings, room: Room) -> _Work:
         return _Work(job, result=_failure(job, error, time.perf_counter() - start))
 
 
+def _with_adapter(model: RestorationModel, work: _Work, choose: Choose | None) -> _Work:
+    """Let the image choose its adapter."""
+    if choose is None or work.image is None:
+        return work
+    start = time.perf_counter()
+    job = work.job
+    try:
+        chosen = choose(work.image)
+    except Exception as error:
+        return replace(work, image=None, result=_failure(job, error, work.seconds + time.perf_counter() - start))
+    work = replace(work, seconds=work.seconds + time.perf_counter() - start)
+    if chosen.adapter is None:
+        return replace(
+            work, image=None, result=FileResult(job.source, job.output, "left alone", chosen.why, work.seconds)
+        )
+    model.set_adapters([chosen.adapter])
+    return replace(work, notes=(chosen.why,))
+
+
 def _restore(model: RestorationModel, work: _Work, settings: Settings, room: Room, on_share: OnShare | None) -> _Work:
     image, job = work.image, work.job
     if image is None:
@@ -203,7 +250,7 @@ def _restore(model: RestorationModel, work: _Work, settings: Settings, room: Roo
         room.give_back(work.size)
         seconds = work.seconds + time.perf_counter() - start
         return replace(work, image=None, size=0, result=_failure(job, error, seconds))
-    told = (*image.info.notes, *_misnamed(job, image.info), *notes, *losses(image.info, kind))
+    told = (*work.notes, *image.info.notes, *_misnamed(job, image.info), *notes, *losses(image.info, kind))
     work = replace(work, image=restored, notes=told, seconds=work.seconds + time.perf_counter() - start)
     return work if restored is not None else replace(work, result=_done(work))
 

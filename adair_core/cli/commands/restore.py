@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import rich_click
 
+from adair_core.cli.automatic import AUTO, load_automatic
 from adair_core.cli.command import Command
 from adair_core.cli.models import model_options, tile_of
 from adair_core.cli.options import Group
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def _groups(typed: Mapping[str, Any]) -> list[Group]:
-    return task_groups(task_names(typed.get("task")))
+    return task_groups(_tasks(typed.get("task")))
 
 
 @rich_click.command(
@@ -36,6 +37,7 @@ def _groups(typed: Mapping[str, Any]) -> list[Group]:
         "restore scans/ 'shots/**/*.tif' -o restored/ --adapter runs/denoise-lora/denoise --strength 0.8",
         "restore small.png --task super-resolve --scale 3 -o large.png",
         "restore old.jpg --task dejpeg,super-resolve --strength 0.7,1 -o better.png",
+        "restore scans/ -o restored/ --task auto",
         "restore face.png --task denoise --strength-map background.png",
         "restore clip.mp4 --task denoise --codec libx265 --crf 18",
         "restore --files-from list.txt -o restored/ --task denoise --skip-existing",
@@ -45,8 +47,9 @@ def _groups(typed: Mapping[str, Any]) -> list[Group]:
 @rich_click.option("--files-from", metavar="FILE", help="restore what a file lists, a name a line; - is standard input")
 @rich_click.option(
     "--task",
-    metavar="NAME[,NAME...]",
-    help="what to restore; chooses the zoo's adapter for it; derain,denoise: one after the other",
+    metavar="NAME[,NAME...]|auto",
+    help="what to restore; chooses the zoo's adapter for it; derain,denoise: one after the other; auto: what each "
+    "image needs, by its diagnosis",
 )
 @model_options
 @rich_click.option("--out", "-o", metavar="PATH", help="folder, or file name for one image [default: IN.restored.*]")
@@ -88,7 +91,7 @@ def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters
     """
     from adair_core.inference import left_out, plan, restore_files
 
-    tasks = task_names(task)
+    tasks = _tasks(task)
     options = options_of_tasks(tasks, parameters)
     names = [*inputs, *([] if parameters["files_from"] is None else [f"@{parameters['files_from']}"])]
     settings = _settings(parameters, tasks)
@@ -97,7 +100,11 @@ def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters
     if any(job.is_video for job in jobs):
         require_video()
     tune(parameters["threads"])
-    loaded = load_restorations(parameters, tasks, options, settings.steps)
+    choose = None
+    if task == AUTO:
+        loaded, choose = load_automatic(parameters, settings)
+    else:
+        loaded = load_restorations(parameters, tasks, options, settings.steps)
     settings = replace(settings, steps=loaded.steps)
     say(f"restoring with {loaded.title}")
     others = left_out(names)
@@ -116,6 +123,7 @@ def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters
                 loaded.model,
                 jobs,
                 settings,
+                choose=choose,
                 on_result=tell,
                 on_share=lambda share: shown.advance(tally.done + share, len(jobs)),
             )
@@ -149,17 +157,18 @@ class Tally:
     """
 
     def __init__(self, total: int) -> None:
-        self.total, self.restored, self.skipped, self.failed = total, 0, 0, 0
+        self.total, self.restored, self.left_alone, self.skipped, self.failed = total, 0, 0, 0, 0
         self._start = time.monotonic()
 
     @property
     def done(self) -> int:
         """Files that are finished."""
-        return self.restored + self.skipped + self.failed
+        return self.restored + self.left_alone + self.skipped + self.failed
 
     def add(self, result: FileResult) -> None:
         """Count a file."""
         self.restored += result.status == "restored"
+        self.left_alone += result.status == "left alone"
         self.skipped += result.status == "skipped"
         self.failed += result.status == "failed"
 
@@ -167,12 +176,14 @@ class Tally:
         """Say what became of a file, and of many, how far they are."""
         if result.status == "failed":
             text = f"error: {result.message}"
+        elif result.status == "left alone":
+            text = f"left alone: {result.source} ({result.message})"
         else:
             text = f"{result.status}: {result.output}{f' ({result.message})' if result.message else ''}"
         if self.total == 1:
             return text
         counted = f"[{self.done} of {self.total}"
-        worked = self.restored + self.failed  # skipping takes no time
+        worked = self.restored + self.left_alone + self.failed  # skipping takes no time
         if result.status != "skipped" and self.done < self.total:
             left = (time.monotonic() - self._start) / worked * (self.total - self.done)
             counted += f", about {duration(left)} left"
@@ -182,7 +193,12 @@ class Tally:
         """Say how it ended."""
         counts = [
             f"{count} {word}"
-            for count, word in ((self.restored, "restored"), (self.skipped, "skipped"), (self.failed, "failed"))
+            for count, word in (
+                (self.restored, "restored"),
+                (self.left_alone, "left alone"),
+                (self.skipped, "skipped"),
+                (self.failed, "failed"),
+            )
             if count or word == "restored"
         ]
         return f"{', '.join(counts)} of {self.total} in {duration(time.monotonic() - self._start)}"
@@ -230,3 +246,8 @@ def _quality(text: str | None) -> Quality:
         return int(text)
     except ValueError:
         raise UsageError(expected("--quality", expected="1 to 100 or 'keep'", got=repr(text))) from None
+
+
+def _tasks(text: str | None) -> tuple[str, ...]:
+    """The tasks that were named; none for ``auto``, which finds them out."""
+    return () if text == AUTO else task_names(text)
