@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 
 from adair_core.specs import Config
 
@@ -18,6 +19,10 @@ class DiagnosisNetworkConfig(Config):
         description="channels of the convolutions; each but the first halves the size",
     )
     hidden: int = Field(96, ge=1, description="values that describe an image, from which everything is told")
+
+
+DETAIL_GAIN = 8.0
+"""What noise and JPEG leave is a few of 256 levels: as an input of its own it is as large as the colours."""
 
 
 class DiagnosisNetwork(nn.Module):
@@ -40,7 +45,7 @@ class DiagnosisNetwork(nn.Module):
                 nn.BatchNorm2d(width),
                 nn.ReLU(),
             )
-            for index, (channels, width) in enumerate(zip((3, *widths), widths, strict=False))
+            for index, (channels, width) in enumerate(zip((6, *widths), widths, strict=False))
         )
         self.describe = nn.Sequential(nn.Linear(sum(widths), config.hidden), nn.GELU())
         self.scores = nn.Linear(config.hidden, findings)
@@ -55,7 +60,8 @@ class DiagnosisNetwork(nn.Module):
         Returns:
             ``(N, F)``; the average over an image's crops is what `forward` takes.
         """
-        x, means = crops - 0.5, []
+        smooth = functional.avg_pool2d(crops, 3, stride=1, padding=1, count_include_pad=False)
+        x, means = torch.cat([crops - 0.5, DETAIL_GAIN * (crops - smooth)], dim=1), []
         for stage in self.stages:
             x = stage(x)
             means.append(x.mean(dim=(2, 3)))

@@ -105,15 +105,15 @@ FINDINGS = (CLEAN, *(wrong.finding for wrong in WRONG))
 
 @dataclass(frozen=True)
 class Example:
-    """A crop, what is wrong with it, and how far it is from its original.
+    """An image, what is wrong with it, and how far it is from its original.
 
     Attributes:
-        crop: ``(3, SIDE, SIDE)``, of 256 levels in [0, 1].
+        image: ``(3, SIDE, SIDE)``, or a whole photo; of 256 levels in [0, 1].
         label: index in `FINDINGS`.
         error: mean squared error.
     """
 
-    crop: Tensor
+    image: Tensor
     label: int
     error: float
 
@@ -123,7 +123,7 @@ class Examples:
 
     Args:
         root: folder of the image sets.
-        held_out: the photos that are kept for calibration, in place of the others.
+        held_out: the photos that are kept for calibration, as a whole, in place of crops of the others.
     """
 
     def __init__(self, root: Path, *, held_out: bool) -> None:
@@ -152,37 +152,53 @@ class Examples:
         return plugins().degradation(Choice(name="jpeg", options={"quality": [88, 98]}))
 
     def __getitem__(self, index: int) -> Example:
-        """Make an example; the findings take turns, clean images twice as often."""
+        """Make an example; the findings take turns, clean images three times as often."""
         draws = generator(7, "held out" if self._held_out else "example", index)
-        which = uniform_integer(-2, len(WRONG) - 1, draws)
+        which = uniform_integer(-3, len(WRONG) - 1, draws)
         if which < 0:
             degraded, target = self._clean(draws)
         else:
             degraded, target = self._wrong(which, draws)
-        y, x = (uniform_integer(0, MARGIN, draws) for _ in range(2))
-        degraded, target = (image[:, y : y + SIDE, x : x + SIDE] for image in (degraded, target))
+        if not self._held_out:
+            y, x = (uniform_integer(0, MARGIN, draws) for _ in range(2))
+            degraded, target = (image[:, y : y + SIDE, x : x + SIDE] for image in (degraded, target))
         error = float((degraded - target).square().mean())
         return Example(degraded, which + 1 if which >= 0 and error > NOTHING_TO_GAIN else 0, max(error, 1e-6))
 
     def _clean(self, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return a good photo: sharp or a little soft, as large photos are; some in JPEGs of high quality."""
+        """Return a good photo; some in JPEGs of high quality."""
         sets = [self.clean, *([target for _, target in pairs] for pairs in self.pairs.values())]
-        target = _crop(_one(sets[0] if _happens(0.7, draws) else _one(sets, draws), draws), draws)
-        if _happens(0.3, draws):
-            target = _enlarged(target, uniform((1.0, 1.5), draws))
+        target = self._cut(_one(sets[0] if _happens(0.7, draws) else _one(sets, draws), draws), draws)
+        target = self._softened(target, draws)
         degraded = self._saved(target, draws) if _happens(0.5, draws) else target
         return _rounded(degraded), target
 
     def _wrong(self, which: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
         pairs = self.pairs.get(WRONG[which].finding.name)
         if pairs is not None and _happens(0.5, draws):
-            degraded, target = _crop(torch.cat(_one(pairs, draws)), draws).split(3)
+            degraded, target = self._cut(torch.cat(_one(pairs, draws)), draws).split(3)
         else:
-            target = _crop(_one(self.clean, draws), draws)
+            target = self._softened(self._cut(_one(self.clean, draws), draws), draws)
             degraded = self._degradations[which](target[None], draws)[0]
         degraded = _rounded(degraded)
         is_jpeg = WRONG[which].degradation.name in ("jpeg", "camera-noise")
         return (degraded if is_jpeg or not _happens(0.3, draws) else _rounded(self._saved(degraded, draws))), target
+
+    def _cut(self, photo: Tensor, draws: torch.Generator) -> Tensor:
+        if not self._held_out:
+            y, x = (uniform_integer(0, length - SIDE - MARGIN, draws) for length in photo.shape[1:])
+            photo = photo[:, y : y + SIDE + MARGIN, x : x + SIDE + MARGIN]
+        photo = photo.float() / 255
+        return torch.rot90(photo.flip(2) if _happens(0.5, draws) else photo, uniform_integer(0, 3, draws), (1, 2))
+
+    def _softened(self, image: Tensor, draws: torch.Generator) -> Tensor:
+        """Enlarge some: large photos are not sharp at each pixel, and nothing is wrong with that."""
+        factor = uniform((1.0, 2.2), draws)
+        if not _happens(0.4, draws):
+            return image
+        height, width = image.shape[1:]
+        large = functional.interpolate(image[None], scale_factor=factor, mode="bicubic", antialias=True)[0]
+        return large[:, :height, :width].clamp(0, 1)
 
     def _saved(self, image: Tensor, draws: torch.Generator) -> Tensor:
         return self._as_saved(image[None], draws)[0]
@@ -194,19 +210,6 @@ def _one(items: Sequence[Item], draws: torch.Generator) -> Item:
 
 def _happens(probability: float, draws: torch.Generator) -> bool:
     return uniform((0, 1), draws) < probability
-
-
-def _crop(photo: Tensor, draws: torch.Generator) -> Tensor:
-    side = SIDE + MARGIN
-    y, x = (uniform_integer(0, length - side, draws) for length in photo.shape[1:])
-    cut = photo[:, y : y + side, x : x + side].float() / 255
-    return torch.rot90(cut.flip(2) if _happens(0.5, draws) else cut, uniform_integer(0, 3, draws), (1, 2))
-
-
-def _enlarged(image: Tensor, factor: float) -> Tensor:
-    side = image.shape[1]
-    large = functional.interpolate(image[None], scale_factor=factor, mode="bicubic", antialias=True)[0]
-    return large[:, :side, :side].clamp(0, 1)
 
 
 def _rounded(image: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from adair_core.diagnosis import Diagnoser, DiagnosisNetwork, DiagnosisNetworkConfig
-from adair_core.diagnosis.diagnoser import Familiar
+from adair_core.diagnosis.crops import crops_of
+from adair_core.diagnosis.diagnoser import MOST_CROPS, SIDE, Familiar
 from diagnosing.examples import FINDINGS, Example, Examples
 
 ERROR_WEIGHT = 0.5
@@ -23,12 +24,12 @@ ERROR_WEIGHT = 0.5
 class TrainingSettings:
     """How it is trained."""
 
-    steps: int = 3000
+    steps: int = 6000
     batch: int = 32
     learning_rate: float = 2e-3
     weight_decay: float = 1e-3
     ema: float = 0.998
-    calibration: int = 1800
+    calibration: int = 700
     share: float = 0.98
 
 
@@ -66,7 +67,7 @@ def train(root: Path, settings: TrainingSettings, out: Path, *, say: Callable[[s
 
 
 def _loss(network: DiagnosisNetwork, batch: list[Example]) -> Tensor:
-    crops = torch.stack([example.crop for example in batch]).contiguous(memory_format=torch.channels_last)
+    crops = torch.stack([example.image for example in batch]).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
         pooled = network.pool(crops)
     _, logits, error = network(pooled.float())
@@ -88,7 +89,7 @@ def calibrated(
     network.eval()
     examples = [held_out[index] for index in range(settings.calibration)]
     labels = torch.tensor([example.label for example in examples])
-    outputs = [network(network.pool(example.crop[None])) for example in examples]
+    outputs = [network(_pooled(network, example.image[None])) for example in examples]
     described = torch.cat([output[0] for output in outputs])
     logits = torch.cat([output[1] for output in outputs])
     temperatures = torch.linspace(0.5, 4, 71)
@@ -97,11 +98,16 @@ def calibrated(
     found = logits.argmax(dim=1)
     for index, finding in enumerate(FINDINGS):
         own = labels == index
-        say(f"{finding.name}: {float((found[own] == index).float().mean()):.1%} of {int(own.sum())} held-out crops")
+        say(f"{finding.name}: {float((found[own] == index).float().mean()):.1%} of {int(own.sum())} held-out photos")
     say(f"temperature {temperature:.2f}")
     return Diagnoser(
         config, network, FINDINGS, Familiar.of(described, labels, share=settings.share), temperature=temperature
     )
+
+
+def _pooled(network: DiagnosisNetwork, image: Tensor) -> Tensor:
+    crops = crops_of(lambda top, bottom: image[:, :, top:bottom], *image.shape[2:], side=SIDE, most=MOST_CROPS)
+    return network.pool(crops).mean(dim=0, keepdim=True)
 
 
 def recipe(settings: TrainingSettings) -> dict[str, object]:
