@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SHAPE
 
 from adair_core.data.images import read_image
 from adair_core.inference import Step, restore_sequence
 from adair_core.model import AdapterCard, RestorationModel, load, save_base, untrained
 from adair_core.model import restoration_model as loading
 from adair_core.testing import installed, run_program, write_package
+
+SHAPE = {"dim": 4, "blocks": (1, 1, 1, 1), "heads": (1, 1, 1, 1), "refinement": 1}
 
 
 @pytest.fixture(scope="module")
