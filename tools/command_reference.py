@@ -64,7 +64,22 @@ def _command(name: str) -> str:
             continue
         lines += [*([] if title == own else [f"### {title}", ""]), *_options(context, title), ""]
     lines += {"train": _of_training, "pretrain": _of_pretraining}.get(name, list)()
+    if isinstance(command, click.Group):
+        lines += [line for inner in command.list_commands(context) for line in _inner(context, inner)]
     return "\n".join(lines)
+
+
+def _inner(outer: click.Context, name: str) -> list[str]:
+    """A command below a command."""
+    assert isinstance(outer.command, click.Group)
+    command = outer.command.commands[name]
+    path = f"{outer.info_name} {name}"
+    context = command.make_context(path, [], resilient_parsing=True)
+    text, _, _ = str(command.help).partition("\nExample:")
+    usage = command.get_usage(context).partition("Usage:")[2]
+    examples = [f"adair {example}" for example in getattr(command, "examples", ())]
+    lines = [f"### {path}", "", *_prose(text), "", *_code([" ".join(usage.split())]), "", "For example:", ""]
+    return [*lines, *_code(examples), "", *_options(context, name.capitalize()), ""]
 
 
 def _of_training() -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
-from rich_click import RichCommand, RichOption
+from rich_click import RichCommand, RichGroup, RichOption
 
 from adair_core.cli.options import Group
 from adair_core.errors import AdairError
@@ -32,14 +32,7 @@ class Command(RichCommand):
         super().__init__(*args, **kwargs)
         self.examples = tuple(examples)
         self.groups = groups
-        # rich-click keeps lines apart that begin with four spaces.
-        self.help = "\n".join(
-            [inspect.cleandoc(str(self.help)), "", "Example:", *(f"    adair {example}" for example in examples)]
-        )
-        for parameter in self.params:
-            if isinstance(parameter, RichOption):
-                parameter.panel = str(self.name).capitalize()
-        self.params.append(debug_option())
+        _complete(self, examples)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Add the options that the names bring, then parse."""
@@ -58,6 +51,31 @@ class Command(RichCommand):
         """The command's own parameters and those of its groups."""
         own = super().get_params(ctx)
         return [*own[:-1], *(option for group in _groups_of(ctx) for option in group.options()), *own[-1:]]
+
+
+class CommandGroup(RichGroup):
+    """A command that does something itself, and has commands below it: ``adair adapters``, ``adair adapters pull``.
+
+    Args:
+        examples: as of `Command`.
+    """
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **{"invoke_without_command": True, **kwargs})
+        self.examples = tuple(examples)
+        _complete(self, examples)
+
+
+def _complete(command: RichCommand, examples: Sequence[str]) -> None:
+    """Add what all commands have: examples in the help, a heading over the options, ``--debug``."""
+    # rich-click keeps lines apart that begin with four spaces.
+    command.help = "\n".join(
+        [inspect.cleandoc(str(command.help)), "", "Example:", *(f"    adair {example}" for example in examples)]
+    )
+    for parameter in command.params:
+        if isinstance(parameter, RichOption):
+            parameter.panel = str(command.name).capitalize()
+    command.params.append(debug_option())
 
 
 _GROUPS = "adair_core.cli.groups"

@@ -1,21 +1,30 @@
-"""``adair adapters``: the adapter types, and the trained adapters of the zoo."""
+"""``adair adapters``: the adapter types, and the trained adapters of the zoo; pushing and pulling are below it."""
 
 from __future__ import annotations
 
+import click
 import rich_click
 
-from adair_core.cli.command import Command
+from adair_core.cli.command import CommandGroup
 from adair_core.cli.output import print_json, print_table, say
+from adair_core.cli.sharing import pull, push
 from adair_core.plugins import plugins
 
 
-@rich_click.command("adapters", cls=Command, examples=["adapters", "adapters --json"])
+@rich_click.group(
+    "adapters",
+    cls=CommandGroup,
+    examples=["adapters", "adapters --json", "adapters pull user/denoise"],
+)
 @rich_click.option("--json", "as_json", is_flag=True, help="print JSON")
-def command(as_json: bool) -> None:
-    """List adapter types and trained adapters.
+@click.pass_context
+def command(context: click.Context, as_json: bool) -> None:
+    """List adapter types and trained adapters; push and pull give and get adapters.
 
     Types are for 'adair train --adapter', trained adapters for 'adair restore --adapter' and for 'adair evaluate'.
     """
+    if context.invoked_subcommand is not None:
+        return
     loaded = plugins()
     types = [
         {
@@ -54,3 +63,7 @@ def command(as_json: bool) -> None:
         )
     else:
         say("no trained adapters in the zoo; 'adair train --task denoise' makes one")
+
+
+command.add_command(push)
+command.add_command(pull)
