@@ -1,6 +1,6 @@
 """Imports point one way: cli -> training -> evaluation -> inference -> model -> ops; nothing imports plugins.
 
-bench stands beside them: it measures ops and model, and cli alone imports it.
+bench stands beside them: it measures ops and model, and cli alone imports it; so does demo, above inference.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ ALLOWED = {
     "model": {"core", "ops", "data"},
     "diagnosis": {"core", "model"},
     "inference": {"core", "ops", "data", "model", "diagnosis"},
+    "demo": {"core", "data", "model", "diagnosis", "inference"},
     "evaluation": {"core", "ops", "data", "model", "inference"},
     "training": {"core", "ops", "data", "model", "inference", "evaluation"},
     "bench": {"core", "ops", "model"},
-    "cli": {"core", "ops", "data", "model", "diagnosis", "inference", "evaluation", "training", "bench"},
+    "cli": {"core", "ops", "data", "model", "diagnosis", "inference", "demo", "evaluation", "training", "bench"},
     "testing": {"core", "ops", "data", "model", "inference", "evaluation", "training", "bench", "cli"},
 }
 
