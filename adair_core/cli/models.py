@@ -45,6 +45,11 @@ def weights_options(function: Any) -> Any:
 
 def model_options(function: Any) -> Any:
     """Decorate a command with the options that say which network restores, and how."""
+    return weights_options(network_options(function))
+
+
+def network_options(function: Any) -> Any:
+    """Decorate a command with the options that say where and how a network restores."""
     options = [
         rich_click.option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps [default: auto]"),
         rich_click.option(
@@ -66,7 +71,7 @@ def model_options(function: Any) -> Any:
             "--no-graphs", is_flag=True, help="do not capture CUDA graphs of tiles and small images that come often"
         ),
     ]
-    return weights_options(_with_options(function, options))
+    return _with_options(function, options)
 
 
 def _with_options(function: Any, options: Sequence[Any]) -> Any:

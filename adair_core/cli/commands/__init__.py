@@ -5,6 +5,7 @@ COMMANDS = (
     "train",
     "restore",
     "diagnose",
+    "demo",
     "evaluate",
     "plugins",
     "adapters",
