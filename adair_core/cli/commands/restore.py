@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 import rich_click
 
-from adair_core.cli.automatic import AUTO, load_automatic
+from adair_core.cli.automatic import AUTO
 from adair_core.cli.command import Command
+from adair_core.cli.engines import RAY, check_engine, engine_options, load_network, restore_on_cluster
 from adair_core.cli.models import model_options, tile_of
 from adair_core.cli.options import Group
 from adair_core.cli.output import duration, print_json, say, steps_shown
 from adair_core.cli.process import threads_option, tune
-from adair_core.cli.sequences import load_restorations, options_of_tasks, strengths, task_groups, task_names
+from adair_core.cli.sequences import options_of_tasks, strengths, task_groups, task_names
 from adair_core.errors import UsageError, expected, listing
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def _groups(typed: Mapping[str, Any]) -> list[Group]:
         "restore old.jpg --task dejpeg,super-resolve --strength 0.7,1 -o better.png",
         "restore scans/ -o restored/ --task auto",
         "restore face.png --task denoise --strength-map background.png",
+        "restore archive/ -o restored/ --task denoise --engine ray --ray-address head:6379",
         "restore clip.mp4 --task denoise --codec libx265 --crf 18",
         "restore --files-from list.txt -o restored/ --task denoise --skip-existing",
     ],
@@ -80,6 +82,7 @@ def _groups(typed: Mapping[str, Any]) -> list[Group]:
 @rich_click.option("--overwrite", is_flag=True, help="replace results that exist already; never an input")
 @rich_click.option("--skip-existing", is_flag=True, help="leave files alone whose result exists already")
 @rich_click.option("--fail-fast", is_flag=True, help="stop at the first file that fails")
+@engine_options
 @threads_option
 @rich_click.option("--json", "as_json", is_flag=True, help="print what became of each file as JSON")
 def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters: Any) -> None:
@@ -93,6 +96,7 @@ def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters
 
     tasks = _tasks(task)
     options = options_of_tasks(tasks, parameters)
+    check_engine(parameters)
     names = [*inputs, *([] if parameters["files_from"] is None else [f"@{parameters['files_from']}"])]
     settings = _settings(parameters, tasks)
     # wrong names are told before the weights
@@ -100,11 +104,7 @@ def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters
     if any(job.is_video for job in jobs):
         require_video()
     tune(parameters["threads"])
-    choose = None
-    if task == AUTO:
-        loaded, choose = load_automatic(parameters, settings)
-    else:
-        loaded = load_restorations(parameters, tasks, options, settings.steps)
+    loaded, choose = load_network(parameters, task, tasks, options, settings)
     settings = replace(settings, steps=loaded.steps)
     say(f"restoring with {loaded.title}")
     others = left_out(names)
@@ -119,14 +119,17 @@ def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters
                 shown.say(tally.line(result))
                 shown.advance(done, total)
 
-            results = restore_files(
-                loaded.model,
-                jobs,
-                settings,
-                choose=choose,
-                on_result=tell,
-                on_share=lambda share: shown.advance(tally.done + share, len(jobs)),
-            )
+            if parameters["engine"] == RAY:
+                results = restore_on_cluster(parameters, task, tasks, options, settings, jobs, tell)
+            else:
+                results = restore_files(
+                    loaded.model,
+                    jobs,
+                    settings,
+                    choose=choose,
+                    on_result=tell,
+                    on_share=lambda share: shown.advance(tally.done + share, len(jobs)),
+                )
     finally:
         if len(jobs) > 1:
             say(tally.summary())
