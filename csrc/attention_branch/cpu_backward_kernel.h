@@ -73,42 +73,20 @@ void differentiate_head(const AttentionBranchBackward<T>& b, const Parts& heads,
                         const float* to_mixing, int64_t image, int64_t head, const AttentionGradients<T>& found) {
   const AttentionBranch<T>& a = b.forward;
   const int64_t channels = a.expansion.channels, images = a.expansion.images, places = heads.padded();
-  const int64_t size = heads.size, padded = heads.padded_size, first = head * padded;
-  const int64_t index = image * heads.count + head, packed_head = packed_size<float>(padded, padded);
-  const float* cosines = a.cosines + index * size * size;
-  const float* q_length = a.lengths + index * size;
-  const float* k_length = a.lengths + (images * heads.count + index) * size;
-  const float temperature = a.temperature[head];
+  const int64_t padded = heads.padded_size, first = head * padded, index = image * heads.count + head;
+  const int64_t packed_head = packed_size<float>(padded, padded);
+  const Angles angles = angles_of(a, heads, images, image, head);
   Scratch scratch(Scratch::bytes<float>(padded * padded) * 3 + Scratch::bytes<float>(packed_head));
   float* attention = scratch.take<float>(padded * padded);
   float* gradient = scratch.take<float>(padded * padded);
   float* mixing = scratch.take<float>(padded * padded);
   float* packed = scratch.take<float>(packed_head);
-  attention_of(cosines, temperature, heads, attention);
+  attention_of(angles, heads, attention);
   std::memset(gradient, 0, padded * padded * sizeof(float));
-  std::memset(mixing, 0, padded * padded * sizeof(float));
   add_products(out_weight + first, places, padded, to_mixing + first, places, padded, channels, gradient, padded);
   float* q_radial = found.radial + image * 2 * places + first;
-  float* k_radial = q_radial + places;
-  for (int64_t i = 0; i < padded; ++i) q_radial[i] = k_radial[i] = 0.0f;
-  float to_temperature = 0.0f;
-  for (int64_t i = 0; i < size; ++i) {
-    float mean = 0.0f;
-    for (int64_t j = 0; j < size; ++j) mean += gradient[i * padded + j] * attention[i * padded + j];
-    for (int64_t j = 0; j < size; ++j) {
-      const float to_scaled = attention[i * padded + j] * (gradient[i * padded + j] - mean);
-      const float to_cosine = temperature * to_scaled, cosine = cosines[i * size + j];
-      to_temperature += to_scaled * cosine;
-      mixing[i * padded + j] = to_cosine / (q_length[i] * k_length[j]);
-      q_radial[i] += to_cosine * cosine;
-      k_radial[j] += to_cosine * cosine;
-    }
-  }
-  for (int64_t i = 0; i < size; ++i) {
-    q_radial[i] = q_length[i] <= kShortest ? 0.0f : q_radial[i] / (q_length[i] * q_length[i]);
-    k_radial[i] = k_length[i] <= kShortest ? 0.0f : k_radial[i] / (k_length[i] * k_length[i]);
-  }
-  found.temperature[index] = to_temperature;
+  found.temperature[index] =
+      differentiate_attention(angles, heads, attention, gradient, mixing, q_radial, q_radial + places);
   pack<float>(head_matrix(mixing, heads), found.to_q + index * found.head_size, kSerial);
   pack<float>(head_matrix(mixing, heads).transposed(), found.to_k + index * found.head_size, kSerial);
   fold_attention(out_weight, attention, channels, heads, head, packed, found.folded + image * channels * places);

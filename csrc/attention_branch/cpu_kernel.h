@@ -7,12 +7,6 @@
 
 constexpr int64_t kMixedPixels = 128;
 
-// Sums over pixels of one image: for each head q^T k, then the squares of q and of k.
-struct AngleSums {
-  static int64_t products(const Parts& heads) { return heads.padded() * heads.padded_size; }
-  static int64_t count(const Parts& heads) { return products(heads) + 2 * heads.padded(); }
-};
-
 // One block. `sums_of(y)` are the sums that row y is added to.
 template <class T, class SumsOf>
 void attend_block(const AttentionBranch<T>& a, const ExpansionWeights<T>& weights, const Parts& heads,
@@ -47,33 +41,6 @@ void attend_block(const AttentionBranch<T>& a, const ExpansionWeights<T>& weight
   });
 }
 
-// Cosines and lengths of one head from the sums of the `blocks` of its image.
-template <class T>
-inline void measure_angles(const AttentionBranch<T>& a, const Parts& heads, int64_t image, int64_t head,
-                           const float* sums, int64_t blocks) {
-  const int64_t size = heads.size, padded = heads.padded_size, stride = AngleSums::count(heads);
-  auto total = [&](int64_t at) {
-    float value = sums[at];
-    for (int64_t block = 1; block < blocks; ++block) value += sums[block * stride + at];
-    return value;
-  };
-  float* cosines = a.cosines + (image * heads.count + head) * size * size;
-  float* lengths[2];
-  for (int64_t kind = 0; kind < 2; ++kind) {
-    lengths[kind] = a.lengths + ((kind * a.expansion.images + image) * heads.count + head) * size;
-    for (int64_t i = 0; i < size; ++i) {
-      const int64_t at = AngleSums::products(heads) + kind * heads.padded() + head * padded + i;
-      const float length = __builtin_sqrtf(total(at));
-      lengths[kind][i] = length < kShortest ? kShortest : length;
-    }
-  }
-  for (int64_t i = 0; i < size; ++i) {
-    for (int64_t j = 0; j < size; ++j) {
-      cosines[i * size + j] = total((head * padded + i) * padded + j) / (lengths[0][i] * lengths[1][j]);
-    }
-  }
-}
-
 // How the v of an image becomes y: by one matrix, W_o A, or, where the image has fewer pixels than channels and making
 // that matrix would cost more than it saves, by the attention of each head and then W_o.
 template <class T>
@@ -85,19 +52,6 @@ struct Mixing {
   const float* bias;
 };
 
-// Rows of operands from `count` pixels of v; they are taken where they lie if that needs no padding.
-template <class T, class E>
-inline const E* value_rows(const AttentionBranch<T>& a, const Parts& heads, int64_t start, int64_t count, E* memory,
-                           int64_t& stride) {
-  if (sizeof(T) == sizeof(E) && heads.size == heads.padded_size) {
-    stride = a.kept_channels();
-    return reinterpret_cast<const E*>(a.values(start));
-  }
-  stride = heads.padded();
-  for (int64_t i = 0; i < count; ++i) read_parts(a.values(start + i), heads, memory + i * stride);
-  return memory;
-}
-
 template <class T>
 void mix_pixels(const AttentionBranch<T>& a, const Parts& heads, const Mixing<T>& mixing, int64_t start,
                 int64_t count) {
@@ -107,7 +61,7 @@ void mix_pixels(const AttentionBranch<T>& a, const Parts& heads, const Mixing<T>
   Scratch scratch(Scratch::bytes<E>(count * places) * 2 + Scratch::bytes<float>(count * places) +
                   Scratch::bytes<float>(count * padded_channels));
   int64_t stride;
-  const E* rows = value_rows(a, heads, start, count, scratch.take<E>(count * places), stride);
+  const E* rows = operand_rows(a.values(start), a.kept_channels(), heads, count, scratch.take<E>(count * places), stride);
   E* attended = scratch.take<E>(count * places);
   float* wide_attended = scratch.take<float>(count * places);
   float* result = scratch.take<float>(count * padded_channels);
@@ -183,9 +137,10 @@ void attention_branch_kernel(const PerImage<AttentionBranch<T>>& sets, const Par
   parallel.run(all_heads, [&](int64_t index) {
     const int64_t image = index / heads.count, head = index % heads.count;
     const AttentionBranch<T>& a = sets.of(image);
-    measure_angles(a, heads, image, head, sums + image * blocks * sums_size, blocks);
+    const Angles angles = angles_of(a, heads, images, image, head);
+    measure_angles(angles, heads, head, sums + image * blocks * sums_size, blocks);
     float* found = attention + index * padded * padded;
-    attention_of(a.cosines + index * heads.size * heads.size, a.temperature[head], heads, found);
+    attention_of(angles, heads, found);
     if (fold) {
       Scratch packed(Scratch::bytes<float>(packed_size<float>(padded, padded)));
       fold_attention(out_weights + sets.index[image] * wide_size, found, e.channels, heads, head,

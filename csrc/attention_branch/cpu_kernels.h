@@ -8,6 +8,7 @@
 #include "common/pack.h"
 #include "common/depthwise.h"
 #include "common/products.h"
+#include "common/attention.h"
 #include "common/expand.h"
 #include "common/expand_backward.h"
 #include "attention_branch/matrices.h"

@@ -1,4 +1,4 @@
-// The attention across channels on a GPU. On a CPU it is a part of the attention branch's kernel.
+// The attention across channels on a GPU.
 
 #include "channel_attention/backward.cuh"
 #include "channel_attention/kernel.cuh"
@@ -56,15 +56,6 @@ void run_channel_attention_backward(const Tensor& gradient, const Tensor& qkv, c
 }
 
 }  // namespace
-
-STABLE_TORCH_LIBRARY_FRAGMENT(adair_native, m) {
-  m.def(
-      "channel_attention(Tensor qkv, Tensor temperature, Tensor? out_weight, Tensor? out_bias, Tensor? base,"
-      " Tensor(a!) y, Tensor(b!) cosines, Tensor(c!) lengths) -> ()");
-  m.def(
-      "channel_attention_backward(Tensor gradient, Tensor qkv, Tensor temperature, Tensor? out_weight, Tensor cosines,"
-      " Tensor lengths, Tensor(a!)? to_qkv, Tensor(b!)? to_temperature, Tensor(c!)? to_out_weight) -> ()");
-}
 
 STABLE_TORCH_LIBRARY_IMPL(adair_native, CUDA, m) {
   m.impl("channel_attention", TORCH_BOX(&run_channel_attention));

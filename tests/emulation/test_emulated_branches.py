@@ -13,7 +13,7 @@ from torch import Tensor
 from adair_core.ops import pixel_steps
 from adair_core.ops.attention_branch import cuda as attention_cuda
 from adair_core.ops.attention_branch import reference as attention
-from adair_core.ops.channel_attention import cuda as channel_cuda
+from adair_core.ops.channel_attention import native as channel_native
 from adair_core.ops.channel_attention import reference as channel
 from adair_core.ops.feed_forward import cuda as feed_forward_cuda
 from adair_core.ops.feed_forward import reference as feed_forward
@@ -102,10 +102,10 @@ def test_feed_forward_convolves_again_for_the_backward_pass() -> None:
 @each_layout
 def test_channel_attention(layout: torch.memory_format) -> None:
     qkv, temperature = normal(2, 12, 5, 6).to(memory_format=layout), normal(2, 1, 1) + 2
-    found = channel_cuda.FORWARD.run(qkv, temperature, 2)
+    found = channel_native.FORWARD.run(qkv, temperature, 2)
     truth = channel.channel_attention(qkv.double(), temperature.double(), 2)
     compare(found, truth, layout)
     gradient = normal(2, 4, 5, 6, seed=1).to(memory_format=layout)
-    to = channel_cuda.BACKWARD.run(gradient, qkv, temperature, *found[1:])
+    to = channel_native.BACKWARD.run(gradient, qkv, temperature, *found[1:])
     expected = channel.channel_attention_backward(gradient.double(), qkv.double(), temperature.double(), *truth[1:])
     compare(to, expected, layout)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from adair_core.ops import pixel_steps
-from adair_core.ops.channel_attention.cuda import attend, attend_backward
+from adair_core.ops.channel_attention.native import attend, attend_backward
 from adair_core.ops.layout import memory_format
 from adair_core.ops.native import NativeKernel, empty_gradients, gradients, images, pixels, refuse, refuse_backward
 from adair_core.ops.pixel_steps import convolve_depthwise, normalise, normalise_backward, project, project_backward

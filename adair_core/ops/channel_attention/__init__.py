@@ -9,7 +9,7 @@ from torch import Tensor
 
 from adair_core.errors import UsageError, expected
 from adair_core.ops import registration
-from adair_core.ops.channel_attention import cuda, reference
+from adair_core.ops.channel_attention import native, reference
 from adair_core.ops.checks import require_images, require_shape
 from adair_core.ops.layout import accumulation_dtype, autocast, memory_format
 
@@ -88,14 +88,16 @@ _forward = registration.define(
     "channel_attention(Tensor qkv, Tensor temperature, int heads) -> (Tensor, Tensor, Tensor)",
     reference=reference.channel_attention,
     fake=_fake,
-    cuda=cuda.FORWARD,
+    native=native.FORWARD,
+    cuda=native.FORWARD,
 )
 _backward = registration.define(
     "channel_attention_backward(Tensor gradient, Tensor qkv, Tensor temperature, Tensor cosines, Tensor lengths)"
     " -> (Tensor, Tensor)",
     reference=reference.channel_attention_backward,
     fake=_fake_backward,
-    cuda=cuda.BACKWARD,
+    native=native.BACKWARD,
+    cuda=native.BACKWARD,
 )
 registration.define_gradient("channel_attention", setup_context=_setup_context, backward=_differentiate)
 registration.refuse_gradient("channel_attention_backward")
