@@ -2,6 +2,7 @@
 
     python tools/train_zoo.py run --data IMAGES [--entry denoise]   train and measure; run again to go on
     python tools/train_zoo.py publish                               into plugins/zoo, with their cards
+    python tools/train_zoo.py page                                  docs/zoo.md, from the cards
 
 IMAGES holds the sets that tools/adaptation/tasks.py names. Every run is in its folder below --out.
 """
@@ -14,11 +15,14 @@ from pathlib import Path
 import click
 from adaptation.runs import Place
 from adaptation.zoo import ENTRIES, make, publish
+from adaptation.zoo_page import page
 
 import adair_core as adair
+from adair_core.atomic_file import write_atomically
 from adair_core.cli.choices import DEFAULT_BASE
 
 PACKAGE = Path(__file__).parents[1] / "plugins" / "zoo"
+PAGE = Path(__file__).parents[1] / "docs" / "zoo.md"
 OUT = Path("runs/zoo")
 
 entries_option = click.option(
@@ -56,6 +60,14 @@ def publish_all(out: Path, names: tuple[str, ...], package: Path) -> None:
     for name in names or ENTRIES:
         published = publish(ENTRIES[name], place, package)
         click.echo(f"{name}: {published or 'unchanged'}")
+
+
+@main.command("page")
+@click.option("--package", type=click.Path(path_type=Path), default=PACKAGE, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=PAGE, show_default=True)
+def write_page(package: Path, out: Path) -> None:
+    """Write docs/zoo.md from the cards of what was published."""
+    write_atomically(out, page(package).encode())
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ class DiagnosisNetwork(nn.Module):
         widths = config.widths
         self.stages = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(channels, width, 3, stride=2 if index else 1, padding=1, bias=False),
+                nn.Conv2d(channels, width, 3 if index else 5, stride=2, padding=1 if index else 2, bias=False),
                 nn.BatchNorm2d(width),
                 nn.ReLU(),
             )

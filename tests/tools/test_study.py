@@ -24,7 +24,7 @@ from adaptation.runs import Measurement, Place, Run, perform
 from adaptation.study_plan import BUDGETS, RATES, Plan, Scale, sized
 from adaptation.tasks import TASKS, StudiedTask, TestSet
 
-BASE = "restormer-tiny@2"
+BASE = "restormer-tiny@3"
 
 
 def chosen_rates(plan: Plan, rate: float) -> None:

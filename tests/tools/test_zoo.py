@@ -20,8 +20,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 from adaptation.runs import Place
 from adaptation.tasks import TASKS
 from adaptation.zoo import ENTRIES, make, publish
+from adaptation.zoo_page import page
 
-BASE = "restormer-tiny@2"
+BASE = "restormer-tiny@3"
 
 
 def test_entries_are_tasks_with_options_that_they_have():
@@ -67,6 +68,10 @@ def test_an_entry_from_its_training_to_the_package(place: Place, tmp_path: Path)
     load(BASE).load_adapter(made)
 
     assert publish(entry, place, package) == "denoise@1"
+    written = page(package)
+    assert f"| `--task denoise` | CBSD68 | sigma 15 | {card.metrics[0]['psnr input']:.2f} |" in written
+    assert f"| **{measured:.2f}** (" in written
+    assert "110,624 parameters" in written
     assert publish(entry, place, package) is None
     weights = made / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes() + b"x")
@@ -77,3 +82,8 @@ def test_an_entry_from_its_training_to_the_package(place: Place, tmp_path: Path)
         ("denoise", 2, "denoise"),
     ]
     assert (package / "denoise@1/README.md").read_text() == text
+
+
+def test_the_page_of_the_docs_is_that_of_the_package():
+    root = Path(__file__).parents[2]
+    assert (root / "docs/zoo.md").read_text() == page(root / "plugins/zoo"), "run python tools/train_zoo.py page"

@@ -1,0 +1,77 @@
+"""The page of docs that shows what comes with the package, from the adapters' own cards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from adair_core.model.adapter_files import read_adapter
+from adaptation.zoo import ENTRIES
+
+HEAD = """# The zoo: adapters that come with the package
+
+<!-- written by python tools/train_zoo.py page -->
+
+`adair restore photo.jpg --task NAME` uses the newest of these for its task; `adair weights` lists all. Each is a
+LoRA of rank 8 on `{base}`: {parameters:,} parameters, {kilobytes} KB. Its folder in `plugins/zoo/` has the recipe that
+repeats the training, and says what it was not made for.
+
+PSNR in dB and SSIM are means over the images of a set that nothing was trained on or chosen by, with the 95 % bootstrap
+interval over the images. *Input* is the degraded image (for super-resolution its bicubic enlargement), *base alone* the
+frozen network without an adapter. The splits of Rain100L, SOTS indoor, LOL and CC15 are our own: no published figure is
+for them.
+
+"""
+TAIL = """
+For comparison, published figures for CBSD68 at sigma 15, 25 and 50: CBM3D 33.52, 30.71, 27.38; DnCNN (0.67 M
+parameters, a network for each sigma) 33.90, 31.24, 27.95; FFDNet (0.85 M) 33.87, 31.21, 27.96 (Zhang, Zuo and Zhang,
+*FFDNet*, 2018).
+
+The weights are for research use: several of their training sets are for non-commercial research. `tools/train_zoo.py`
+trains, measures and publishes them again.
+"""
+COLUMNS = ("adapter", "set", "condition", "input", "base alone", "adapter, PSNR", "SSIM")
+
+
+def page(package: Path) -> str:
+    """Write docs/zoo.md.
+
+    Args:
+        package: folder of the zoo with its ``index.json``.
+    """
+    index = json.loads((package / "index.json").read_text(encoding="utf-8"))
+    newest: dict[str, Mapping[str, Any]] = {}
+    for spec in sorted((spec for spec in index if spec["kind"] == "adapter"), key=lambda spec: spec["version"]):
+        newest[spec["name"]] = spec
+    files = {name: read_adapter(package / newest[name]["path"]) for name in ENTRIES if name in newest}
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+    for name, file in files.items():
+        for number, row in enumerate(file.card.metrics):
+            title = f"`{_how(newest[name])}`" if number == 0 else ""
+            psnr = f"**{row['psnr']:.2f}** ({row['psnr, 95 %']})"
+            cells = [
+                title,
+                row["set"],
+                row["condition"],
+                *(f"{row[f'psnr {side}']:.2f}" for side in ("input", "base alone")),
+            ]
+            lines.append(f"| {' | '.join(map(str, cells))} | {psnr} | {row['ssim']:.4f} |")
+    limits = [f"- `{name}`: {newest[name]['summary']}; {ENTRIES[name].limits}." for name in files]
+    first = next(iter(files.values()))
+    weights = package / newest[next(iter(files))]["path"] / "adapter_model.safetensors"
+    head = HEAD.format(
+        base=first.base,
+        parameters=sum(tensor.numel() for tensor in first.tensors.values()),
+        kilobytes=round(weights.stat().st_size / 1e3),
+    )
+    return "\n".join([head + "\n".join(lines), "", "## What they were not made for", "", *limits, TAIL])
+
+
+def _how(spec: Mapping[str, Any]) -> str:
+    """The options that choose it."""
+    options = (
+        f"--scale {value}" if key == "scale" else f"--task.{key} {value}" for key, value in spec["options"].items()
+    )
+    return " ".join([f"--task {spec['task']}", *options])
