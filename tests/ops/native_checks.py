@@ -21,7 +21,11 @@ WHOLE = {12: 96, 36: 288, 10: 64, 5: 32, 3: 16}
 """Whole vectors, also of each head: kernels may read and write them as they lie."""
 WIDER = {12: 150, 36: 450, 10: 266, 5: 133, 3: 35}
 """More than one block of the matrix products, also where the last is not full."""
-SHAPES = [*((size, widths) for size in SIZES for widths in (NARROW, WIDE)), ((1, 12, 9, 21), WIDER), ((2, 12, 7, 19), WHOLE)]
+SHAPES = [
+    *((size, widths) for size in SIZES for widths in (NARROW, WIDE)),
+    ((1, 12, 9, 21), WIDER),
+    ((2, 12, 7, 19), WHOLE),
+]
 NATIVE_CASES = [case for case in CASES if case.name in KERNELS]
 NATIVE_IMAGE_CASES = [case for case in IMAGE_CASES if case.name in KERNELS]
 
