@@ -237,16 +237,16 @@ def test_no_such_image(adapter):
 
 def test_the_zoos_adapter_for_a_task(adapter, base, photos, workplace):
     """The newest one; and without one, a hint at one's own runs."""
-    outcome = run_program("restore", photos / "photo0.png", "--task", "deblur", "-o", "x.png")
+    outcome = run_program("restore", photos / "photo0.png", "--task", "snow", "-o", "x.png")
     assert outcome.exit_code == 2
-    assert "the zoo has no adapter for task 'deblur'; 'adair train --task deblur' makes one" in outcome.stderr
-    for age, run in enumerate(["mine", "deblur-lora"]):
-        made = workplace / "runs" / run / "deblur/adapter_config.json"
+    assert "the zoo has no adapter for task 'snow'; 'adair train --task snow' makes one" in outcome.stderr
+    for age, run in enumerate(["mine", "snow-lora"]):
+        made = workplace / "runs" / run / "snow/adapter_config.json"
         made.parent.mkdir(parents=True)
         made.write_text("{}")
         os.utime(made, (10**9 - age, 10**9 - age))
-    outcome = run_program("restore", photos / "photo0.png", "--task", "deblur", "-o", "x.png")
-    assert "use --adapter runs/mine/deblur" in outcome.stderr
+    outcome = run_program("restore", photos / "photo0.png", "--task", "snow", "-o", "x.png")
+    assert "use --adapter runs/mine/snow" in outcome.stderr
     source = f"""
         from pathlib import Path
         from adair_core import WeightsSpec, hookimpl
@@ -254,20 +254,20 @@ def test_the_zoos_adapter_for_a_task(adapter, base, photos, workplace):
         @hookimpl
         def adair_weights():
             return [WeightsSpec(name="sharp", summary="x", version=v, kind="adapter", path=Path({str(adapter)!r}),
-                                terms="CC0", task="deblur") for v in (2, 10)]
+                                terms="CC0", task="snow") for v in (2, 10)]
     """
     write_package(workplace / "site", "adair-plugin-zoo", {"zoo_plugin": source})
     with installed(workplace / "site"):
-        outcome = run_program("restore", photos / "photo0.png", "--task", "deblur", "-o", "x.png", "--base", base)
+        outcome = run_program("restore", photos / "photo0.png", "--task", "snow", "-o", "x.png", "--base", base)
         assert "restoring with" in outcome.stderr
         assert "without an adapter" in outcome.stderr
-        outcome = run_program("restore", photos / "photo0.png", "--task", "deblur", "-o", "y.png")
+        outcome = run_program("restore", photos / "photo0.png", "--task", "snow", "-o", "y.png")
         assert outcome.exit_code == 0, outcome.stderr
         assert "+ sharp" in outcome.stderr
         listed = run_program("adapters", "--json").json["adapters"]
         assert [(entry["name"], entry["task"]) for entry in listed if "sharp" in entry["name"]] == [
-            ("sharp@10", "deblur"),
-            ("sharp@2", "deblur"),
+            ("sharp@10", "snow"),
+            ("sharp@2", "snow"),
         ]
         wrong = run_program("restore", photos / "photo0.png", "--base", "sharp")
         assert wrong.exit_code == 2

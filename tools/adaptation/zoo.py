@@ -55,7 +55,7 @@ class Entry:
 
 ADAPTER = Choice(name="lora", options={"rank": 8})
 SETTINGS: Mapping[str, Any] = {
-    "steps": 3000,
+    "steps": 2000,
     "batch_size": 8,
     "patch_size": 64,
     "learning_rate": 1e-3,
@@ -74,7 +74,14 @@ ENTRIES = {
         Entry("real-denoise", "removes camera noise from finished pictures", _SYNTHETIC),
         Entry("gaussian-deblur", "removes Gaussian blur", _SYNTHETIC, {"kind": "gaussian"}, _LARGE_PATCHES),
         Entry("motion-deblur", "removes the blur of a shaken camera", _SYNTHETIC, {"kind": "motion"}, _LARGE_PATCHES),
-        Entry("derain", "removes rain streaks", "trained on 35 pairs, whose streaks are synthetic", {}, _LARGE_PATCHES),
+        Entry(
+            "derain",
+            "removes rain streaks",
+            "trained on 35 pairs, whose streaks are synthetic; of real rain it takes the fine streaks only in part, and "
+            "leaves drops and mist",
+            {},
+            _LARGE_PATCHES,
+        ),
         Entry(
             "dehaze",
             "removes haze",
