@@ -94,9 +94,10 @@ def test_the_zoos_adapters_and_their_options(adapters, photos, workplace):
         def adair_weights():
             paths = { ({task: str(path) for task, path in adapters.items()})!r}
             def spec(name, task, **options):
-                return WeightsSpec(name=name, task=task, options=options, version=1, kind="adapter",
+                # Newer, or for more options, than the package's own.
+                return WeightsSpec(name=name, task=task, options=options, version=99, kind="adapter",
                                    path=Path(paths[task]), terms="CC0", summary="x")
-            return [spec("rainless", "derain"), spec("sharp-gaussian", "deblur", kind="gaussian"),
+            return [spec("rainless", "derain", pairs=False), spec("sharp-gaussian", "deblur", kind="gaussian"),
                     spec("sharp-motion", "deblur", kind="motion"),
                     spec("x2", "super-resolve", scale=2), spec("x3", "super-resolve", scale=3)]
     """

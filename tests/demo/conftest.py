@@ -95,13 +95,21 @@ def served(folder, tmp_path_factory) -> Iterator[Served]:
     hold, running = place / "hold", place / "running"
     options = ["--adapter", folder / "enlarge", "--base", folder / "tiny.safetensors", "--port", "0", "--threads", "1"]
     limits = ["--max-megapixels", "0.02", "--max-megabytes", "1", "--max-waiting", "2"]
-    paths = os.pathsep.join([str(place / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(
-        [sys.executable, Path(__file__).parent / "held_program.py", hold, running, "demo", *options, *limits],
+        [
+            sys.executable,
+            Path(__file__).parent / "held_program.py",
+            place / "site",
+            hold,
+            running,
+            "demo",
+            *options,
+            *limits,
+        ],
         stderr=subprocess.PIPE,
         text=True,
         cwd=place,
-        env={**os.environ, "PYTHONPATH": paths, "TMPDIR": str(place / "temporary"), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "TMPDIR": str(place / "temporary"), "OMP_NUM_THREADS": "1"},
     )
     try:
         said = ""

@@ -1,6 +1,6 @@
 """``adair`` with restorations that wait as long as a file exists, or break if it says "break".
 
-``python held_program.py HOLD RUNNING ARGUMENTS...``.
+``python held_program.py ZOO HOLD RUNNING ARGUMENTS...``; ZOO is a folder that `made_up_zoo.write_zoo` wrote.
 
 A process of its own: Gradio leaves event loops and sockets open, which would be warnings in some other test.
 """
@@ -11,11 +11,14 @@ import sys
 import time
 from pathlib import Path
 
+from made_up_zoo import use_zoo
+
 from adair_core.cli.program import run
 from adair_core.demo import Restorer
 
 if __name__ == "__main__":
-    hold, running = Path(sys.argv[1]), Path(sys.argv[2])
+    zoo, hold, running = map(Path, sys.argv[1:4])
+    use_zoo(zoo)
     choose = Restorer.choose
 
     def held(self, label, image):
@@ -27,4 +30,4 @@ if __name__ == "__main__":
         return choose(self, label, image)
 
     Restorer.choose = held
-    sys.exit(run(sys.argv[3:]))
+    sys.exit(run(sys.argv[4:]))

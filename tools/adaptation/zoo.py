@@ -77,8 +77,8 @@ ENTRIES = {
         Entry(
             "derain",
             "removes rain streaks",
-            "trained on 35 pairs, whose streaks are synthetic; of real rain it takes the fine streaks only in part, and "
-            "leaves drops and mist",
+            "trained on 35 pairs, whose streaks are synthetic; of real rain it takes the fine streaks only in part, "
+            "and leaves drops and mist",
             {},
             _LARGE_PATCHES,
         ),

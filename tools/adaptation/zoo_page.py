@@ -27,8 +27,8 @@ for them.
 TAIL = """
 For comparison, published figures for CBSD68 at sigma 15, 25 and 50: CBM3D 33.52, 30.71, 27.38; DnCNN (0.67 M
 parameters, a network for each sigma) 33.90, 31.24, 27.95; FFDNet (0.85 M) 33.87, 31.21, 27.96 (Zhang, Zuo and Zhang,
-*FFDNet*, 2018). `denoise` is below all of them so far: its base was trained for hours on one CPU core, not for days on a
-GPU.
+*FFDNet*, 2018). `denoise` is below all of them so far: its base was trained for hours on one CPU core, not for
+days on a GPU.
 
 The weights are for research use: several of their training sets are for non-commercial research. `tools/train_zoo.py`
 trains, measures and publishes them again.
