@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import rich_click
 
-from adair_core.cli.choices import DEFAULT_BASE, base_named, trained_adapter
+from adair_core.cli.choices import DEFAULT_BASE, base_named, trained_adapter, weights_spec
 from adair_core.errors import UnknownNameError, UsageError, WeightsError, expected
+from adair_core.plugins import plugins
 
 if TYPE_CHECKING:
     from adair_core.model import RestorationModel
@@ -32,7 +33,12 @@ def weights_options(function: Any) -> Any:
             metavar="NAME|DIR",
             help="trained adapter, of the zoo or a folder; several are blended [default: the zoo's for --task]",
         ),
-        rich_click.option("--blend", metavar="X,X,...", help="how much of each --adapter [default: 1 each]"),
+        rich_click.option(
+            "--blend",
+            metavar="X,...|NAME=X,...",
+            help="how much of each --adapter; or of each task or adapter that is named, denoise=0.7,deblur=0.3 "
+            "[default: 1 each]",
+        ),
         rich_click.option(
             "--base",
             metavar="NAME|FILE",
@@ -115,10 +121,13 @@ def load_model(
     from adair_core.model import load
     from adair_core.training.processes import Processes
 
-    names = [trained_adapter(name) for name in parameters["adapters"]]
-    if not names and parameters["base"] is None:
-        names = [adapter_for_task(task, task_options or {})]
-    weights = _blend(parameters["blend"], names)
+    if "=" in (parameters["blend"] or ""):
+        names, weights = _named_blend(parameters["blend"], parameters["adapters"])
+    else:
+        names = [trained_adapter(name) for name in parameters["adapters"]]
+        if not names and parameters["base"] is None:
+            names = [adapter_for_task(task, task_options or {})]
+        weights = _blend(parameters["blend"], names)
     first = read_trained(names[0]) if names else None
     model = load(base_for(parameters["base"], first))
     loaded = [model.load_adapter(name, accept_unknown_base=parameters["accept_unknown_base"]) for name in names]
@@ -194,6 +203,34 @@ def _blend(text: str | None, names: Sequence[str]) -> list[float] | None:
         wanted = f"{numbers}, one for each --adapter, such as {','.join(['0.5'] * max(1, len(names)))}"
         raise UsageError(expected("--blend", expected=wanted, got=repr(text)))
     return weights
+
+
+def _named_blend(text: str, given: Sequence[str]) -> tuple[list[str], list[float] | None]:
+    """Read ``denoise=0.7,deblur=0.3``: names of tasks or of trained adapters.
+
+    Raises:
+        UsageError: it is something else, or ``--adapter`` names adapters too.
+        AdairError: as `trained_adapter` and `adapter_for_task`.
+    """
+    if given:
+        raise UsageError("--blend NAME=X names the adapters: leave --adapter out, or give --blend numbers alone")
+    parts = [part.rpartition("=") for part in text.split(",")]
+    try:
+        weights = [float(weight) for _, _, weight in parts]
+    except ValueError:
+        weights = []
+    names = [name.strip() for name, _, _ in parts]
+    if not weights or not all(names):
+        wanted = "names with numbers, such as denoise=0.7,deblur=0.3"
+        raise UsageError(expected("--blend", expected=wanted, got=repr(text)))
+    return [_adapter_or_task(name) for name in names], weights
+
+
+def _adapter_or_task(name: str) -> str:
+    """A trained adapter of that name, or the zoo's for the task of that name."""
+    if weights_spec(name) is None and name in {*plugins().tasks, *plugins().degradations}:
+        return adapter_for_task(name, {})
+    return trained_adapter(name)
 
 
 def read_trained(name: str) -> AdapterFile:

@@ -207,6 +207,11 @@ def test_the_options_of_a_task_choose_among_the_zoos_adapters(adapter, photos, w
         (["--adapter", "nope"], "unknown adapter 'nope'"),
         (["--adapter", "ADAPTER", "--blend", "0.5,0.5"], "--blend: expected a number, one for each --adapter"),
         (["--adapter", "ADAPTER", "--blend", "x"], "--blend: expected a number"),
+        (["--adapter", "ADAPTER", "--blend", "denoise=1"], "--blend NAME=X names the adapters: leave --adapter out"),
+        (["--blend", "denoise=1,0.5"], "--blend: expected names with numbers, such as denoise=0.7,deblur=0.3, got"),
+        (["--blend", "denoise=much"], "--blend: expected names with numbers"),
+        (["--blend", "denois=1"], "denois"),
+        (["--blend", "snow=1"], "the zoo has no adapter for task 'snow'"),
         (["--adapter", "ADAPTER", "--tile", "big"], "--tile: expected auto, none or a positive number of pixels, got"),
         (["--adapter", "ADAPTER", "--tile", "0"], "tile: expected 'auto', None or a positive number of pixels, got 0"),
         (["--adapter", "ADAPTER", "--strength", "-1"], "strength: expected a number from 0"),
@@ -271,6 +276,19 @@ def test_the_zoos_adapter_for_a_task(adapter, base, photos, workplace):
         ]
         wrong = run_program("restore", photos / "photo0.png", "--base", "sharp")
         assert wrong.exit_code == 2
+
+
+def test_a_blend_by_names(adapter, base, photos, tmp_path):
+    """Of a folder with a name that is no task's, and of the zoo's own by its task."""
+    run_program("restore", photos / "photo0.png", "-o", "half.png", "--blend", f"{adapter}=0.5", "--base", base)
+    run_program("restore", photos / "photo0.png", "-o", "same.png", "--adapter", adapter, "--blend", "0.5")
+    assert np.array_equal(pixels("half.png"), pixels("same.png"))
+    outcome = run_program("restore", photos / "photo0.png", "-o", "zoo.png", "--blend", "denoise=0.7,derain=0.3")
+    assert outcome.exit_code == 0, outcome.stderr
+    model = load("restormer-tiny")
+    names = [model.load_adapter(name) for name in ("denoise", "derain")]
+    model.set_adapters(names, [0.7, 0.3])
+    assert np.array_equal(pixels("zoo.png"), model.restore(pixels(photos / "photo0.png")))
 
 
 def test_enlarging(base, photos):
