@@ -85,7 +85,8 @@ ENTRIES = {
         Entry(
             "dehaze",
             "removes haze",
-            "trained on 42 pairs of rooms, whose haze is synthetic",
+            "trained on 42 pairs of rooms, whose haze is synthetic; it leaves haze in the distance, and darkens what "
+            "has little of it",
             settings={"patch_size": 128, "batch_size": 4},
         ),
         *(
@@ -98,7 +99,11 @@ ENTRIES = {
             )
             for scale in (2, 3, 4)
         ),
-        Entry("dejpeg", "removes JPEG artefacts of unknown quality, 10 to 90", _SYNTHETIC),
+        Entry(
+            "dejpeg",
+            "removes JPEG artefacts of unknown quality, 10 to 90",
+            f"{_SYNTHETIC}; at the lowest qualities smooth areas keep some of their steps",
+        ),
         Entry("low-light", "brightens and denoises", "trained on 60 pairs of one camera", {}, _LARGE_PATCHES),
         Entry("hybrid", "enlarges small, noisy JPEG photos 2 times", _SYNTHETIC, {"scale": 2}, _LARGE_PATCHES),
     )

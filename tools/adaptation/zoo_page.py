@@ -18,10 +18,10 @@ HEAD = """# The zoo: adapters that come with the package
 LoRA of rank 8 on `{base}`: {parameters:,} parameters, {kilobytes} KB. Its folder in `plugins/zoo/` has the recipe that
 repeats the training, and says what it was not made for.
 
-PSNR in dB and SSIM are means over the images of a set that nothing was trained on or chosen by, with the 95 % bootstrap
-interval over the images. *Input* is the degraded image (for super-resolution its bicubic enlargement), *base alone* the
-frozen network without an adapter. The splits of Rain100L, SOTS indoor, LOL and CC15 are our own: no published figure is
-for them.
+PSNR in dB and SSIM are means over the images of a set that nothing was trained on or chosen by, with the 95 %
+bootstrap interval over the images; Rain100L and super-resolution in luma (Y), as is usual for them, the others in
+RGB. *Input* is the degraded image (for super-resolution its bicubic enlargement), *base alone* the frozen network
+without an adapter. The splits of Rain100L, SOTS indoor, LOL and CC15 are our own: no published figure is for them.
 
 """
 TAIL = """
