@@ -1,6 +1,7 @@
 """TIFF files that libvips cannot read.
 
-tifffile reads floats of 16 or 64 bits; Pillow CIELAB of 8 bits, and YCbCr outside JPEG, which libvips takes for RGB.
+tifffile reads floats of 16 or 64 bits, and YCbCr that is not compressed (as Pillow does from version 13 on); Pillow
+reads CIELAB of 8 bits, and other YCbCr outside JPEG, which libvips takes for RGB.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyvips
-from PIL import ImageCms, TiffImagePlugin
+from PIL import Image, ImageCms, TiffImagePlugin
 
 from adair_core.data.tiff_directory import Directory, number_in
 from adair_core.errors import DataError
@@ -20,6 +21,7 @@ WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 ORIENTATION, FORMAT, PROFILE = 274, 339, 34675
 IS_FLOAT, YCBCR, CIELAB = 3, 6, 8
 JPEG = (6, 7)
+UNCOMPRESSED, SUBSAMPLING = 1, 530
 
 Reader = Callable[[Path], Any]
 
@@ -40,7 +42,10 @@ def unusual_reader(directory: Directory) -> tuple[Reader, str] | None:
     space = number_in(directory, PHOTOMETRIC, 1)
     if space == CIELAB and bits == 8:
         return (lambda path: _by_pillow(path, directory)), "converted from CIELAB to sRGB"
-    if space == YCBCR and number_in(directory, COMPRESSION, 1) not in JPEG:
+    compression = number_in(directory, COMPRESSION, UNCOMPRESSED)
+    if space == YCBCR and bits == 8 and compression == UNCOMPRESSED and number_in(directory, SUBSAMPLING, 2) == 1:
+        return (lambda path: _ycbcr(path, directory)), "converted from YCbCr to RGB"
+    if space == YCBCR and compression not in JPEG:
         return (lambda path: _by_pillow(path, directory)), "converted from YCbCr to RGB"
     return None
 
@@ -50,7 +55,8 @@ def size_of(directory: Directory) -> tuple[int, int]:
     return int(number_in(directory, HEIGHT, 0)), int(number_in(directory, WIDTH, 0))
 
 
-def _floats(path: Path, directory: Directory) -> Any:
+def _values(path: Path) -> Any:
+    """Read ``(H, W, C)`` as stored."""
     import tifffile
 
     try:
@@ -61,7 +67,19 @@ def _floats(path: Path, directory: Directory) -> Any:
         raise DataError(f"{path}: a TIFF file that is damaged or of an unknown kind: {error}") from error
     if axes not in ("YX", "YXS", "SYX") or values.size == 0:
         raise DataError(f"{path}: expected one image of rows and columns, got a TIFF file with axes {axes}")
-    values = np.moveaxis(values, 0, -1) if axes == "SYX" else values.reshape(*values.shape[:2], -1)
+    return np.moveaxis(values, 0, -1) if axes == "SYX" else values.reshape(*values.shape[:2], -1)
+
+
+def _ycbcr(path: Path, directory: Directory) -> Any:
+    values = np.ascontiguousarray(_values(path))
+    if values.shape[2] != 3:
+        raise DataError(f"{path}: expected three channels of YCbCr, got {values.shape[2]}")
+    rgb = Image.frombytes("YCbCr", (values.shape[1], values.shape[0]), values.tobytes()).convert("RGB")
+    return _described(pyvips.Image.new_from_array(np.asarray(rgb)).copy(interpretation="srgb"), directory)
+
+
+def _floats(path: Path, directory: Directory) -> Any:
+    values = _values(path)
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
         image = pyvips.Image.new_from_array(np.ascontiguousarray(values, dtype=np.float32))
     return _described(image.copy(interpretation="b-w" if image.bands < 3 else "scrgb"), directory)

@@ -21,6 +21,11 @@ from adair_core.testing import run_program
 
 COUNT = 10
 
+# Ray's own, about itself, as it is used here.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"
+)
+
 
 class Recorded(nn.Module):
     """Known arithmetic, and a file for each time that an image is restored."""
@@ -84,7 +89,6 @@ def photos(tmp_path) -> Path:
     return tmp_path / "in"
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_a_machine_is_lost_and_nothing_is(cluster, photos, tmp_path):
     out, records = tmp_path / "out", tmp_path / "records"
     out.mkdir()
