@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from adair_core.errors import UsageError, expected
 
 if TYPE_CHECKING:
     from adair_core.inference import FileResult, Job, Settings
-    from adair_core.inference.files import Choose
+    from adair_core.inference.files import Choose, OnResult
     from adair_core.model import RestorationModel
 
 RAY = "ray"
@@ -61,40 +61,50 @@ def check_engine(parameters: Mapping[str, Any]) -> None:
             raise UsageError(expected(f"--{name.replace('_', '-')}", expected="--engine ray with it", got="none"))
 
 
-def load_network(
-    parameters: Mapping[str, Any],
-    task: str | None,
-    tasks: Sequence[str],
-    options: Sequence[Mapping[str, Any]],
-    settings: Settings,
-) -> tuple[Restorations, Choose | None]:
-    """Load what restores, and what chooses adapters if ``--task auto`` says so.
+@dataclass(frozen=True)
+class Request:
+    """What ``adair restore`` was asked for: enough to load the network, here and on a worker.
 
-    Args:
+    Attributes:
         parameters: of the command.
         task: as it was given.
         tasks: that it names.
         options: of each of them.
         settings: with the strength of each step.
-
-    Raises:
-        AdairError: as `load_restorations` and `load_automatic`.
     """
-    if task == AUTO:
-        return load_automatic(parameters, settings)
-    return load_restorations(parameters, tasks, options, settings.steps), None
+
+    parameters: Mapping[str, Any]
+    task: str | None
+    tasks: Sequence[str]
+    options: Sequence[Mapping[str, Any]]
+    settings: Settings
+
+    def load(self) -> tuple[Restorations, Choose | None]:
+        """Load what restores, and what chooses adapters if ``--task auto`` says so.
+
+        Raises:
+            AdairError: as `load_restorations` and `load_automatic`.
+        """
+        if self.task == AUTO:
+            return load_automatic(self.parameters, self.settings)
+        return load_restorations(self.parameters, self.tasks, self.options, self.settings.steps), None
+
+    def load_on_worker(self) -> tuple[RestorationModel, Choose | None]:
+        """Load what a worker needs; see `adair_core.inference.ray_engine.Load`."""
+        restorations, choose = self.load()
+        return restorations.model, choose
 
 
 def restore_on_cluster(
-    parameters: Mapping[str, Any],
-    task: str | None,
-    tasks: Sequence[str],
-    options: Sequence[Mapping[str, Any]],
-    settings: Settings,
-    jobs: Sequence[Job],
-    on_result: Callable[[FileResult, int, int], None],
+    request: Request, settings: Settings, jobs: Sequence[Job], on_result: OnResult
 ) -> list[FileResult]:
     """Restore on the Ray cluster that the options name; every worker loads the network as this process did.
+
+    Args:
+        request: what was asked for.
+        settings: with all that loading found out.
+        jobs: see `adair_core.inference.plan`.
+        on_result: told about each file.
 
     Raises:
         AdairError: as `adair_core.inference.ray_engine.restore_on_ray`.
@@ -102,9 +112,10 @@ def restore_on_cluster(
     from adair_core.inference.ray_engine import Resources, restore_on_ray
     from adair_core.training.processes import Processes
 
+    parameters = request.parameters
     has_gpu = Processes(parameters["device"]).device.type == "cuda"
     return restore_on_ray(
-        partial(_load_on_worker, _absolute(parameters), task, tasks, options, settings),
+        replace(request, parameters=_absolute(parameters)).load_on_worker,
         jobs,
         settings,
         resources=Resources(
@@ -113,17 +124,6 @@ def restore_on_cluster(
         address=parameters["ray_address"],
         on_result=on_result,
     )
-
-
-def _load_on_worker(
-    parameters: Mapping[str, Any],
-    task: str | None,
-    tasks: Sequence[str],
-    options: Sequence[Mapping[str, Any]],
-    settings: Settings,
-) -> tuple[RestorationModel, Choose | None]:
-    restorations, choose = load_network(parameters, task, tasks, options, settings)
-    return restorations.model, choose
 
 
 def _absolute(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ TOLD = ("status", "message", "seconds", "is_disk_full")
 
 Load = Callable[[], tuple[RestorationModel, Choose | None]]
 """Loads the network, and what chooses adapters if something does. It travels to the workers, so it must pickle: a
-function of a module, or a `functools.partial` of one."""
+function of a module, a `functools.partial` of one, or a method of what pickles."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import rich_click
 
 from adair_core.cli.automatic import AUTO
 from adair_core.cli.command import Command
-from adair_core.cli.engines import RAY, check_engine, engine_options, load_network, restore_on_cluster
+from adair_core.cli.engines import RAY, Request, check_engine, engine_options, restore_on_cluster
 from adair_core.cli.models import model_options, tile_of
 from adair_core.cli.options import Group
 from adair_core.cli.output import duration, print_json, say, steps_shown
@@ -104,7 +104,8 @@ def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters
     if any(job.is_video for job in jobs):
         require_video()
     tune(parameters["threads"])
-    loaded, choose = load_network(parameters, task, tasks, options, settings)
+    request = Request(parameters, task, tasks, options, settings)
+    loaded, choose = request.load()
     settings = replace(settings, steps=loaded.steps)
     say(f"restoring with {loaded.title}")
     others = left_out(names)
@@ -120,7 +121,7 @@ def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters
                 shown.advance(done, total)
 
             if parameters["engine"] == RAY:
-                results = restore_on_cluster(parameters, task, tasks, options, settings, jobs, tell)
+                results = restore_on_cluster(request, settings, jobs, tell)
             else:
                 results = restore_files(
                     loaded.model,
