@@ -8,13 +8,13 @@ IMAGES holds the sets that tools/adaptation/tasks.py and tools/diagnosing name.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
 import torch
 from diagnosing.measuring import markdown, measure
-from diagnosing.training import TrainingSettings, recipe, train
+from diagnosing.training import TrainingSettings, train
 
 from adair_core.diagnosis import Diagnoser
 
@@ -39,7 +39,7 @@ def train_command(data: Path, out: Path, steps: int, threads: int) -> None:
     out.mkdir(parents=True, exist_ok=True)
     settings = replace(TrainingSettings(), steps=steps)
     diagnoser = train(data, settings, out, say=click.echo)
-    diagnoser.save(out / "diagnoser.safetensors", recipe=recipe(settings))
+    diagnoser.save(out / "diagnoser.safetensors", recipe=asdict(settings))
     click.echo(f"wrote {out / 'diagnoser.safetensors'}")
 
 

@@ -76,6 +76,23 @@ class Familiar:
         return squares.clamp(min=0).sqrt() / self.limits
 
 
+def judged(network: DiagnosisNetwork, read: ReadRows, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Judge one image by its crops.
+
+    Args:
+        network: judges.
+        read: gives rows in [0, 1].
+        height: of the image.
+        width: of the image.
+
+    Returns:
+        As `DiagnosisNetwork.forward`, of one image.
+    """
+    crops = crops_of(read, height, width, side=SIDE, most=MOST_CROPS)
+    output: tuple[Tensor, Tensor, Tensor] = network(network.pool(crops).mean(dim=0, keepdim=True))
+    return output
+
+
 class Diagnoser:
     """Tells what is wrong with an image.
 
@@ -168,8 +185,7 @@ class Diagnoser:
         def usable(top: int, bottom: int) -> Tensor:
             return read(top, bottom).detach().to("cpu", torch.float32).clamp(0, 1)
 
-        crops = crops_of(usable, height, width, side=SIDE, most=MOST_CROPS)
-        described, logits, error = self.network(self.network.pool(crops).mean(dim=0, keepdim=True))
+        described, logits, error = judged(self.network, usable, height, width)
         probabilities = (logits[0] / self.temperature).softmax(dim=0)
         best = int(probabilities.argmax())
         strangeness = float(self.familiar.distances(described).min())

@@ -67,4 +67,5 @@ def test_what_it_has_never_seen_is_unknown(shipped, photo):
 
 def test_every_finding_is_a_task_of_the_plugins(shipped):
     for finding in shipped.findings[1:]:
-        plugins().task(finding.task).config(**finding.options)
+        config = plugins().task(finding.task).config(**finding.options)
+        assert {name: getattr(config, name) for name in finding.options} == finding.options

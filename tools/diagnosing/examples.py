@@ -171,7 +171,7 @@ class Examples:
         target = self._cut(_one(sets[0] if _happens(0.7, draws) else _one(sets, draws), draws), draws)
         target = self._softened(target, draws)
         degraded = self._saved(target, draws) if _happens(0.5, draws) else target
-        return _rounded(degraded), target
+        return rounded(degraded), target
 
     def _wrong(self, which: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
         pairs = self.pairs.get(WRONG[which].finding.name)
@@ -180,9 +180,9 @@ class Examples:
         else:
             target = self._softened(self._cut(_one(self.clean, draws), draws), draws)
             degraded = self._degradations[which](target[None], draws)[0]
-        degraded = _rounded(degraded)
+        degraded = rounded(degraded)
         is_jpeg = WRONG[which].degradation.name in ("jpeg", "camera-noise")
-        return (degraded if is_jpeg or not _happens(0.3, draws) else _rounded(self._saved(degraded, draws))), target
+        return (degraded if is_jpeg or not _happens(0.3, draws) else rounded(self._saved(degraded, draws))), target
 
     def _cut(self, photo: Tensor, draws: torch.Generator) -> Tensor:
         if not self._held_out:
@@ -212,5 +212,6 @@ def _happens(probability: float, draws: torch.Generator) -> bool:
     return uniform((0, 1), draws) < probability
 
 
-def _rounded(image: Tensor) -> Tensor:
+def rounded(image: Tensor) -> Tensor:
+    """Round to 256 levels, as files of 8 bits do."""
     return (image.clamp(0, 1) * 255).round() / 255

@@ -16,7 +16,7 @@ from adair_core.data.seeds import generator
 from adair_core.diagnosis import CLEAN, Diagnoser, Diagnosis
 from adair_core.plugins import plugins
 from adair_core.specs import Choice
-from diagnosing.examples import WRONG
+from diagnosing.examples import WRONG, rounded
 
 CLEAN_TESTS = ("CBSD68/clean", "Kodak24/clean", "GoPro_2/target", "LOL_eval15/target", "SOTS_indoor/target")
 DEGRADED = "CBSD68/clean"
@@ -104,14 +104,14 @@ def measure(diagnoser: Diagnoser, root: Path) -> Iterator[Row]:
     for wrong in WRONG:
         degradation = plugins().degradation(wrong.degradation)
         cases = [
-            (_rounded(degradation(photo, generator(0, "measure", index))), photo) for index, photo in enumerate(clean)
+            (rounded(degradation(photo, generator(0, "measure", index))), photo) for index, photo in enumerate(clean)
         ]
         yield _row(diagnoser, wrong.finding.name, f"{DEGRADED}, made", cases)
     for folder, kind in REAL.items():
         yield _row(diagnoser, kind, folder, [(photo, None) for photo in photos(folder)])
     for kind, degrade in unseen().items():
         yield _row(
-            diagnoser, f"unseen: {kind}", f"{DEGRADED}, made", [(_rounded(degrade(photo)), None) for photo in clean]
+            diagnoser, f"unseen: {kind}", f"{DEGRADED}, made", [(rounded(degrade(photo)), None) for photo in clean]
         )
 
 
@@ -124,10 +124,6 @@ def _row(diagnoser: Diagnoser, kind: str, images: str, cases: list[tuple[Tensor,
     ]
     counts = Counter(said(diagnosis) for diagnosis, *_ in found)
     return Row(kind, images, counts, sum(errors) / len(errors) if errors else None)
-
-
-def _rounded(image: Tensor) -> Tensor:
-    return (image.clamp(0, 1) * 255).round() / 255
 
 
 def markdown(rows: list[Row]) -> str:

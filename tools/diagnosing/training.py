@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,8 +13,8 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from adair_core.diagnosis import Diagnoser, DiagnosisNetwork, DiagnosisNetworkConfig
-from adair_core.diagnosis.crops import crops_of
-from adair_core.diagnosis.diagnoser import MOST_CROPS, SIDE, Familiar
+from adair_core.diagnosis.crops import ReadRows
+from adair_core.diagnosis.diagnoser import Familiar, judged
 from diagnosing.examples import FINDINGS, Example, Examples
 
 ERROR_WEIGHT = 0.5
@@ -89,7 +89,7 @@ def calibrated(
     network.eval()
     examples = [held_out[index] for index in range(settings.calibration)]
     labels = torch.tensor([example.label for example in examples])
-    outputs = [network(_pooled(network, example.image[None])) for example in examples]
+    outputs = [judged(network, _rows_of(example.image), *example.image.shape[1:]) for example in examples]
     described = torch.cat([output[0] for output in outputs])
     logits = torch.cat([output[1] for output in outputs])
     temperatures = torch.linspace(0.5, 4, 71)
@@ -105,11 +105,5 @@ def calibrated(
     )
 
 
-def _pooled(network: DiagnosisNetwork, image: Tensor) -> Tensor:
-    crops = crops_of(lambda top, bottom: image[:, :, top:bottom], *image.shape[2:], side=SIDE, most=MOST_CROPS)
-    return network.pool(crops).mean(dim=0, keepdim=True)
-
-
-def recipe(settings: TrainingSettings) -> dict[str, object]:
-    """What a diagnoser's file says about its making."""
-    return asdict(settings)
+def _rows_of(image: Tensor) -> ReadRows:
+    return lambda top, bottom: image[None, :, top:bottom]
