@@ -142,16 +142,18 @@ def test_metadata_is_kept_and_orientation_applied_once(tmp_path: Path, model: Re
     exif = Image.Exif()
     exif[0x0112] = 6
     exif[0x010F] = "Camera & Co"
-    Image.fromarray(pixels(8, 16)).save(tmp_path / "a.jpg", exif=exif, icc_profile=_profile())
+    profile = _profile()
+    Image.fromarray(pixels(8, 16)).save(tmp_path / "a.jpg", exif=exif, icc_profile=profile)
     result = only(restore_files(model, [tmp_path / "a.jpg"], tmp_path / "a.png"))
     with Image.open(result.output) as after:
         assert after.size == (8, 16)
         assert after.getexif().get(0x0112, 1) == 1
         assert after.getexif()[0x010F] == "Camera & Co"
-        assert after.info["icc_profile"] == _profile()
+        assert after.info["icc_profile"] == profile
 
 
 def _profile() -> bytes:
+    """An sRGB profile. It holds the second in which it was made: two calls need not be equal."""
     from PIL import ImageCms
 
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
