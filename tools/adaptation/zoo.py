@@ -73,7 +73,13 @@ ENTRIES = {
         Entry("denoise", "removes Gaussian noise of unknown strength, sigma 5 to 55", _SYNTHETIC),
         Entry("real-denoise", "removes camera noise from finished pictures", _SYNTHETIC),
         Entry("gaussian-deblur", "removes Gaussian blur", _SYNTHETIC, {"kind": "gaussian"}, _LARGE_PATCHES),
-        Entry("motion-deblur", "removes the blur of a shaken camera", _SYNTHETIC, {"kind": "motion"}, _LARGE_PATCHES),
+        Entry(
+            "motion-deblur",
+            "removes the blur of a shaken camera",
+            f"{_SYNTHETIC}; it sharpens edges after a short shake, and leaves most of a long one",
+            {"kind": "motion"},
+            _LARGE_PATCHES,
+        ),
         Entry(
             "derain",
             "removes rain streaks",
