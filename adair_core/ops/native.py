@@ -229,7 +229,9 @@ def undense(result: Tensor, layout: torch.memory_format) -> Tensor:
 
 def parameter(value: Tensor | None) -> Tensor | None:
     """The form in which kernels take parameters: contiguous float32."""
-    return None if value is None else value.to(torch.float32).contiguous()
+    if value is None or (value.dtype is torch.float32 and value.is_contiguous()):
+        return value
+    return value.to(torch.float32).contiguous()
 
 
 def choices(value: Tensor | None) -> list[Tensor | None]:

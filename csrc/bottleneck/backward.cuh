@@ -1,7 +1,7 @@
 // The backward pass of the bottleneck adapter on a GPU. What lies between its convolutions is computed again.
 //
 // With dY the gradient of the output, p = down(x) and a = dw(p):
-//   da = up^T dY GELU'(a),  dp = the convolution of da with flipped taps,  dx = down^T dp
+//   da = up^T dY GELU'(a),  dp = the convolution of da with flipped taps,  dx = down^T dp (+ dY, for the residual)
 // A first kernel does this in tiles, and leaves dp and GELU(a), which are small, and the sums of the taps; the gradients of
 // the two matrices are then products over all pixels: down has dp^T x, up has dY^T GELU(a).
 #pragma once
@@ -41,10 +41,10 @@ __global__ void __launch_bounds__(kBottleneckThreads, kBottleneckBlocks<kRank>)
   const Bottleneck<T>& f = b.forward;
   const BottleneckPlace place = bottleneck_place<kRows, kColumns>(f);
   const int64_t adapter = place.adapter;
+  const T *nothing = nullptr, *residual = f.residual ? b.gradient : nullptr;
   if (adapter < 0 || adapter >= f.adapters) {
     if (b.to_x == nullptr) return;
-    const T* nothing = nullptr;
-    pass_through<T, kRows, kColumns>(nothing, b.to_x, f.channels, place, f.height, f.width, adapter != -1);
+    pass_through<T, kRows, kColumns>(nothing, residual, b.to_x, f.channels, place, f.height, f.width, adapter != -1);
     return;
   }
   const float* no_bias = nullptr;
@@ -101,10 +101,9 @@ __global__ void __launch_bounds__(kBottleneckThreads, kBottleneckBlocks<kRank>)
   }
   __syncthreads();
   if (b.to_x != nullptr) {
-    const T* nothing = nullptr;
     project_out<typename Shared::Tile, kRank, kWhole>(
         shared.to_reduced, Shared::kStride, with.down_channels + adapter * with.padded_channels * kRank,
-        with.padded_channels, no_bias, nothing, b.to_x, f.channels, place, f.height, f.width);
+        with.padded_channels, no_bias, nothing, residual, b.to_x, f.channels, place, f.height, f.width);
   }
   // Threads with the same channel, in their order.
 #pragma unroll

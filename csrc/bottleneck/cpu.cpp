@@ -14,10 +14,10 @@ typedef const std::optional<Tensor>& OptionalTensor;
 template <class T>
 Bottleneck<T> arguments(const Tensor& x, OptionalTensor index, const Tensor& down, OptionalTensor down_bias,
                         const Tensor& depthwise, OptionalTensor depthwise_bias, const Tensor& up,
-                        OptionalTensor up_bias) {
+                        OptionalTensor up_bias, const Tensor& scale) {
   Bottleneck<T> f{};
   f.images = x.size(0), f.height = x.size(1), f.width = x.size(2), f.channels = x.size(3);
-  f.adapters = down.size(0), f.rank = down.size(1);
+  f.adapters = scale.numel(), f.rank = down.numel() / std::max<int64_t>(1, f.adapters * f.channels);
   f.x = data<T>(x, "x", {f.images, f.height, f.width, f.channels});
   f.index = nullptr;
   if (index.has_value()) {
@@ -36,17 +36,19 @@ Bottleneck<T> arguments(const Tensor& x, OptionalTensor index, const Tensor& dow
   f.depthwise_bias = data<float>(depthwise_bias, "depthwise_bias", {f.adapters, f.rank});
   f.up = data<float>(up, "up", {f.adapters, f.channels, f.rank});
   f.up_bias = data<float>(up_bias, "up_bias", {f.adapters, f.channels});
+  f.scale = data<float>(scale, "scale", {f.adapters});
   return f;
 }
 
 void bottleneck(const Tensor& x, OptionalTensor index, const Tensor& down, OptionalTensor down_bias,
                 const Tensor& depthwise, OptionalTensor depthwise_bias, const Tensor& up, OptionalTensor up_bias,
-                OptionalTensor injected, OptionalTensor base, Tensor y) {
+                const Tensor& scale, OptionalTensor injected, OptionalTensor base, bool residual, Tensor y) {
   with_type(x, [&](auto type) {
     using T = decltype(type);
-    Bottleneck<T> f = arguments<T>(x, index, down, down_bias, depthwise, depthwise_bias, up, up_bias);
+    Bottleneck<T> f = arguments<T>(x, index, down, down_bias, depthwise, depthwise_bias, up, up_bias, scale);
     f.injected = data<T>(injected, "injected", {f.images, f.height, f.width, f.rank});
     f.base = data<T>(base, "base", {f.images, f.height, f.width, f.channels});
+    f.residual = residual;
     f.y = data<T>(y, "y", {f.images, f.height, f.width, f.channels});
     ADAIR_DISPATCH(bottleneck_kernel<T>)(f, torch_threads());
   });
@@ -54,13 +56,14 @@ void bottleneck(const Tensor& x, OptionalTensor index, const Tensor& down, Optio
 
 void bottleneck_backward(const Tensor& gradient, const Tensor& x, OptionalTensor index, const Tensor& down,
                          OptionalTensor down_bias, const Tensor& depthwise, OptionalTensor depthwise_bias,
-                         const Tensor& up, OptionalTensor up_bias, OptionalTensor to_x, Tensor to_down,
+                         const Tensor& up, OptionalTensor up_bias, const Tensor& scale, bool residual, OptionalTensor to_x, Tensor to_down,
                          OptionalTensor to_down_bias, Tensor to_depthwise, OptionalTensor to_depthwise_bias,
                          Tensor to_up, OptionalTensor to_up_bias) {
   with_type(x, [&](auto type) {
     using T = decltype(type);
     BottleneckBackward<T> b;
-    b.forward = arguments<T>(x, index, down, down_bias, depthwise, depthwise_bias, up, up_bias);
+    b.forward = arguments<T>(x, index, down, down_bias, depthwise, depthwise_bias, up, up_bias, scale);
+    b.forward.residual = residual;
     const Bottleneck<T>& f = b.forward;
     b.gradient = data<T>(gradient, "gradient", {f.images, f.height, f.width, f.channels});
     b.to_x = data<T>(to_x, "to_x", {f.images, f.height, f.width, f.channels});
@@ -79,11 +82,11 @@ void bottleneck_backward(const Tensor& gradient, const Tensor& x, OptionalTensor
 STABLE_TORCH_LIBRARY_FRAGMENT(adair_native, m) {
   m.def(
       "bottleneck(Tensor x, Tensor? index, Tensor down, Tensor? down_bias, Tensor depthwise, Tensor? depthwise_bias,"
-      " Tensor up, Tensor? up_bias, Tensor? injected, Tensor? base, Tensor(a!) y) -> ()");
+      " Tensor up, Tensor? up_bias, Tensor scale, Tensor? injected, Tensor? base, bool residual, Tensor(a!) y) -> ()");
   m.def(
       "bottleneck_backward(Tensor gradient, Tensor x, Tensor? index, Tensor down, Tensor? down_bias, Tensor depthwise,"
-      " Tensor? depthwise_bias, Tensor up, Tensor? up_bias, Tensor(a!)? to_x, Tensor(b!) to_down,"
-      " Tensor(c!)? to_down_bias, Tensor(d!) to_depthwise, Tensor(e!)? to_depthwise_bias, Tensor(f!) to_up,"
+      " Tensor? depthwise_bias, Tensor up, Tensor? up_bias, Tensor scale, bool residual, Tensor(a!)? to_x,"
+      " Tensor(b!) to_down, Tensor(c!)? to_down_bias, Tensor(d!) to_depthwise, Tensor(e!)? to_depthwise_bias, Tensor(f!) to_up,"
       " Tensor(g!)? to_up_bias) -> ()");
 }
 

@@ -2,7 +2,7 @@
 // Included once for each instruction set.
 //
 // With dY the gradient of the output, p = down(x) and a = dw(p):
-//   da = up^T dY GELU'(a),  dp = the convolution of da with flipped taps,  dx = down^T dp
+//   da = up^T dY GELU'(a),  dp = the convolution of da with flipped taps,  dx = down^T dp (+ dY, for the residual)
 // Sums over pixels are made for each group of blocks of an image by itself and added in the order of the groups; groups
 // depend on the shape alone, so that the bits do not depend on the number of threads.
 
@@ -120,11 +120,14 @@ void bottleneck_backward_block(const BottleneckBackward<T>& b, const BottleneckW
     add_products(wide_to_reduced, r, r, pixels, c, c, columns, sums.down, c);
     add_rows(wide_to_reduced, r, r, columns, sums.down_bias);
     if (b.to_x == nullptr) continue;
-    multiply(to_reduced, r, columns, weights.down_transposed, c, r, nullptr, pixels, c);
+    multiply(to_reduced, r, columns, weights.down_transposed, c, weights.depth, nullptr, pixels, c);
     T* to_row = at(b.to_x, y, block.left);
+    const T* gradient_row = at(b.gradient, y, block.left);
     for (int64_t i = 0; i < columns; ++i) {
       for (int64_t k = 0; k < f.channels; k += kWidth) {
-        write(to_row + i * f.channels + k, load(pixels + i * c + k), f.channels - k);
+        vec value = load(pixels + i * c + k);
+        if (f.residual) value = value + read(gradient_row + i * f.channels + k, f.channels - k);
+        write(to_row + i * f.channels + k, value, f.channels - k);
       }
     }
   }
@@ -150,10 +153,8 @@ void bottleneck_backward_kernel(const BottleneckBackward<T>& b, const Parallel& 
       if (f.adapter(image) >= 0) {
         bottleneck_backward_block(b, stack.of(image), block, sums);
       } else if (b.to_x != nullptr) {
-        const size_t row = (block.right - block.left) * f.channels * sizeof(T);
-        for (int64_t y = block.top; y < block.bottom; ++y) {
-          std::memset(b.to_x + ((image * f.height + y) * f.width + block.left) * f.channels, 0, row);
-        }
+        const T* nothing = nullptr;
+        pass_through(nothing, f.residual ? b.gradient : nothing, b.to_x, f, block);
       }
     }
   });

@@ -46,14 +46,32 @@ void bottleneck_block(const Bottleneck<T>& f, const BottleneckWeights<T>& weight
     const float* const rows[3] = {ring_row(y - 2), ring_row(y - 1), ring_row(y)};
     convolve_row(rows, r, weights.taps, weights.taps_bias, columns,
                  [&](int64_t x, int64_t rank, vec value) { store(hidden + x * r + rank, gelu<T>(value)); });
-    multiply(hidden, r, columns, weights.up, c, r, weights.up_bias, result, c);
+    multiply(hidden, r, columns, weights.up, c, weights.depth, weights.up_bias, result, c);
     const int64_t start = ((block.image * f.height + y - 1) * f.width + block.left) * f.channels;
     for (int64_t i = 0; i < columns; ++i) {
       for (int64_t k = 0; k < f.channels; k += kWidth) {
         const int64_t at = start + i * f.channels + k;
-        const vec residual = load(result + i * c + k);
-        write(f.y + at, f.base == nullptr ? residual : residual + read(f.base + at, f.channels - k), f.channels - k);
+        vec sum = load(result + i * c + k);
+        if (f.residual) sum = sum + read(f.x + at, f.channels - k);
+        if (f.base != nullptr) sum = sum + read(f.base + at, f.channels - k);
+        write(f.y + at, sum, f.channels - k);
       }
+    }
+  }
+}
+
+// What an image without an adapter gets: the sum of what there is of the two, or zeros.
+template <class T>
+void pass_through(const T* base, const T* residual, T* to, const Bottleneck<T>& f, const Block& block) {
+  if (base == nullptr) std::swap(base, residual);
+  const int64_t row = (block.right - block.left) * f.channels;
+  for (int64_t y = block.top; y < block.bottom; ++y) {
+    const int64_t start = ((block.image * f.height + y) * f.width + block.left) * f.channels;
+    for (int64_t i = 0; i < row; i += kWidth) {
+      vec sum{};
+      if (base != nullptr) sum = read(base + start + i, row - i);
+      if (residual != nullptr) sum = sum + read(residual + start + i, row - i);
+      write(to + start + i, sum, row - i);
     }
   }
 }
@@ -67,14 +85,6 @@ void bottleneck_kernel(const Bottleneck<T>& f, const Parallel& parallel) {
   parallel.run(grid.blocks(), [&](int64_t index) {
     const Block block = grid.at(index);
     if (f.adapter(block.image) >= 0) return bottleneck_block(f, stack.of(block.image), block);
-    const size_t row = (block.right - block.left) * f.channels * sizeof(T);
-    for (int64_t y = block.top; y < block.bottom; ++y) {
-      const int64_t start = ((block.image * f.height + y) * f.width + block.left) * f.channels;
-      if (f.base == nullptr) {
-        std::memset(f.y + start, 0, row);
-      } else {
-        std::memcpy(f.y + start, f.base + start, row);
-      }
-    }
+    pass_through(f.base, f.residual ? f.x : nullptr, f.y, f, block);
   });
 }

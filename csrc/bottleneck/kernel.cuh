@@ -24,16 +24,20 @@ struct BottleneckShared {
   SharedArray<T, Tile::kPixels * kStride> hidden;
 };
 
-// What an image without an adapter gets: what is added to, or zeros; and NaN, to be noticed, where the index is none.
+// What an image without an adapter gets: the sum of what there is of the two, or zeros; and NaN, to be noticed, where the
+// index is none.
 template <class T, int kRows, int kColumns>
-ADAIR_DEVICE void pass_through(const T* base, T* y, int64_t channels, const BottleneckPlace& place, int64_t height,
+ADAIR_DEVICE void pass_through(const T* base, const T* residual, T* y, int64_t channels, const BottleneckPlace& place, int64_t height,
                                int64_t width, bool is_error) {
   typedef HiddenTile<kRows, kColumns, 0, 1> Tile;
   for (int64_t i = threadIdx.x; i < Tile::kPixels * channels; i += kBottleneckThreads) {
     const int64_t pixel = pixel_at<Tile>(i / channels, 0, place, height, width);
     if (pixel < 0) continue;
     const int64_t at = pixel * channels + i % channels;
-    store(y + at, is_error ? from_float<T>(NAN) : base == nullptr ? from_float<T>(0.0f) : load(base + at));
+    float sum = is_error ? NAN : 0.0f;
+    if (base != nullptr) sum += to_float(load(base + at));
+    if (residual != nullptr) sum += to_float(load(residual + at));
+    store(y + at, from_float<T>(sum));
   }
 }
 
@@ -45,8 +49,9 @@ __global__ void __launch_bounds__(kBottleneckThreads, kBottleneckBlocks<kRank>) 
   Shared& shared = block_shared<Shared>();
   const BottleneckPlace place = bottleneck_place<kForwardRows, kColumns>(f);
   const int64_t adapter = place.adapter;
+  const T* residual = f.residual ? f.x : nullptr;
   if (adapter < 0 || adapter >= f.adapters) {
-    pass_through<T, kForwardRows, kColumns>(f.base, f.y, f.channels, place, f.height, f.width, adapter != -1);
+    pass_through<T, kForwardRows, kColumns>(f.base, residual, f.y, f.channels, place, f.height, f.width, adapter != -1);
     return;
   }
   project_into<typename Shared::Wide, 1, kRank, kWhole>(
@@ -67,7 +72,7 @@ __global__ void __launch_bounds__(kBottleneckThreads, kBottleneckBlocks<kRank>) 
   __syncthreads();
   project_out<typename Shared::Tile, kRank, kWhole>(
       shared.hidden, Shared::kStride, with.up + adapter * with.padded_channels * kRank, with.padded_channels,
-      with.up_bias + adapter * with.padded_channels, f.base, f.y, f.channels, place, f.height, f.width);
+      with.up_bias + adapter * with.padded_channels, f.base, residual, f.y, f.channels, place, f.height, f.width);
 }
 
 // Calls work(Constant<padded rank>(), Constant<kWhole>()).

@@ -32,13 +32,14 @@ __global__ void __launch_bounds__(256) prepare_bottlenecks(Bottleneck<T> f, Prep
   const bool inside = rank < f.rank && channel < f.channels;
   const int64_t by_channel = (adapter * to.padded_channels + channel) * to.padded_rank + rank;
   const float down = inside ? load(f.down + (adapter * f.rank + rank) * f.channels + channel) : 0.0f;
-  const float up = inside ? load(f.up + (adapter * f.channels + channel) * f.rank + rank) : 0.0f;
+  const float scale = load(f.scale + adapter);
+  const float up = inside ? load(f.up + (adapter * f.channels + channel) * f.rank + rank) * scale : 0.0f;
   store(to.down + index, from_float<T>(down));
   store(to.up + by_channel, from_float<T>(up));
   if (to.up_ranks != nullptr) store(to.up_ranks + index, from_float<T>(up));
   if (to.down_channels != nullptr) store(to.down_channels + by_channel, from_float<T>(down));
-  const auto rounded_or_zero = [](const float* values, bool some, int64_t at) {
-    return some && values != nullptr ? rounded<T>(load(values + at)) : 0.0f;
+  const auto rounded_or_zero = [](const float* values, bool some, int64_t at, float factor = 1.0f) {
+    return some && values != nullptr ? rounded<T>(load(values + at) * factor) : 0.0f;
   };
   if (channel == 0) {
     const bool some = rank < f.rank;
@@ -50,7 +51,7 @@ __global__ void __launch_bounds__(256) prepare_bottlenecks(Bottleneck<T> f, Prep
     }
   }
   if (rank == 0) {
-    const float bias = rounded_or_zero(f.up_bias, channel < f.channels, adapter * f.channels + channel);
+    const float bias = rounded_or_zero(f.up_bias, channel < f.channels, adapter * f.channels + channel, scale);
     store(to.up_bias + adapter * to.padded_channels + channel, bias);
   }
 }

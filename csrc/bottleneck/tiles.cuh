@@ -98,12 +98,13 @@ ADAIR_DEVICE void project_into(SharedArray<float, kSize>& to, const T* images, i
   }
 }
 
-// A 1x1 convolution out of a tile without margin: y = matrix hidden + bias (+ base). `matrix` is (padded_channels, kRank).
+// A 1x1 convolution out of a tile without margin: y = matrix hidden + bias (+ base) (+ residual). `matrix` is
+// (padded_channels, kRank).
 // A lane gets the sums of eight neighbouring channels: of four blocks of eight columns it has two each.
 template <class Tile, int kRank, bool kWhole, class T, int kSize>
 ADAIR_DEVICE void project_out(const SharedArray<T, kSize>& hidden, int stride, const T* matrix, int64_t padded_channels,
-                              const float* bias, const T* base, T* y, int64_t channels, const BottleneckPlace& place,
-                              int64_t height, int64_t width) {
+                              const float* bias, const T* base, const T* residual, T* y, int64_t channels,
+                              const BottleneckPlace& place, int64_t height, int64_t width) {
   constexpr int kStep = kStepValues<T>, kOwn = kRank / 4;
   const int lane = threadIdx.x % kWarpSize, g = lane / 4, t = lane % 4;
   for (int first = threadIdx.x / kWarpSize * 16; first < Tile::kPixels; first += kBottleneckWarps * 16) {
@@ -128,13 +129,14 @@ ADAIR_DEVICE void project_out(const SharedArray<T, kSize>& hidden, int stride, c
 #pragma unroll
         for (int part = 0; part < 8; part += kWidest<T>) {
           const int64_t count = pixels[half] < 0 ? 0 : channels - c - part, at = pixels[half] * channels + c + part;
-          Vector<T, kWidest<T>> added{}, result;
+          Vector<T, kWidest<T>> added{}, also{}, result;
           if (base != nullptr) added = load_up_to<kWidest<T>, kWhole>(base + at, count);
+          if (residual != nullptr) also = load_up_to<kWidest<T>, kWhole>(residual + at, count);
 #pragma unroll
           for (int i = 0; i < kWidest<T>; ++i) {
             const int place_in_group = part + i;
             const float sum = sums[place_in_group / 2][half * 2 + place_in_group % 2];
-            result.set(i, added[i] + sum + (bias == nullptr ? 0.0f : load(bias + c + place_in_group)));
+            result.set(i, added[i] + also[i] + sum + (bias == nullptr ? 0.0f : load(bias + c + place_in_group)));
           }
           store_up_to<kWidest<T>, kWhole>(y + at, result, count);
         }

@@ -6,16 +6,19 @@ struct BottleneckWeights {
   typedef typename OperandOf<T>::type E;
   float *down_bias, *taps, *taps_bias, *up_bias, *flipped;
   E *down, *up, *down_transposed, *up_transposed;
+  int64_t depth;  // of the products that sum over ranks: few of them would be half padding
 
   static size_t bytes(const Bottleneck<T>& f, bool backward) {
     const int64_t c = round_up(f.channels, kWidth), r = round_up(f.rank, kWidth), times = backward ? 2 : 1;
-    return Scratch::bytes<float>(r) * 2 + Scratch::bytes<float>(c) + times * Scratch::bytes<float>(9 * r) +
+    return Scratch::bytes<float>(r) * 2 + Scratch::bytes<float>(c) + Scratch::bytes<float>(f.channels * f.rank) +
+           Scratch::bytes<float>(f.channels) + times * Scratch::bytes<float>(9 * r) +
            times * (Scratch::bytes<E>(packed_size<E>(r, c)) + Scratch::bytes<E>(packed_size<E>(c, r)));
   }
 
   BottleneckWeights(const Bottleneck<T>& f, int64_t adapter, bool backward, Scratch& scratch) {
     const int64_t c = round_up(f.channels, kWidth), r = round_up(f.rank, kWidth);
-    const Parts rank(1, f.rank), channels(1, f.channels);
+    const Parts rank(1, f.rank), channels(1, f.channels), summed_rank(1, f.rank, kStep<E>);
+    depth = summed_rank.padded();
     auto part = [&](const float* stack, int64_t size) { return stack == nullptr ? nullptr : stack + adapter * size; };
     auto copy_taps = [&](bool flip) {
       float* to = scratch.take<float>(9 * r);
@@ -27,18 +30,24 @@ struct BottleneckWeights {
       pack<T>(matrix, to, kSerial);
       return to;
     };
+    auto scaled_part = [&](const float* stack, int64_t size) -> const float* {
+      if (stack == nullptr) return nullptr;
+      float* to = scratch.take<float>(size);
+      for (int64_t i = 0; i < size; ++i) to[i] = stack[adapter * size + i] * f.scale[adapter];
+      return to;
+    };
     const Matrix down_matrix = Matrix::plain(part(f.down, f.rank * f.channels), rank, channels);
-    const Matrix up_matrix = Matrix::plain(part(f.up, f.channels * f.rank), channels, rank);
+    const float* scaled_up = scaled_part(f.up, f.channels * f.rank);
     down_bias = padded_parameter<T>(part(f.down_bias, f.rank), rank, scratch.take<float>(r));
     taps_bias = padded_parameter<T>(part(f.depthwise_bias, f.rank), rank, scratch.take<float>(r));
-    up_bias = padded_parameter<T>(part(f.up_bias, f.channels), channels, scratch.take<float>(c));
+    up_bias = padded_parameter<T>(scaled_part(f.up_bias, f.channels), channels, scratch.take<float>(c));
     taps = copy_taps(false);
     down = copy_matrix(down_matrix);
-    up = copy_matrix(up_matrix);
+    up = copy_matrix(Matrix::plain(scaled_up, channels, summed_rank));
     if (!backward) return;
     flipped = copy_taps(true);
-    down_transposed = copy_matrix(down_matrix.transposed());
-    up_transposed = copy_matrix(up_matrix.transposed());
+    down_transposed = copy_matrix(Matrix::plain(part(f.down, f.rank * f.channels), summed_rank, channels).transposed());
+    up_transposed = copy_matrix(Matrix::plain(scaled_up, channels, rank).transposed());
   }
 };
 

@@ -3,7 +3,9 @@
 struct Parts {
   int64_t count, size, padded_size;
 
-  Parts(int64_t count, int64_t size) : count(count), size(size), padded_size(round_up(size, kWidth)) {}
+  Parts(int64_t count, int64_t size) : Parts(count, size, kWidth) {}
+  // Padded to whole `steps` only, for what is summed over.
+  Parts(int64_t count, int64_t size, int64_t steps) : count(count), size(size), padded_size(round_up(size, steps)) {}
 
   int64_t padded() const { return count * padded_size; }
 

@@ -46,23 +46,32 @@ def alternating(batch: int, adapters: int) -> Tensor:
     return (torch.arange(batch) + 1) % (adapters + 1) - 1 if batch > 1 else torch.zeros(batch, dtype=torch.int64)
 
 
+def over(scale: Tensor, value: Tensor) -> Tensor:
+    return scale.view(-1, *[1] * (value.dim() - 1))
+
+
 def check(built: Path, size: tuple[int, ...], dtype: torch.dtype, bare: bool = False) -> None:
-    """Forward and backward; `bare` is one adapter without biases, with nothing injected or added to."""
+    """Forward and backward; `bare` is one adapter without biases, with nothing injected or added."""
     batch, channels, height, width, rank, adapters = size
     numbers = {"dtype": emulator.DTYPES[dtype], "images": batch, "channels": channels, "height": height}
-    numbers |= {"width": width, "rank": rank, "adapters": adapters}
+    numbers |= {"width": width, "rank": rank, "adapters": adapters, "residual": int(not bare)}
     x, base = normal(*size[:4], dtype=dtype), None if bare else normal(*size[:4], dtype=dtype, seed=7)
     injected = None if bare else normal(batch, rank, height, width, dtype=dtype, seed=9)
     index = None if bare else alternating(batch, adapters)
     parameters = stack(channels, rank, adapters, dtype, bare)
     y = torch.empty_like(pixels(x))
-    inputs = {"x": pixels(x), "index": index, **parameters}
+    scale = normal(adapters, seed=10)
+    inputs = {"x": pixels(x), "index": index, **parameters, "scale": scale}
     added = {} if bare else {"base": pixels(base), "injected": pixels(injected)}
     run(built, "bottleneck", numbers, {**inputs, **added}, {"y": y})
 
     wide = [double(parameters[name]) for name in NAMES]
+    # What is scaled is rounded afterwards.
+    wide[4:] = [
+        None if value is None else (value.float() * over(scale, value)).to(dtype).double() for value in wide[4:]
+    ]
     scale, used = torch.ones(adapters, dtype=torch.float64), torch.zeros(batch, dtype=torch.int64) if bare else index
-    truth = reference.bottleneck_batch(x.double(), *wide, scale, used, double(base), double(injected))
+    truth = reference.bottleneck_batch(x.double(), *wide, scale, used, double(base), double(injected), not bare)
     # The hidden channels are rounded before they are expanded.
     require_close(y.permute(0, 3, 1, 2), truth, 1.5 * TOLERANCES[dtype], "y")
 
@@ -70,7 +79,9 @@ def check(built: Path, size: tuple[int, ...], dtype: torch.dtype, bare: bool = F
     to_x = torch.empty_like(pixels(x))
     outputs = {f"to_{name}": None if value is None else torch.empty_like(value) for name, value in parameters.items()}
     run(built, "bottleneck_backward", numbers, {**inputs, "gradient": pixels(gradient)}, {"to_x": to_x, **outputs})
-    expected = reference.bottleneck_batch_backward(gradient.double(), x.double(), *wide, scale, used, None, True)
+    expected = reference.bottleneck_batch_backward(
+        gradient.double(), x.double(), *wide, scale, used, None, True, not bare
+    )
     # The gradients of the hidden channels are rounded before they are used again.
     require_close(to_x.permute(0, 3, 1, 2), expected[0], 2 * TOLERANCES[dtype], "to_x")
     for name, value in zip(NAMES, expected[1:7], strict=True):

@@ -105,10 +105,13 @@ def plain_bottleneck(
     scale: Tensor,
     base: Any = 0,
     injected: Any = 0,
+    *,
+    residual: bool = False,
 ) -> Tensor:
     reduced = functional.conv2d(x, down, down_b) + injected
     hidden = functional.conv2d(reduced, depthwise, depthwise_b, padding=1, groups=len(down))
-    return (0 if base is None else base) + scale * functional.conv2d(functional.gelu(hidden), up, up_b)
+    made = scale * functional.conv2d(functional.gelu(hidden), up, up_b)
+    return (0 if base is None else base) + (x if residual else 0) + made
 
 
 def alternating(x: Tensor) -> Tensor:
@@ -116,17 +119,18 @@ def alternating(x: Tensor) -> Tensor:
     return 1 - torch.arange(x.shape[0]) % 3
 
 
-def bottleneck_batch(x: Tensor, *stack: Any, index: Tensor | None = None) -> Tensor:
-    return ops.bottleneck_batch(x, *stack, alternating(x) if index is None else index)
+def bottleneck_batch(x: Tensor, *stack: Any, index: Tensor | None = None, residual: bool = False) -> Tensor:
+    return ops.bottleneck_batch(x, *stack, alternating(x) if index is None else index, residual=residual)
 
 
-def plain_bottleneck_batch(x: Tensor, *stack: Any, index: Tensor | None = None) -> Tensor:
+def plain_bottleneck_batch(x: Tensor, *stack: Any, index: Tensor | None = None, residual: bool = False) -> Tensor:
     rows = [0 * x[:0]]
     for image, adapter in zip(x, (alternating(x) if index is None else index).tolist(), strict=True):
         *chosen, up, up_b, scale = (None if value is None else value[adapter] for value in stack)
         # Scaled before the rounding to bfloat16, as the operator says.
         chosen += [scale * up, None if up_b is None else scale * up_b, 1]
-        rows.append(0 * image[None] if adapter < 0 else plain_bottleneck(image[None], *chosen))
+        made = 0 * image[None] if adapter < 0 else plain_bottleneck(image[None], *chosen)
+        rows.append(image + made if residual else made)
     unused = sum(0 * value.sum() for value in stack if value is not None)
     return torch.cat(rows) + unused
 
@@ -227,34 +231,49 @@ CASES = [
         ops.bottleneck,
         plain_bottleneck,
         (IMAGE, (3, 12, 1, 1), (3,), (3, 1, 3, 3), (3,), (12, 3, 1, 1), (12,), (1,), IMAGE),
-        extra=(None,),
+        extra=(None, False),
+    ),
+    Case(
+        "bottleneck",
+        partial(ops.bottleneck, residual=True),
+        partial(plain_bottleneck, residual=True),
+        (IMAGE, (3, 12, 1, 1), (3,), (3, 1, 3, 3), (3,), (12, 3, 1, 1), (12,), (1,), IMAGE),
+        extra=(None, True),
     ),
     Case(
         "bottleneck",
         ops.bottleneck,
         plain_bottleneck,
         (IMAGE, (12, 12, 1, 1), (12,), (12, 1, 3, 3), (12,), (12, 12, 1, 1), (12,), (1,), None, IMAGE),
+        extra=(False,),
     ),
     Case(
         "bottleneck",
         ops.bottleneck,
         plain_bottleneck,
         (IMAGE, (3, 12, 1, 1), None, (3, 1, 3, 3), None, (12, 3, 1, 1), None, ()),
-        extra=(None, None),
+        extra=(None, None, False),
+    ),
+    Case(
+        "bottleneck",
+        partial(ops.bottleneck, residual=True),
+        partial(plain_bottleneck, residual=True),
+        (IMAGE, (3, 12, 1, 1), None, (3, 1, 3, 3), None, (12, 3, 1, 1), None, ()),
+        extra=(None, None, True),
     ),
     Case(
         "bottleneck_batch",
         bottleneck_batch,
         plain_bottleneck_batch,
         (IMAGE, (3, 3, 12, 1, 1), (3, 3), (3, 3, 1, 3, 3), (3, 3), (3, 12, 3, 1, 1), (3, 12), (3,)),
-        extra=(torch.tensor([-1, 2]), None, None),
+        extra=(torch.tensor([-1, 2]), None, None, False),
     ),
     Case(
         "bottleneck_batch",
-        bottleneck_batch,
-        plain_bottleneck_batch,
+        partial(bottleneck_batch, residual=True),
+        partial(plain_bottleneck_batch, residual=True),
         (IMAGE, (3, 3, 12, 1, 1), None, (3, 3, 1, 3, 3), None, (3, 12, 3, 1, 1), None, (3,)),
-        extra=(torch.tensor([1, 0]), None, None),
+        extra=(torch.tensor([1, 0]), None, None, True),
     ),
     Case(
         "low_rank_convolution",

@@ -193,7 +193,9 @@ def bottleneck(draw: Draw) -> Case:
     )
     if draw(st.booleans()):
         shapes = (*shapes, shape)
-    return Case("bottleneck", ops.bottleneck, plain_bottleneck, shapes)
+    residual = draw(st.booleans())
+    operators = (partial(function, residual=residual) for function in (ops.bottleneck, plain_bottleneck))
+    return Case("bottleneck", *operators, shapes)
 
 
 def draw_index(draw: Draw, images: int, adapters: int) -> Tensor:
@@ -208,7 +210,8 @@ def bottlenecks(draw: Draw) -> Case:
         *(shape, (k, rank, c, 1, 1), maybe(draw, (k, rank)), (k, rank, 1, 3, 3), maybe(draw, (k, rank))),
         *((k, c, rank, 1, 1), maybe(draw, (k, c)), (k,)),
     )
-    operators = (partial(function, index=index) for function in (bottleneck_batch, plain_bottleneck_batch))
+    options = {"index": index, "residual": draw(st.booleans())}
+    operators = (partial(function, **options) for function in (bottleneck_batch, plain_bottleneck_batch))
     return Case("bottleneck_batch", *operators, shapes)
 
 

@@ -121,10 +121,10 @@ def backward_arguments(case: Case, layout: torch.memory_format | None) -> list[t
         return [(gradient, x, weight, *factors, *case.extra, needs) for needs in wishes]
     if case.name == "bottleneck":
         injected = tensors[9] if len(tensors) > 9 else None
-        return [(gradient, *tensors[:8], injected, needs_x) for needs_x in (True, False)]
+        return [(gradient, *tensors[:8], injected, needs_x, case.extra[-1]) for needs_x in (True, False)]
     if case.name == "bottleneck_batch":
-        index, _, injected = case.extra
-        return [(gradient, *tensors, index, injected, needs_x) for needs_x in (True, False)]
+        index, _, injected, residual = case.extra
+        return [(gradient, *tensors, index, injected, needs_x, residual) for needs_x in (True, False)]
     return [(gradient, *tensors[1:], *case.constants)]
 
 

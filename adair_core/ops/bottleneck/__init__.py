@@ -25,8 +25,12 @@ def bottleneck(
     scale: Tensor,
     base: Tensor | None = None,
     injected: Tensor | None = None,
+    *,
+    residual: bool = False,
 ) -> Tensor:
-    """Reduce the channels, look at the neighbours, and expand: y = scale * up(GELU(dw(down(x) (+ injected)))) (+ base).
+    """Reduce the channels, look at the neighbours, and expand.
+
+        y = scale * up(GELU(dw(down(x) (+ injected)))) (+ base) (+ x)
 
     down and up are 1x1 convolutions, dw is a depthwise 3x3 convolution with zero padding. Under autocast the input
     is cast like a convolution's.
@@ -42,9 +46,10 @@ def bottleneck(
         scale: one element; multiplied into `up_w` and `up_b` before these are rounded.
         base: ``(B, C, H, W)``, what the residual is added to, rounded to the dtype of `x`.
         injected: ``(B, r, H, W)``, what is added inside, rounded to the dtype of `x`.
+        residual: whether `x` is added.
 
     Returns:
-        The residual, or its sum with `base`, ``(B, C, H, W)`` in the dtype of `x`; channels last if `x` is, else
+        The sum, rounded once, ``(B, C, H, W)`` in the dtype of `x`; channels last if `x` is, else
         contiguous.
 
     Raises:
@@ -66,10 +71,12 @@ def bottleneck(
         require_shape("bottleneck", "base", base, tuple(x.shape))
     if injected is not None:
         require_shape("bottleneck", "injected", injected, (x.shape[0], rank, *x.shape[2:]))
+    if base is x and not residual:  # to be read once
+        base, residual = None, True
     x = autocast(x)
     base = None if base is None else base.to(x.dtype)
     injected = None if injected is None else injected.to(x.dtype)
-    result: Tensor = _forward(x, down_w, down_b, depthwise_w, depthwise_b, up_w, up_b, scale, base, injected)
+    result: Tensor = _forward(x, down_w, down_b, depthwise_w, depthwise_b, up_w, up_b, scale, base, injected, residual)
     return result
 
 
@@ -78,7 +85,7 @@ def _fake(x: Tensor, *_: Any) -> Tensor:
 
 
 def _fake_backward(gradient: Tensor, x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:  # noqa: ARG001
-    *parameters, injected, needs_x = arguments
+    *parameters, injected, needs_x, _residual = arguments
     layout = memory_format(x)
     to_x = torch.empty_like(x, memory_format=layout) if needs_x else x.new_empty(0)
     return (
@@ -89,16 +96,17 @@ def _fake_backward(gradient: Tensor, x: Tensor, *arguments: Any) -> tuple[Tensor
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
-    ctx.save_for_backward(*inputs)
+    *tensors, ctx.residual = inputs
+    ctx.save_for_backward(*tensors)
 
 
 def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     inputs, needs = ctx.saved_tensors, ctx.needs_input_grad
     if torch.is_grad_enabled():
-        return registration.reference_gradients(reference.bottleneck, inputs, gradient, needs)
+        return registration.reference_gradients(reference.bottleneck, (*inputs, ctx.residual), gradient, needs)
     *own, _, injected = inputs
-    *to_own, to_injected = _backward(gradient, *own, injected, needs[0])
-    gradients = (*to_own, gradient, to_injected)
+    *to_own, to_injected = _backward(gradient, *own, injected, needs[0], ctx.residual)
+    gradients = (*to_own, gradient, to_injected, None)
     return tuple(value if need else None for value, need in zip(gradients, needs, strict=True))
 
 
@@ -107,14 +115,14 @@ _PARAMETERS = (
     " Tensor? up_bias, Tensor scale"
 )
 _forward = registration.define(
-    f"bottleneck(Tensor x, {_PARAMETERS}, Tensor? base, Tensor? injected) -> Tensor",
+    f"bottleneck(Tensor x, {_PARAMETERS}, Tensor? base, Tensor? injected, bool residual) -> Tensor",
     reference=reference.bottleneck,
     fake=_fake,
     native=native.FORWARD,
     cuda=native.FORWARD,
 )
 _backward = registration.define(
-    f"bottleneck_backward(Tensor gradient, Tensor x, {_PARAMETERS}, Tensor? injected, bool needs_x)"
+    f"bottleneck_backward(Tensor gradient, Tensor x, {_PARAMETERS}, Tensor? injected, bool needs_x, bool residual)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     reference=reference.bottleneck_backward,
     fake=_fake_backward,

@@ -18,37 +18,47 @@ def run_stack(
     scale: Tensor,
     base: Tensor | None,
     injected: Tensor | None,
+    residual: bool,
 ) -> Tensor:
-    """Compute the residuals.
+    """Compute the sums.
 
     Args:
         x: ``(B, C, H, W)``.
         index: ``(B,)`` int64, the adapter of each image; ``None``: all use the first.
-        stack: weights and biases in the order of `bottleneck`, each with a first dimension of K adapters.
-        scale: ``(K,)``.
-        base: ``(B, C, H, W)``, what the residuals are added to.
+        stack: weights and biases in the order of `bottleneck`, each with a first dimension of K adapters, if K > 1.
+        scale: K values.
+        base: ``(B, C, H, W)``, what is added.
         injected: ``(B, r, H, W)``, what is added inside.
+        residual: whether x is added.
     """
     result = empty_pixels(x, x.shape[1])
     torch.ops.adair_native.bottleneck(
         pixels(x),
         _index(index, x),
-        *_scaled(stack, scale),
+        *map(parameter, stack),
+        parameter(scale),
         None if injected is None else pixels(injected),
         None if base is None else pixels(base),
+        residual,
         result,
     )
     return images(result, memory_format(x))
 
 
 def differentiate_stack(
-    gradient: Tensor, x: Tensor, index: Tensor | None, stack: tuple[Tensor | None, ...], scale: Tensor, needs_x: bool
+    gradient: Tensor,
+    x: Tensor,
+    index: Tensor | None,
+    stack: tuple[Tensor | None, ...],
+    scale: Tensor,
+    needs_x: bool,
+    residual: bool,
 ) -> tuple[Tensor, ...]:
     """Gradients with respect to x, the stack and the scale; empty where there is nothing."""
     to_x = empty_pixels(x, x.shape[1]) if needs_x else None
     found = [None if value is None else value.new_empty(value.shape, dtype=torch.float32) for value in stack]
     torch.ops.adair_native.bottleneck_backward(
-        pixels(gradient), pixels(x), _index(index, x), *_scaled(stack, scale), to_x, *found
+        pixels(gradient), pixels(x), _index(index, x), *map(parameter, stack), parameter(scale), residual, to_x, *found
     )
     # The kernel's gradients are those of s W_up and s b_up.
     wide_scale = scale.to(torch.float32)
@@ -75,27 +85,18 @@ def _along(of_adapters: Tensor, value: Tensor) -> Tensor:
     return of_adapters.view(-1, *[1] * (value.dim() - 1))
 
 
-def _scaled(stack: tuple[Tensor | None, ...], scale: Tensor) -> list[Tensor | None]:
-    """The parameters as the kernel takes them: the scale folded, in float32, into the up-projection."""
-    values = [parameter(value) for value in stack]
-    wide_scale = scale.to(torch.float32)
-    up = [None if value is None else value * _along(wide_scale, value) for value in values[4:]]
-    return [*values[:4], *up]
-
-
 def _stack(parameters: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
     return tuple(None if value is None else value[None] for value in parameters)
 
 
-def _forward(x: Tensor, *arguments: Tensor | None) -> Tensor:
-    *parameters, scale, base, injected = arguments
-    assert scale is not None
-    return run_stack(x, None, _stack(tuple(parameters)), scale.reshape(1), base, injected)
+def _forward(x: Tensor, *arguments: Any) -> Tensor:
+    *parameters, scale, base, injected, residual = arguments
+    return run_stack(x, None, tuple(parameters), scale, base, injected, residual)
 
 
 def _backward(gradient: Tensor, x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-    *parameters, scale, _, needs_x = arguments
-    found = differentiate_stack(gradient, x, None, _stack(tuple(parameters)), scale.reshape(1), needs_x)
+    *parameters, scale, _, needs_x, residual = arguments
+    found = differentiate_stack(gradient, x, None, _stack(tuple(parameters)), scale.reshape(1), needs_x, residual)
     to_x, *to_parameters, to_scale = found
     return (
         to_x,
@@ -123,8 +124,8 @@ def refusal(x: Tensor, down_weight: Tensor, *_: Any) -> str | None:
 
 
 def backward_refusal(gradient: Tensor, *arguments: Any) -> str | None:  # noqa: ARG001
-    """Likewise of the backward pass, whose last arguments are what is injected and whether x needs a gradient."""
-    injected = arguments[-2]
+    """Likewise of the backward pass, whose last arguments are what is injected and two flags."""
+    injected = arguments[-3]
     return refusal(*arguments) if injected is None else "the backward kernel takes nothing injected"
 
 

@@ -1,6 +1,6 @@
 """A bottleneck of convolutions, in plain PyTorch.
 
-    y = s up(GELU(dw(down(x) (+ injected)))) (+ base)
+    y = s up(GELU(dw(down(x) (+ injected)))) (+ base) (+ x)
 
 with down and up 1x1 convolutions and dw a depthwise 3x3 convolution with zero padding. Source: the bottleneck
 adapter of Houlsby et al., "Parameter-Efficient Transfer Learning for NLP", arXiv 1902.00751, figure 2, with a
@@ -31,8 +31,9 @@ def bottleneck(
     scale: Tensor,
     base: Tensor | None = None,
     injected: Tensor | None = None,
+    residual: bool = False,
 ) -> Tensor:
-    """Compute the residual, and add it to `base` where there is one.
+    """Compute what the adapter makes of x, and add to it `base`, where there is one, and x, for a residual.
 
     Args:
         x: ``(B, C, H, W)``.
@@ -45,6 +46,7 @@ def bottleneck(
         scale: one element.
         base: ``(B, C, H, W)`` or ``None``.
         injected: ``(B, r, H, W)`` or ``None``.
+        residual: whether x is added.
 
     Returns:
         ``(B, C, H, W)``.
@@ -54,6 +56,7 @@ def bottleneck(
     weight, bias = _scaled(up_weight, up_bias, scale, accumulation_dtype(x))
     result = convolve(hidden, weight, bias)
     result = result if base is None else base + result
+    result = x + result if residual else result
     return result.contiguous(memory_format=memory_format(x))
 
 
@@ -69,6 +72,7 @@ def bottleneck_backward(
     scale: Tensor,
     injected: Tensor | None,
     needs_x: bool,
+    residual: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients with respect to all inputs of `bottleneck` but base, whose gradient is that of the result.
 
@@ -84,6 +88,7 @@ def bottleneck_backward(
         scale: see `bottleneck`.
         injected: see `bottleneck`.
         needs_x: whether the gradient of x is wanted; without, it is empty.
+        residual: see `bottleneck`.
 
     Returns:
         Gradients in the order of the inputs; those of inputs that are ``None`` are empty.
@@ -102,6 +107,7 @@ def bottleneck_backward(
     to_x, to_down, to_down_bias = convolution_backward(
         to_reduced, x, down_weight, (needs_x, True, down_bias is not None)
     )
+    to_x = to_x + gradient if needs_x and residual else to_x
     wide_scale, to_scaled = scale.to(kind), to_scaled.to(kind)
     to_scale = (to_scaled * up_weight.to(kind)).sum()
     to_up_bias = x.new_empty(0)

@@ -26,6 +26,8 @@ def bottleneck_batch(
     index: Tensor,
     base: Tensor | None = None,
     injected: Tensor | None = None,
+    *,
+    residual: bool = False,
 ) -> Tensor:
     """Compute `bottleneck`, of another adapter for each image.
 
@@ -38,13 +40,14 @@ def bottleneck_batch(
         up_w: ``(K, C, r, 1, 1)``.
         up_b: ``(K, C)`` or ``None``.
         scale: ``(K,)``.
-        index: ``(B,)`` int64, the adapter of each image, from 0 to K - 1; -1 is none, whose residual is zero.
+        index: ``(B,)`` int64, the adapter of each image, from 0 to K - 1; -1 is none, which makes nothing of x.
             On a CUDA device other values are not noticed before they are used: their images become NaN.
-        base: ``(B, C, H, W)``, what the residuals are added to, rounded to the dtype of `x`.
+        base: ``(B, C, H, W)``, what is added, rounded to the dtype of `x`.
         injected: ``(B, r, H, W)``, what is added inside, rounded to the dtype of `x`.
+        residual: whether `x` is added.
 
     Returns:
-        The residuals, or their sums with `base`, ``(B, C, H, W)`` in the dtype of `x`; channels last if `x` is, else
+        The sums, rounded once, ``(B, C, H, W)`` in the dtype of `x`; channels last if `x` is, else
         contiguous.
 
     Raises:
@@ -76,10 +79,13 @@ def bottleneck_batch(
         require_shape(name, "base", base, tuple(x.shape))
     if injected is not None:
         require_shape(name, "injected", injected, (x.shape[0], rank, *x.shape[2:]))
+    if base is x and not residual:  # to be read once
+        base, residual = None, True
     x = autocast(x)
     base = None if base is None else base.to(x.dtype)
     injected = None if injected is None else injected.to(x.dtype)
-    result: Tensor = _forward(x, down_w, down_b, depthwise_w, depthwise_b, up_w, up_b, scale, index, base, injected)
+    parameters = (down_w, down_b, depthwise_w, depthwise_b, up_w, up_b, scale)
+    result: Tensor = _forward(x, *parameters, index, base, injected, residual)
     return result
 
 
@@ -88,7 +94,7 @@ def _fake(x: Tensor, *_: Any) -> Tensor:
 
 
 def _fake_backward(gradient: Tensor, x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:  # noqa: ARG001
-    *parameters, _index, injected, needs_x = arguments
+    *parameters, _index, injected, needs_x, _residual = arguments
     layout = memory_format(x)
     to_x = torch.empty_like(x, memory_format=layout) if needs_x else x.new_empty(0)
     return (
@@ -99,16 +105,18 @@ def _fake_backward(gradient: Tensor, x: Tensor, *arguments: Any) -> tuple[Tensor
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
-    ctx.save_for_backward(*inputs)
+    *tensors, ctx.residual = inputs
+    ctx.save_for_backward(*tensors)
 
 
 def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     inputs, needs = ctx.saved_tensors, ctx.needs_input_grad
     if torch.is_grad_enabled():
-        return registration.reference_gradients(reference.bottleneck_batch, inputs, gradient, needs)
+        given = (*inputs, ctx.residual)
+        return registration.reference_gradients(reference.bottleneck_batch, given, gradient, needs)
     *own, _, injected = inputs
-    *to_own, to_injected = _backward(gradient, *own, injected, needs[0])
-    gradients = (*to_own, None, gradient, to_injected)
+    *to_own, to_injected = _backward(gradient, *own, injected, needs[0], ctx.residual)
+    gradients = (*to_own, None, gradient, to_injected, None)
     return tuple(value if need else None for value, need in zip(gradients, needs, strict=True))
 
 
@@ -117,15 +125,15 @@ _PARAMETERS = (
     " Tensor? up_bias, Tensor scale, Tensor index"
 )
 _forward = registration.define(
-    f"bottleneck_batch(Tensor x, {_PARAMETERS}, Tensor? base, Tensor? injected) -> Tensor",
+    f"bottleneck_batch(Tensor x, {_PARAMETERS}, Tensor? base, Tensor? injected, bool residual) -> Tensor",
     reference=reference.bottleneck_batch,
     fake=_fake,
     native=native.FORWARD,
     cuda=native.FORWARD,
 )
 _backward = registration.define(
-    f"bottleneck_batch_backward(Tensor gradient, Tensor x, {_PARAMETERS}, Tensor? injected, bool needs_x)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    f"bottleneck_batch_backward(Tensor gradient, Tensor x, {_PARAMETERS}, Tensor? injected, bool needs_x,"
+    " bool residual) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     reference=reference.bottleneck_batch_backward,
     fake=_fake_backward,
     native=native.BACKWARD,

@@ -27,18 +27,18 @@ def require_index(index: Tensor, adapters: int) -> None:
 
 
 def bottleneck_batch(x: Tensor, *arguments: Any) -> Tensor:
-    """Compute the residuals, and add them to `base` where there is one.
+    """Compute what the adapters make of x, and add to it `base`, where there is one, and x, for a residual.
 
     Args:
         x: ``(B, C, H, W)``.
         arguments: the parameters of `bottleneck` in order, each with a first dimension of K adapters, and index
             ``(B,)``: the adapter of each image, -1 for none; and base, ``(B, C, H, W)``, and injected,
-            ``(B, r, H, W)``, or ``None``.
+            ``(B, r, H, W)``, or ``None``; and whether x is added.
 
     Returns:
         ``(B, C, H, W)``.
     """
-    *stack, index, base, injected = arguments
+    *stack, index, base, injected, residual = arguments
     require_index(index, len(stack[-1]))
     result = torch.zeros_like(x, memory_format=memory_format(x))
     for adapter, chosen in _groups(index):
@@ -46,6 +46,7 @@ def bottleneck_batch(x: Tensor, *arguments: Any) -> Tensor:
         of_adapter = [*_of(stack, adapter), None, added]
         result = result.index_copy(0, chosen, single.bottleneck(x[chosen], *of_adapter))
     result = result if base is None else base + result
+    result = x + result if residual else result
     return result.contiguous(memory_format=memory_format(x))
 
 
@@ -55,13 +56,13 @@ def bottleneck_batch_backward(gradient: Tensor, x: Tensor, *arguments: Any) -> t
     Args:
         gradient: of the result, ``(B, C, H, W)``.
         x: as in `bottleneck_batch`.
-        arguments: as in `bottleneck_batch`, but for base; and whether the gradient of x is wanted: without, it is
-            empty.
+        arguments: as in `bottleneck_batch`, but for base, and between the last two whether the gradient of x is
+            wanted: without, it is empty.
 
     Returns:
         Gradients in the order of the inputs; those of inputs that are ``None`` are empty.
     """
-    *stack, index, injected, needs_x = arguments
+    *stack, index, injected, needs_x, residual = arguments
     layout = memory_format(x)
     to_x = torch.zeros_like(x, memory_format=layout) if needs_x else x.new_empty(0)
     to_injected = x.new_empty(0) if injected is None else torch.zeros_like(injected, memory_format=layout)
@@ -69,7 +70,7 @@ def bottleneck_batch_backward(gradient: Tensor, x: Tensor, *arguments: Any) -> t
     for adapter, chosen in _groups(index):
         images = x[chosen].contiguous(memory_format=layout)
         added = None if injected is None else injected[chosen]
-        of_adapter = [*_of(stack, adapter), added, needs_x]
+        of_adapter = [*_of(stack, adapter), added, needs_x, False]
         to_images, *to_stack, to_added = single.bottleneck_backward(gradient[chosen], images, *of_adapter)
         if injected is not None:
             to_injected[chosen] = to_added
@@ -78,6 +79,7 @@ def bottleneck_batch_backward(gradient: Tensor, x: Tensor, *arguments: Any) -> t
         for value, whole, part in zip(stack, found, to_stack, strict=True):
             if value is not None:
                 whole[adapter] = part
+    to_x = (to_x + gradient).contiguous(memory_format=layout) if needs_x and residual else to_x
     return to_x, *found, to_injected
 
 

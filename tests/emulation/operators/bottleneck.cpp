@@ -22,8 +22,10 @@ adair::Bottleneck<T> arguments(const emulation::Call& call) {
   f.depthwise_bias = call.tensor<float>("depthwise_bias");
   f.up = call.tensor<float>("up");
   f.up_bias = call.tensor<float>("up_bias");
+  f.scale = call.tensor<float>("scale");
   f.injected = call.tensor<T>("injected");
   f.base = call.tensor<T>("base");
+  f.residual = call.number("residual") != 0;
   f.y = call.tensor<T>("y");
   return f;
 }
