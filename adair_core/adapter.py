@@ -130,6 +130,18 @@ class FeatureAdapter(_SiteModule, ABC):
         residual: Tensor = self(features)
         return output + (residual if strength == 1 else strength * residual)
 
+    def add_with_skip(self, skip: Tensor, features: Tensor, strength: float) -> Tensor:
+        """Compute ``skip + features + strength * residual``, where a block adds its input to its adapted branch.
+
+        Override it where that costs less than `add_to` and the sum.
+
+        Args:
+            skip: ``(B, C, H, W)``, the block's input, in the dtype of `features`.
+            features: ``(B, C, H, W)``, the branch's own output.
+            strength: how much of the adapter is used.
+        """
+        return skip + self.add_to(features, features, strength)
+
     @classmethod
     def add_to_each(
         cls, output: Tensor, features: Tensor, adapters: Sequence[tuple[Self, float] | None], counts: Sequence[int]
@@ -154,6 +166,25 @@ class FeatureAdapter(_SiteModule, ABC):
                 for chosen, own, seen in shares
             ]
         )
+
+    @classmethod
+    def add_each_with_skip(
+        cls, skip: Tensor, features: Tensor, adapters: Sequence[tuple[Self, float] | None], counts: Sequence[int]
+    ) -> Tensor:
+        """Compute `add_with_skip` for a batch whose images have different adapters of this class.
+
+        Override it where it costs less than `add_to_each` and the sum.
+
+        Args:
+            skip: see `add_with_skip`.
+            features: see `add_with_skip`.
+            adapters: see `add_to_each`.
+            counts: see `add_to_each`.
+
+        Returns:
+            ``(B, C, H, W)`` in the dtype of `features`.
+        """
+        return skip + cls.add_to_each(features, features, adapters, counts)
 
 
 def index_of_each(adapters: Sequence[object | None], counts: Sequence[int]) -> list[int]:

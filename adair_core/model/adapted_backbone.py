@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from adair_core.branch import BranchHook
 from adair_core.errors import UnknownNameError, UsageError, expected, listing
 from adair_core.model.backbone import with_whole
 from adair_core.model.folding import Change, Combination, FoldCache, fold
@@ -25,7 +25,7 @@ from adair_core.model.per_sample import (
     neighbours,
     run_grouped,
 )
-from adair_core.model.residuals import add_residuals, add_residuals_per_image
+from adair_core.model.residuals import Stack, add_residuals, add_residuals_per_image
 from adair_core.ops.per_image import NotPerImageError
 from adair_core.specs import Site
 
@@ -56,6 +56,7 @@ class AdaptedBackbone(nn.Module):
         self._installed = nn.ModuleDict()
         self._active: Combination = ()
         self._running: Runs = ()
+        self._stacks: dict[str, tuple[Runs, list[tuple[Stack, int]]]] = {}
         self._hooked: set[str] = set()
         self._folded = FoldCache()
         self._per_image = ParametersPerImage()
@@ -135,12 +136,11 @@ class AdaptedBackbone(nn.Module):
         adapter.to(reference.device, torch.promote_types(reference.dtype, torch.float32))
         adapter.train(self.training)
         self._installed[_key_of(name)] = adapter
+        self._stacks.clear()
         for site, _ in adapter.feature_parts:
             if site.path not in self._hooked:
                 self._hooked.add(site.path)
-                # Not a closure: copies of the model must call the copy's method.
-                hook = functools.partial(self._add_residuals, site.path)
-                self.backbone.get_submodule(site.path).register_forward_hook(hook)
+                self.backbone.get_submodule(site.path).register_forward_hook(_SiteHook(self, site.path))
         self._active = ((name, 1.0),)
         return adapter
 
@@ -191,6 +191,7 @@ class AdaptedBackbone(nn.Module):
         self._refuse_merged("removing an adapter")
         self.adapter(name)
         del self._installed[_key_of(name)]
+        self._stacks.clear()
         self._active = tuple(entry for entry in self._active if entry[0] != name)
         self._forget_folded()
 
@@ -315,14 +316,23 @@ class AdaptedBackbone(nn.Module):
             return fold(self.backbone, changes)
         return self._folded.get(combination, self.backbone, changes)
 
-    def _add_residuals(self, path: str, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-        stacks = [
-            [(module, strength) for name, strength in combination for module in self.adapter(name).features_at(path)]
-            for combination, _ in self._running
-        ]
-        if len(stacks) > 1:
-            return add_residuals_per_image(output, stacks, [count for _, count in self._running])
-        return add_residuals(output, stacks[0]) if stacks else output
+    def running_at(self, path: str) -> list[tuple[Stack, int]]:
+        """What changes the output of the module at `path` during a call, and for how many images of the batch each."""
+        if not self._running:
+            return []
+        if torch.compiler.is_compiling():  # which would compile again when something has been kept
+            return self._collect(path)
+        kept = self._stacks.get(path)
+        if kept is None or kept[0] != self._running:
+            kept = self._stacks[path] = (self._running, self._collect(path))
+        return kept[1]
+
+    def _collect(self, path: str) -> list[tuple[Stack, int]]:
+        found: list[tuple[Stack, int]] = []
+        for combination, count in self._running:
+            entries = ((self.adapter(name), strength) for name, strength in combination)
+            found.append(([(part, strength) for each, strength in entries for part in each.features_at(path)], count))
+        return found
 
     def _forget_folded(self) -> None:
         self._folded.clear()
@@ -336,6 +346,24 @@ class AdaptedBackbone(nn.Module):
         self._forget_folded()
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
+
+
+class _SiteHook(BranchHook):
+    """Adds what the running adapters make of a module's output. A copy of a model has a copy of it, which knows it."""
+
+    def __init__(self, model: AdaptedBackbone, path: str) -> None:
+        self._model, self._path = model, path
+
+    @property
+    def idle(self) -> bool:
+        return not any(stack for stack, _ in self._model.running_at(self._path))
+
+    def add(self, output: Tensor, skip: Tensor | None = None) -> Tensor:
+        running = self._model.running_at(self._path)
+        if len(running) > 1:
+            stacks, counts = zip(*running, strict=True)
+            return add_residuals_per_image(output, stacks, counts, skip)
+        return add_residuals(output, running[0][0] if running else (), skip)
 
 
 def _key_of(name: str) -> str:

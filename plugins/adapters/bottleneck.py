@@ -46,32 +46,64 @@ class Bottleneck(FeatureAdapter):
 
     def forward(self, features: Tensor) -> Tensor:
         """Compute the residual of features ``(B, C, H, W)``."""
-        return self._run(features, self.scale, None)
+        return self._run(features, self.scale)
 
     def add_to(self, output: Tensor, features: Tensor, strength: float) -> Tensor:
         """Compute the sum in one operator."""
-        return self._run(features, self.scale if strength == 1 else strength * self.scale, output)
+        return self._run(features, self._scale(strength), output)
+
+    def add_with_skip(self, skip: Tensor, features: Tensor, strength: float) -> Tensor:
+        """Compute the sum of three in one operator."""
+        return self._run(features, self._scale(strength), skip, residual=True)
 
     @classmethod
     def add_to_each(
         cls, output: Tensor, features: Tensor, adapters: Sequence[tuple[Self, float] | None], counts: Sequence[int]
     ) -> Tensor:
         """Compute the sums of all images in one operator."""
-        chosen = [entry for entry in adapters if entry is not None]
-        if len({module.down.weight.shape for module, _ in chosen}) > 1:  # widths differ
+        if _widths_differ(adapters):
             return super().add_to_each(output, features, adapters, counts)
+        return cls._run_each(features, adapters, counts, output)
+
+    @classmethod
+    def add_each_with_skip(
+        cls, skip: Tensor, features: Tensor, adapters: Sequence[tuple[Self, float] | None], counts: Sequence[int]
+    ) -> Tensor:
+        """Compute the sums of three of all images in one operator."""
+        if _widths_differ(adapters):
+            return super().add_each_with_skip(skip, features, adapters, counts)
+        return cls._run_each(features, adapters, counts, skip, residual=True)
+
+    @classmethod
+    def _run_each(
+        cls,
+        features: Tensor,
+        adapters: Sequence[tuple[Self, float] | None],
+        counts: Sequence[int],
+        base: Tensor,
+        *,
+        residual: bool = False,
+    ) -> Tensor:
+        chosen = [entry for entry in adapters if entry is not None]
         each = [module._parameters_in_order() for module, _ in chosen]
         stack = [torch.stack(values) for values in zip(*each, strict=True)]
         index = torch.tensor(index_of_each(adapters, counts), device=features.device)
         scale = torch.cat([module.scale * strength for module, strength in chosen])
-        return bottleneck_batch(features, *stack, scale, index, output)
+        return bottleneck_batch(features, *stack, scale, index, base, residual=residual)
 
-    def _run(self, features: Tensor, scale: Tensor, base: Tensor | None) -> Tensor:
-        return bottleneck(features, *self._parameters_in_order(), scale, base)
+    def _run(self, features: Tensor, scale: Tensor, base: Tensor | None = None, *, residual: bool = False) -> Tensor:
+        return bottleneck(features, *self._parameters_in_order(), scale, base, residual=residual)
+
+    def _scale(self, strength: float) -> Tensor:
+        return self.scale if strength == 1 else strength * self.scale
 
     def _parameters_in_order(self) -> tuple[Any, ...]:
         down, depthwise, up = self.down, self.depthwise, self.up
         return down.weight, down.bias, depthwise.weight, depthwise.bias, up.weight, up.bias
+
+
+def _widths_differ(adapters: Sequence[tuple[Bottleneck, float] | None]) -> bool:
+    return len({entry[0].down.weight.shape for entry in adapters if entry is not None}) > 1
 
 
 def build(config: BottleneckConfig, site: Site) -> Bottleneck:

@@ -37,9 +37,4 @@ def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
 
     It may not where another library has put its own module in place (PEFT does), or where a hook waits for the call.
     """
-    return type(module) is kind and not has_hooks(module)
-
-
-def has_hooks(module: nn.Module) -> bool:
-    """Whether something waits for a module's input or output."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+    return type(module) is kind and not (module._forward_hooks or module._forward_pre_hooks)

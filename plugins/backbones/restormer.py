@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adair_core import BackboneSpec, Config, Site
+from adair_core.branch import add_branch
 from adair_core.ops import attention_branch, channel_attention, depthwise_gate, feed_forward, layer_norm2d
-from adair_plugins.backbones.convolutions import convolution_sites, has_hooks, is_plain
+from adair_plugins.backbones.convolutions import convolution_sites, is_plain
 from adair_plugins.backbones.layout import fastest_layout
 from adair_plugins.backbones.padding import pad_to_multiple
 from adair_plugins.backbones.spandrel_forms import RESTORMER
@@ -144,13 +145,8 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` -> the same shape."""
-        x = _add_branch(x, self.attn, self.norm1)
-        return _add_branch(x, self.ffn, self.norm2)
-
-
-def _add_branch(x: Tensor, branch: Attention | FeedForward, norm: LayerNorm) -> Tensor:
-    # An adapter on a branch changes the branch's output: the residual is then added after it.
-    return x + branch(x, norm) if has_hooks(branch) else branch(x, norm, residual=True)
+        x = add_branch(x, self.attn, self.norm1)
+        return add_branch(x, self.ffn, self.norm2)
 
 
 class PatchEmbedding(nn.Module):
