@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
+from adair_core.derived import Version, version
 from adair_core.errors import is_out_of_memory
 from adair_core.model.cuda_graph import (
     Capturable,
@@ -26,7 +27,6 @@ from adair_core.model.cuda_graph import (
     Recording,
     uncached_autocast,
 )
-from adair_core.model.folding import Version, version
 from adair_core.model.per_sample import Runs
 from adair_core.ops.native import switched_off
 

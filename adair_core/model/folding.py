@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from adair_core.adapter import WeightAdapter
+from adair_core.derived import Version, version
 from adair_core.specs import Site
 
 Combination = tuple[tuple[str, float], ...]
@@ -16,9 +17,6 @@ Combination = tuple[tuple[str, float], ...]
 
 Change = tuple[Site, WeightAdapter, float]
 """A site whose parameters change, how, and how much."""
-
-Version = tuple[int, int, torch.dtype, torch.device]
-"""Of a tensor: differs when it was changed in place, replaced, moved or converted."""
 
 
 def fold(backbone: nn.Module, changes: Sequence[Change]) -> dict[str, Tensor]:
@@ -127,10 +125,3 @@ def _state(module: nn.Module) -> Iterator[Tensor]:
     for child in module._modules.values():
         if child is not None:
             yield from _state(child)
-
-
-def version(tensor: Tensor) -> Version:
-    """Tell in which state a tensor is."""
-    # Inference tensors keep no version; nothing outside inference mode can change them in place.
-    changes = 0 if tensor.is_inference() else tensor._version
-    return changes, tensor.data_ptr(), tensor.dtype, tensor.device

@@ -11,6 +11,7 @@ from torch.nn import functional
 from typing_extensions import Self
 
 from adair_core.adapter import AdapterConfig, FeatureAdapter, index_of_each
+from adair_core.derived import Derived
 from adair_core.ops import bottleneck, bottleneck_batch
 from adair_core.specs import AdapterSpec, Site
 
@@ -59,6 +60,7 @@ class Prompt(FeatureAdapter):
         nn.init.zeros_(self.project.weight)
         assert self.project.bias is not None
         nn.init.zeros_(self.project.bias)
+        self._derived = Derived()
 
     def forward(self, features: Tensor) -> Tensor:
         """Compute the residual of features ``(B, C, H, W)``."""
@@ -95,7 +97,8 @@ class Prompt(FeatureAdapter):
         fuse, refine = self.fuse, self.refine
         assert fuse.bias is not None
         assert refine.bias is not None
-        bias = torch.addmv(fuse.bias, fuse.weight[:, wide:].flatten(1), refine.bias)
+        made_of = (fuse.weight, fuse.bias, refine.bias)
+        bias = self._derived.get("bias", made_of, lambda: torch.addmv(made_of[1], _joining(self), made_of[2]))
         depthwise, project = self.depthwise, self.project
         return fuse.weight[:, :wide], bias, depthwise.weight, depthwise.bias, project.weight, project.bias
 
@@ -106,10 +109,16 @@ class Prompt(FeatureAdapter):
             ``(N, 3 s, 3 s, c)``: tap times s + row, tap times s + column.
         """
         count, channels, size, _ = self.components.shape
-        join = self.fuse.weight[:, self.project.out_channels :].flatten(1)
-        taps = (join @ self.refine.weight.flatten(1)).view(channels, channels, 3, 3)
-        spread = torch.einsum("oikl,nihw->nkhlwo", taps, self.components)
-        return spread.reshape(count, 3 * size, 3 * size, channels)
+
+        def make() -> Tensor:
+            taps = (_joining(self) @ self.refine.weight.flatten(1)).view(channels, channels, 3, 3)
+            spread = torch.einsum("oikl,nihw->nkhlwo", taps, self.components)
+            return spread.reshape(count, 3 * size, 3 * size, channels)
+
+        return self._derived.get("spread", (self.components, self.fuse.weight, self.refine.weight), make)
+
+    def _resizing(self, length: int) -> Tensor:
+        return self._derived.get(("resizing", length), (self.components,), lambda: _resizing(length, self.components))
 
 
 def _injected(features: Tensor, prompts: Sequence[Prompt], index: Sequence[int]) -> Tensor:
@@ -136,19 +145,24 @@ def _injected(features: Tensor, prompts: Sequence[Prompt], index: Sequence[int])
             bias = torch.stack([prompt.weigh.bias for prompt in prompts])[own]
             weights = (torch.einsum("bnc,bc->bn", linear, means) + bias).softmax(1)
             mixed = torch.einsum("bn,bnrco->brco", weights, spreads[own])
-        across = torch.matmul(_resizing(features.shape[3], mixed), mixed)
-        result = torch.matmul(_resizing(features.shape[2], mixed), across.flatten(2))
+        across = torch.matmul(prompts[0]._resizing(features.shape[3]), mixed)
+        result = torch.matmul(prompts[0]._resizing(features.shape[2]), across.flatten(2))
         return result.view(len(means), *features.shape[2:], mixed.shape[-1]).permute(0, 3, 1, 2)
 
 
-def _resizing(length: int, spread: Tensor) -> Tensor:
+def _joining(prompt: Prompt) -> Tensor:
+    """F_P, the columns of `fuse` that take the prompt: ``(c, c)``."""
+    return prompt.fuse.weight[:, prompt.project.out_channels :].flatten(1)
+
+
+def _resizing(length: int, components: Tensor) -> Tensor:
     """The matrix of bilinear resizing along one direction, then of a convolution's three taps with zero padding.
 
     Returns:
         ``(length, 3 s)``.
     """
-    size = spread.shape[1] // 3
-    unit = torch.eye(size, dtype=spread.dtype, device=spread.device)[None]
+    size = components.shape[-1]
+    unit = torch.eye(size, dtype=components.dtype, device=components.device)[None]
     resize = functional.interpolate(unit, size=length, mode="linear", align_corners=False)[0].T
     padded = functional.pad(resize, (0, 0, 1, 1))
     return torch.cat([padded[tap : tap + length] for tap in range(3)], dim=1)
