@@ -5,7 +5,8 @@
 
 Needs nvcc and an installed PyTorch (its headers), and no GPU. About two minutes on two idle cores. The table pins
 registers, shared memory, stack and spills of each kernel, so that a change that costs occupancy is seen when it is
-made; it holds for one version of nvcc, which its first line names.
+made, and how many places in its code multiply matrices and read and write global memory, all and 16 bytes at a time, so
+that one that narrows them is. It holds for one version of nvcc, which its first line names.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from torch.utils import cpp_extension
@@ -60,6 +61,7 @@ class Resources:
     shared: int
     stack: int
     spills: int
+    instructions: Instructions
 
     def occupancy(self, on: Architecture) -> int:
         """The share of a multiprocessor's warps that can be there at a time, in percent."""
@@ -68,6 +70,36 @@ class Resources:
         of_registers = on.registers // (-(-self.registers * 32 // 256) * 256 * warps)
         of_shared = on.shared_memory // (self.shared + 1024)
         return 100 * min(of_registers, of_shared, on.warps // warps, on.blocks) * warps // on.warps
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """How often a kernel's PTX has an instruction; loops that nvcc unrolled count each time.
+
+    Source: PTX ISA 9.0, "Data Movement and Conversion Instructions" and "Warp Level Matrix Multiply-Accumulate".
+    """
+
+    mma: int
+    reads: int
+    wide_reads: int
+    writes: int
+    wide_writes: int
+
+    @classmethod
+    def of(cls, ptx: str) -> Instructions:
+        """Count those of one kernel."""
+
+        def count(operation: str, widths: str = "") -> int:
+            return len(re.findall(rf"^\s*(?:@!?%\w+\s+)?{operation}\b[\w.:]*{widths}", ptx, re.MULTILINE))
+
+        wide = r"\.(?:v4\.\w32|v2\.\w64)\b"
+        return cls(
+            mma=count(r"mma\.sync"),
+            reads=count(r"ld\.global"),
+            wide_reads=count(r"ld\.global", wide),
+            writes=count(r"st\.global"),
+            wide_writes=count(r"st\.global", wide),
+        )
 
 
 Kernels = dict[str, dict[str, Resources]]  # by kernel and architecture
@@ -124,12 +156,19 @@ def compile_one(source: Path, architecture: Architecture) -> dict[str, Resources
         if done.returncode != 0:
             sys.exit(f"nvcc_check: {source.relative_to(ROOT)} for sm_{name}:\n{done.stdout}{done.stderr}")
         (ptx,) = Path(folder).glob("*.ptx")
-        threads = dict(re.findall(r"\.entry (\w+)\((?:[^{]*?)\.maxntid (\d+)", ptx.read_text()))
-    return {readable(symbol): resources for symbol, resources in parse(done.stderr, threads)}
+        code_of = entries(ptx.read_text())
+    return {readable(symbol): resources for symbol, resources in parse(done.stderr, code_of)}
 
 
-def parse(log: str, threads: dict[str, str]) -> Iterator[tuple[str, Resources]]:
-    """The kernels in what ptxas says."""
+def entries(ptx: str) -> dict[str, str]:
+    """The text of each kernel in PTX, by its symbol."""
+    return {
+        part.partition("(")[0].strip(): part for part in re.split(r"^(?:\.\w+ )*\.entry ", ptx, flags=re.MULTILINE)[1:]
+    }
+
+
+def parse(log: str, code_of: dict[str, str]) -> Iterator[tuple[str, Resources]]:
+    """The kernels in what ptxas says, with what it compiled."""
     for part in log.split("Compiling entry function '")[1:]:
         symbol = part.partition("'")[0]
 
@@ -137,16 +176,18 @@ def parse(log: str, threads: dict[str, str]) -> Iterator[tuple[str, Resources]]:
             found = re.search(pattern, part)
             return int(found[1]) if found else 0
 
-        if symbol not in threads:
+        threads = re.search(r"\.maxntid (\d+)", code_of.get(symbol, ""))
+        if threads is None:
             sys.exit(f"nvcc_check: {readable(symbol)} has no __launch_bounds__, from which its block's size is known")
         yield (
             symbol,
             Resources(
-                threads=int(threads[symbol]),
+                threads=int(threads[1]),
                 registers=number(r"Used (\d+) registers"),
                 shared=number(r"(\d+) bytes smem"),
                 stack=number(r"(\d+) bytes stack frame"),
                 spills=number(r"(\d+) bytes spill stores") + number(r"(\d+) bytes spill loads"),
+                instructions=Instructions.of(code_of[symbol]),
             ),
         )
 
@@ -158,10 +199,15 @@ def readable(symbol: str) -> str:
 
 
 def table(kernels: Kernels) -> str:
-    """The table's text: a line for each kernel, registers and occupancy (in percent) for each architecture."""
+    """The table's text: a line for each kernel, registers and occupancy (in percent) for each architecture.
+
+    Instructions are those for the last one: they differ where a kernel has another way for an architecture.
+    """
     names = [architecture.name for architecture in ARCHITECTURES]
     head = ["kernel", "threads", "shared", "stack", "spills"]
     head += [f"{what}_{name}" for name in names for what in ("registers", "occupancy")]
+    counted = [field.name for field in fields(Instructions)]
+    head += counted
     said = subprocess.run(["nvcc", "--version"], capture_output=True, text=True, check=True).stdout
     (version,) = re.findall(r"V([\d.]+)", said)
     lines = [f"# nvcc {version}", "\t".join(head)]
@@ -170,6 +216,7 @@ def table(kernels: Kernels) -> str:
         cells = [each[0].threads, *(max(getattr(one, what) for one in each) for what in ("shared", "stack", "spills"))]
         for one, architecture in zip(each, ARCHITECTURES, strict=True):
             cells += [one.registers, one.occupancy(architecture)]
+        cells += [getattr(each[-1].instructions, what) for what in counted]
         lines.append("\t".join([kernel, *map(str, cells)]))
     return "\n".join(lines) + "\n"
 
