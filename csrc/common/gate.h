@@ -6,8 +6,8 @@ template <class T, int Pixels, class E>
 inline void gate_group(const float* const rows[3], int64_t half, const float* taps, const float* bias, vec* a, vec* b,
                         E* gated) {
   const float* const others[3] = {rows[0] + half, rows[1] + half, rows[2] + half};
-  convolve_pixels<Pixels>(rows, 2 * half, taps, 2 * half, load(bias), a);
-  convolve_pixels<Pixels>(others, 2 * half, taps + half, 2 * half, load(bias + half), b);
+  convolve_pixels<Pixels, 1>(rows, 2 * half, taps, 2 * half, load(bias), a);
+  convolve_pixels<Pixels, 1>(others, 2 * half, taps + half, 2 * half, load(bias + half), b);
   vec phi[Pixels];
   normal_distributions<T, Pixels>(a, phi);
 #pragma GCC unroll 4

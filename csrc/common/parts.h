@@ -7,7 +7,10 @@ struct Parts {
   // Padded to whole `steps` only, for what is summed over.
   Parts(int64_t count, int64_t size, int64_t steps) : count(count), size(size), padded_size(round_up(size, steps)) {}
 
+  int64_t channels() const { return count * size; }
   int64_t padded() const { return count * padded_size; }
+  // Whether there is no padding.
+  bool whole() const { return size == padded_size; }
 
   // Calls use(channel, place) with every channel and its place among the padded ones.
   template <class Use>

@@ -7,6 +7,8 @@
 #include "common/gemm.h"
 #include "common/products.h"
 #include "common/depthwise.h"
+#include "common/pixel_ring.h"
+#include "common/plane_ring.h"
 #include "common/gate.h"
 #include "depthwise_gate/channels_last.h"
 #include "depthwise_gate/channels_first.h"

@@ -108,19 +108,9 @@ __global__ void __launch_bounds__(kGateThreads) depthwise_gate_backward(Depthwis
 
 // ---- launches
 
-// Calls work(channels_last, width of an access), both constants.
-template <class T, class Arguments, class Work>
-inline void with_gate_layout(const Arguments& f, std::initializer_list<const void*> images, const Work& work) {
-  const bool fits = fits_widest<T>(f.channels_last ? f.hidden : f.width, images);
-  const auto with_layout = [&](auto last) {
-    fits ? work(last, Constant<kWidest<T>>()) : work(last, Constant<1>());
-  };
-  f.channels_last ? with_layout(Constant<true>()) : with_layout(Constant<false>());
-}
-
 template <class T, class Device>
 void launch_depthwise_gate(Device& device, const DepthwiseGate<T>& f) {
-  with_gate_layout<T>(f, {f.x}, [&](auto last, auto width) {
+  with_image_layout<T>(f.channels_last, f.hidden, f.width, {f.x}, [&](auto last, auto width) {
     constexpr bool kLast = decltype(last)::value;
     constexpr int N = decltype(width)::value;
     const int64_t groups = divided_up(f.hidden, GateTile<kLast, N>::kChannels);
@@ -131,7 +121,7 @@ void launch_depthwise_gate(Device& device, const DepthwiseGate<T>& f) {
 
 template <class T, class Device>
 void launch_depthwise_gate_backward(Device& device, const DepthwiseGateBackward<T>& f) {
-  with_gate_layout<T>(f, {f.gradient, f.convolved, f.x}, [&](auto last, auto width) {
+  with_image_layout<T>(f.channels_last, f.hidden, f.width, {f.gradient, f.convolved, f.x}, [&](auto last, auto width) {
     constexpr bool kLast = decltype(last)::value;
     constexpr int N = decltype(width)::value;
     const int64_t groups = divided_up(f.hidden, GateTile<kLast, N>::kChannels);

@@ -41,6 +41,17 @@ struct GateImages {
   }
 };
 
+// Calls work(channels_last, width of an access), both constants.
+template <class T, class Work>
+inline void with_image_layout(bool channels_last, int64_t channels, int64_t width,
+                              std::initializer_list<const void*> images, const Work& work) {
+  const bool fits = fits_widest<T>(channels_last ? channels : width, images);
+  const auto with_layout = [&](auto last) {
+    fits ? work(last, Constant<kWidest<T>>()) : work(last, Constant<1>());
+  };
+  channels_last ? with_layout(Constant<true>()) : with_layout(Constant<false>());
+}
+
 // The place of a tile, the `index`th of all; tiles of a channel group follow one another.
 template <bool kLast, int N>
 struct GatePlace {
