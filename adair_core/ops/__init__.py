@@ -12,6 +12,7 @@ from adair_core.ops.attention_branch import attention_branch
 from adair_core.ops.bottleneck import bottleneck
 from adair_core.ops.bottleneck_batch import bottleneck_batch
 from adair_core.ops.channel_attention import channel_attention
+from adair_core.ops.depthwise import depthwise
 from adair_core.ops.depthwise_gate import depthwise_gate
 from adair_core.ops.feed_forward import feed_forward
 from adair_core.ops.layer_norm2d import layer_norm2d
@@ -23,6 +24,7 @@ __all__ = [
     "bottleneck",
     "bottleneck_batch",
     "channel_attention",
+    "depthwise",
     "depthwise_gate",
     "feed_forward",
     "layer_norm2d",

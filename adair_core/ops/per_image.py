@@ -100,9 +100,23 @@ def counts_of(x: Tensor, parameters: Sequence[Tensor | None]) -> list[int]:
     return list(counts)
 
 
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, *arguments: Any, **options: Any) -> Tensor:
-    results = [
-        functional.conv2d(share, own_weight, own_bias, *arguments, **options)  # type: ignore[arg-type]
-        for share, (own_weight, own_bias) in shares(x, (weight, bias))
-    ]
+def in_shares(operation: Callable[..., Tensor], x: Tensor, parameters: Sequence[Tensor | None]) -> Tensor:
+    """Compute ``operation(x, *parameters)`` for each share of a batch with its own parameters.
+
+    Args:
+        operation: from images and parameters to images.
+        x: ``(B, ...)``.
+        parameters: some of them per image.
+
+    Raises:
+        NotPerImageError: `x` is not the batch that the parameters are for.
+    """
+    results = [operation(share, *own) for share, own in shares(x, parameters)]
     return torch.cat(results).contiguous(memory_format=memory_format(results[0]))
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, *arguments: Any, **options: Any) -> Tensor:
+    def convolve(share: Tensor, own_weight: Tensor, own_bias: Tensor | None) -> Tensor:
+        return functional.conv2d(share, own_weight, own_bias, *arguments, **options)
+
+    return in_shares(convolve, x, (weight, bias))

@@ -62,5 +62,5 @@ def project_backward(
 def convolve_depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, *, flipped: bool = False) -> Tensor:
     """A depthwise 3x3 convolution with zero padding; with flipped taps it gives the gradient of its input."""
     result = torch.empty_like(x)
-    kernels.depthwise(x, parameter(weight), parameter(bias), flipped, result)
+    kernels.depthwise(x, parameter(weight), parameter(bias), flipped, True, result)
     return result

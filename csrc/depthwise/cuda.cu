@@ -1,4 +1,4 @@
-// The depthwise convolution on a GPU, a step of the attention branch there.
+// Depthwise convolution on a GPU. The schemas are in cpu.cpp.
 
 #include "cuda/device.h"
 #include "depthwise/kernel.cuh"
@@ -6,17 +6,23 @@
 namespace adair {
 namespace {
 
+// Sizes of images, for `f`.
 template <class Arguments>
-void set_sizes(const Tensor& x, Arguments& f) {
-  f.images = x.size(0), f.height = x.size(1), f.width = x.size(2), f.channels = x.size(3);
+void set_sizes(const Tensor& images, bool channels_last, Arguments& f) {
+  f.images = images.size(0);
+  f.height = images.size(channels_last ? 1 : 2);
+  f.width = images.size(channels_last ? 2 : 3);
+  f.channels = images.size(channels_last ? 3 : 1);
+  f.channels_last = channels_last;
 }
 
-void run_depthwise(const Tensor& x, const Tensor& weight, OptionalTensor bias, bool flipped, Tensor y) {
+void run_depthwise(const Tensor& x, const Tensor& weight, OptionalTensor bias, bool flipped, bool channels_last,
+                   Tensor y) {
   Device device(x);
   with_type(x, [&](auto type) {
     using T = decltype(type);
     Depthwise<T> f;
-    set_sizes(x, f);
+    set_sizes(x, channels_last, f);
     f.flipped = flipped;
     f.x = device.data<T>(x, "x", {f.images, f.height, f.width, f.channels});
     f.weight = device.data<float>(weight, "weight", {f.channels, 9});
@@ -26,12 +32,13 @@ void run_depthwise(const Tensor& x, const Tensor& weight, OptionalTensor bias, b
   });
 }
 
-void run_depthwise_gradients(const Tensor& gradient, OptionalTensor x, OptionalTensor to_weight, OptionalTensor to_bias) {
+void run_depthwise_gradients(const Tensor& gradient, OptionalTensor x, bool channels_last, OptionalTensor to_weight,
+                             OptionalTensor to_bias) {
   Device device(gradient);
   with_type(gradient, [&](auto type) {
     using T = decltype(type);
     DepthwiseGradients<T> f;
-    set_sizes(gradient, f);
+    set_sizes(gradient, channels_last, f);
     f.gradient = device.data<T>(gradient, "gradient", {f.images, f.height, f.width, f.channels});
     f.x = device.data<T>(x, "x", {f.images, f.height, f.width, f.channels});
     f.to_weight = device.data<float>(to_weight, "to_weight", {f.channels, 9});
@@ -42,12 +49,6 @@ void run_depthwise_gradients(const Tensor& gradient, OptionalTensor x, OptionalT
 }
 
 }  // namespace
-
-STABLE_TORCH_LIBRARY_FRAGMENT(adair_native, m) {
-  m.def("depthwise(Tensor x, Tensor weight, Tensor? bias, bool flipped, Tensor(a!) y) -> ()");
-  m.def(
-      "depthwise_gradients(Tensor gradient, Tensor? x, Tensor(a!)? to_weight, Tensor(b!)? to_bias) -> ()");
-}
 
 STABLE_TORCH_LIBRARY_IMPL(adair_native, CUDA, m) {
   m.impl("depthwise", TORCH_BOX(&run_depthwise));

@@ -41,14 +41,16 @@ def layer_norm2d_backward(gradient, x, weight, mean, rstd, bias_free, channels_l
     _call("layer_norm2d", "layer_norm2d_backward", numbers, inputs, outputs)
 
 
-def depthwise(x, weight, bias, flipped, y) -> None:
+def depthwise(x, weight, bias, flipped, channels_last, y) -> None:
     inputs = {"x": x, "weight": weight, "bias": bias}
-    _call("depthwise", "depthwise", {**_sizes(x), "flipped": flipped}, inputs, {"y": y})
+    numbers = {**_sizes(x), "flipped": flipped, "channels_last": channels_last}
+    _call("depthwise", "depthwise", numbers, inputs, {"y": y})
 
 
-def depthwise_gradients(gradient, x, to_weight, to_bias) -> None:
+def depthwise_gradients(gradient, x, channels_last, to_weight, to_bias) -> None:
     outputs = {"to_weight": to_weight, "to_bias": to_bias}
-    _call("depthwise", "depthwise_gradients", _sizes(gradient), {"gradient": gradient, "x": x}, outputs)
+    numbers = {**_sizes(gradient), "channels_last": channels_last}
+    _call("depthwise", "depthwise_gradients", numbers, {"gradient": gradient, "x": x}, outputs)
 
 
 def depthwise_gate(x, weight, bias, channels_last, y, convolved) -> None:

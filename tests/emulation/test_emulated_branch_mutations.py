@@ -29,7 +29,8 @@ def check_feed_forward(built: Path) -> None:
 
 
 def check_depthwise(built: Path) -> None:
-    test_emulated_depthwise.check(built, (1, 5, 9, 17), torch.float32)
+    for last in (True, False):
+        test_emulated_depthwise.check(built, (1, 5, 9, 17), torch.float32, last)
 
 
 CHECKS: dict[str, Callable[[Path], None]] = {

@@ -81,6 +81,10 @@ def plain_bias_free_norm(x: Tensor, weight: Tensor) -> Tensor:
     return x / torch.sqrt(x.var(1, keepdim=True, unbiased=False) + 1e-5) * weight[:, None, None]
 
 
+def plain_depthwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return functional.conv2d(x, weight, bias, padding=1, groups=x.shape[1])
+
+
 def plain_gate(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     a, b = functional.conv2d(x, weight, bias, padding=1, groups=x.shape[1]).chunk(2, 1)
     return functional.gelu(a) * b
@@ -222,6 +226,8 @@ CASES = [
     ),
     Case("layer_norm2d", ops.layer_norm2d, plain_biased_norm, (IMAGE, (12,), (12,)), extra=(1e-5,)),
     Case("layer_norm2d", ops.layer_norm2d, plain_bias_free_norm, (IMAGE, (12,)), extra=(None, 1e-5)),
+    Case("depthwise", ops.depthwise, plain_depthwise, (IMAGE, (12, 1, 3, 3), (12,))),
+    Case("depthwise", ops.depthwise, plain_depthwise, (IMAGE, (12, 1, 3, 3), None)),
     Case("depthwise_gate", ops.depthwise_gate, plain_gate, (IMAGE, (12, 1, 3, 3), (12,)), extra=(True,)),
     Case("depthwise_gate", ops.depthwise_gate, plain_gate, (IMAGE, (12, 1, 3, 3), None), extra=(False,)),
     Case("channel_attention", ops.channel_attention, plain_attention, (IMAGE, (1, 1, 1)), (1,)),

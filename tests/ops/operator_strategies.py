@@ -18,6 +18,7 @@ from operator_cases import (
     plain_biased_norm,
     plain_bottleneck,
     plain_bottleneck_batch,
+    plain_depthwise,
     plain_feed_forward,
     plain_gate,
     plain_low_rank,
@@ -136,6 +137,12 @@ def layer_norm2d(draw: Draw) -> Case:
     return Case("layer_norm2d", ops.layer_norm2d, plain_bias_free_norm, (shape, channels))
 
 
+def depthwise(draw: Draw) -> Case:
+    shape = draw(image_shapes())
+    shapes = (shape, (shape[1], 1, 3, 3), maybe(draw, (shape[1],)))
+    return Case("depthwise", ops.depthwise, plain_depthwise, shapes)
+
+
 def depthwise_gate(draw: Draw) -> Case:
     shape = draw(image_shapes(2))
     shapes = (shape, (shape[1], 1, 3, 3), maybe(draw, (shape[1],)))
@@ -239,6 +246,7 @@ def low_rank_weight(draw: Draw) -> Case:
 
 OPERATORS = {
     "layer_norm2d": layer_norm2d,
+    "depthwise": depthwise,
     "depthwise_gate": depthwise_gate,
     "channel_attention": channel_attention,
     "attention_branch": attention_branch,

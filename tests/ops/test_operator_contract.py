@@ -95,6 +95,11 @@ def backward_arguments(case: Case, layout: torch.memory_format | None) -> list[t
     if case.name == "layer_norm2d":
         bias_free = len(tensors) == 2
         return [(gradient, *tensors[:2], *outputs[1:], bias_free, affine) for affine in (True, False)]
+    if case.name == "depthwise":
+        x, weight, bias = tensors
+        last = layout == torch.channels_last
+        frozen = (gradient, None, weight, last, [True, False, False])
+        return [(gradient, x, weight, last, [True, True, bias is not None]), frozen]
     if case.name == "depthwise_gate":
         x, weight, bias = tensors
         convolved = outputs[1] if case.extra[0] else None

@@ -61,9 +61,14 @@ def plain_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return functional.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2], weight, bias, 1e-5).permute(0, 3, 1, 2)
 
 
+def plain_depthwise(x: Tensor, weight: Tensor) -> Tensor:
+    """Depthwise convolution."""
+    return functional.conv2d(x, weight, padding=1, groups=x.shape[1])
+
+
 def plain_gate(x: Tensor, weight: Tensor) -> Tensor:
     """Depthwise convolution, GELU and product."""
-    a, b = functional.conv2d(x, weight, padding=1, groups=x.shape[1]).chunk(2, 1)
+    a, b = plain_depthwise(x, weight).chunk(2, 1)
     return functional.gelu(a) * b
 
 
@@ -93,7 +98,7 @@ def plain_attention_branch(
     heads: int,
 ) -> Tensor:
     """Compute x + MDTA(LN x)."""
-    mixed = functional.conv2d(functional.conv2d(plain_norm(x, norm, bias), qkv), middle, padding=1, groups=len(middle))
+    mixed = plain_depthwise(functional.conv2d(plain_norm(x, norm, bias), qkv), middle)
     return x + functional.conv2d(plain_attention(mixed, temperature, heads=heads), leave)
 
 
@@ -160,6 +165,7 @@ def _hidden(channels: int) -> int:
 
 OPERATORS: dict[str, Operator] = {
     "layer_norm2d": Operator(ops.layer_norm2d, plain_norm, lambda c, h, w, _: ((1, c, h, w), (c,), (c,))),
+    "depthwise": Operator(ops.depthwise, plain_depthwise, lambda c, h, w, _: ((1, 3 * c, h, w), (3 * c, 1, 3, 3))),
     "depthwise_gate": Operator(
         ops.depthwise_gate, plain_gate, lambda c, h, w, _: ((1, 2 * _hidden(c), h, w), (2 * _hidden(c), 1, 3, 3))
     ),

@@ -73,7 +73,7 @@ def _backward(
         normalised, mean, rstd = normalise(source, *norm, eps)
         if any(value is not None for value in to_depthwise):
             expanded = project(normalised, qkv_weight, qkv_bias) if needs[5] else None
-            pixel_steps.kernels.depthwise_gradients(to_qkv, expanded, *to_depthwise)
+            pixel_steps.kernels.depthwise_gradients(to_qkv, expanded, True, *to_depthwise)
         if any(needs[:5]):
             to_expanded = convolve_depthwise(to_qkv, depthwise_weight, None, flipped=True)
             to_normalised, to_in, to_in_bias = project_backward(

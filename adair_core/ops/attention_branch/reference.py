@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from adair_core.ops.channel_attention import reference as attention
 from adair_core.ops.convolution import convolution_backward, convolve
-from adair_core.ops.depthwise_gate import reference as gate
+from adair_core.ops.depthwise.reference import depthwise, depthwise_backward
 from adair_core.ops.layer_norm2d import reference as norm
 from adair_core.ops.layout import memory_format
 
@@ -60,7 +61,7 @@ def attention_branch(
     """
     layout = memory_format(x)
     normalised = norm.layer_norm2d(x, norm_weight, norm_bias, eps)[0]
-    qkv = gate.convolve(convolve(normalised, qkv_weight, qkv_bias), depthwise_weight, depthwise_bias)
+    qkv = depthwise(convolve(normalised, qkv_weight, qkv_bias), depthwise_weight, depthwise_bias)
     qkv = qkv.contiguous(memory_format=layout)
     attended, cosines, lengths = attention.channel_attention(qkv, temperature, temperature.shape[0])
     result = convolve(attended, out_weight, out_bias)
@@ -125,8 +126,8 @@ def attention_branch_backward(
         normalised, mean, rstd = norm.layer_norm2d(x, norm_weight, norm_bias, eps)
         # Of the depthwise convolution's input, likewise.
         expanded = convolve(normalised, qkv_weight, qkv_bias) if needs[5] else qkv
-        to_expanded, to_depthwise, to_depthwise_bias = gate.convolution_backward(
-            to_qkv, expanded, depthwise_weight, (True, *needs[5:7])
+        to_expanded, to_depthwise, to_depthwise_bias = depthwise_backward(
+            to_qkv, expanded, depthwise_weight, layout == torch.channels_last, (True, *needs[5:7])
         )
         to_normalised, to_in, to_in_bias = convolution_backward(
             to_expanded, normalised, qkv_weight, (any(needs[:3]), *needs[3:5])

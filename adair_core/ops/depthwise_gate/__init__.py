@@ -11,6 +11,7 @@ from torch import Tensor
 from adair_core.errors import UsageError, expected
 from adair_core.ops import registration
 from adair_core.ops.checks import require_images, require_shape
+from adair_core.ops.depthwise.reference import depthwise, depthwise_backward
 from adair_core.ops.depthwise_gate import native, reference
 from adair_core.ops.keeping import keeps
 from adair_core.ops.layout import autocast, memory_format
@@ -103,12 +104,13 @@ def _second_order(
     if gradient is not None:
         if convolved is None:
             assert x is not None
-            convolved = reference.convolve(x, weight, bias)
+            convolved = depthwise(x, weight, bias)
         inner = reference.gate_backward(gradient, convolved)
         to_convolved = inner if to_convolved is None else inner + to_convolved
     if to_convolved is None:
         return None, None, None
-    return reference.convolution_backward(to_convolved, to_convolved if x is None else x, weight, needs)
+    channels_last = memory_format(to_convolved if x is None else x) == torch.channels_last
+    return depthwise_backward(to_convolved, x, weight, channels_last, needs)
 
 
 _forward = registration.define(

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from adair_core.ops import convolution
+from adair_core.ops.depthwise.reference import depthwise, depthwise_backward
 from adair_core.ops.layout import memory_format
 
 
@@ -35,7 +35,7 @@ def depthwise_gate(x: Tensor, weight: Tensor, bias: Tensor | None, keep: bool) -
     Returns:
         The result, ``(B, h, H, W)``, and dw(x), ``(B, 2h, H, W)``, empty unless `keep`.
     """
-    convolved = convolve(x, weight, bias)
+    convolved = depthwise(x, weight, bias)
     a, b = _halves(convolved)
     result = (functional.gelu(a) * b).contiguous(memory_format=memory_format(x))
     return result, convolved if keep else x.new_empty(0)
@@ -64,16 +64,9 @@ def depthwise_gate_backward(
     """
     if convolved is None:
         assert x is not None
-        convolved = convolve(x, weight, bias)
-    # Of an input that is not there, only the shape is asked: that of the output is the same.
-    return convolution_backward(gate_backward(gradient, convolved), convolved if x is None else x, weight, needs)
-
-
-def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """dw(x), in the memory format of results computed from `x`."""
-    return convolution.convolve(x, weight, bias, padding=1, groups=x.shape[1]).contiguous(
-        memory_format=memory_format(x)
-    )
+        convolved = depthwise(x, weight, bias)
+    channels_last = memory_format(convolved if x is None else x) == torch.channels_last
+    return depthwise_backward(gate_backward(gradient, convolved), x, weight, channels_last, needs)
 
 
 def gate_backward(gradient: Tensor, convolved: Tensor) -> Tensor:
@@ -81,18 +74,6 @@ def gate_backward(gradient: Tensor, convolved: Tensor) -> Tensor:
     a, b = _halves(convolved)
     to_a = torch.ops.aten.gelu_backward(gradient * b, a)
     return torch.cat([to_a, gradient * functional.gelu(a)], dim=1)
-
-
-def convolution_backward(
-    gradient: Tensor, x: Tensor, weight: Tensor, needs: Sequence[bool]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of dw(x) with respect to x, weight and bias; empty where not needed."""
-    to_x, to_weight, to_bias = convolution.convolution_backward(gradient, x, weight, needs, padding=1)
-    return (
-        to_x.contiguous(memory_format=memory_format(x)) if needs[0] else x.new_empty(0),
-        to_weight.to(weight.dtype) if needs[1] else weight.new_empty(0),
-        to_bias.to(weight.dtype) if needs[2] else weight.new_empty(0),
-    )
 
 
 def _halves(convolved: Tensor) -> tuple[Tensor, Tensor]:

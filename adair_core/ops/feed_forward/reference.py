@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
 from adair_core.ops.convolution import convolution_backward, convolve
+from adair_core.ops.depthwise.reference import depthwise, depthwise_backward
 from adair_core.ops.depthwise_gate import reference as gate
 from adair_core.ops.layer_norm2d import reference as norm
 from adair_core.ops.layout import memory_format
@@ -107,14 +109,13 @@ def feed_forward_backward(
         hidden = convolve(normalised, in_weight, in_bias)
     if convolved is None:
         assert hidden is not None
-        convolved = gate.convolve(hidden, depthwise_weight, depthwise_bias)
+        convolved = depthwise(hidden, depthwise_weight, depthwise_bias)
     a, b = convolved.chunk(2, dim=1)
     gated = (functional.gelu(a) * b).contiguous(memory_format=layout) if needs[7] else convolved[:, : a.shape[1]]
     to_gated, to_out, to_out_bias = convolution_backward(gradient, gated, out_weight, (True, needs[7], needs[8]))
     to_convolved = gate.gate_backward(to_gated, convolved)
-    source = convolved if hidden is None else hidden
-    to_hidden, to_depthwise, to_depthwise_bias = gate.convolution_backward(
-        to_convolved, source, depthwise_weight, (True, needs[5], needs[6])
+    to_hidden, to_depthwise, to_depthwise_bias = depthwise_backward(
+        to_convolved, hidden, depthwise_weight, layout == torch.channels_last, (True, needs[5], needs[6])
     )
     to_normalised, to_in, to_in_bias = convolution_backward(
         to_hidden, normalised, in_weight, (needs[0] or needs[1] or needs[2], needs[3], needs[4])

@@ -10,6 +10,7 @@ void set_sizes(const emulation::Call& call, Arguments& f) {
   f.height = call.number("height");
   f.width = call.number("width");
   f.channels = call.number("channels");
+  f.channels_last = call.number("channels_last") != 0;
 }
 
 }  // namespace
