@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from adair_core.errors import UsageError
 from adair_core.model.maps import Border, Bordered, Channels, Converted, Joined, Map, Store, Values, Window
-from adair_core.ops import layer_norm2d
+from adair_core.ops import depthwise, layer_norm2d
 from adair_core.ops.layout import accumulation_dtype
 
 WORKING = 512 * 1024**2
@@ -339,8 +339,7 @@ def _attention_branch(_func: Any, args: Sequence[Any], _kwargs: dict[str, Any]) 
         band = layer_norm2d(x.map.read(start, end).to(x.place), norm, norm_bias, eps)
         own = None if bias is None else bias[first:last].to(x.dtype)
         wide = functional.conv2d(band, weight[first:last].to(x.dtype), own)
-        own = None if taps_bias is None else taps_bias[first:last].to(x.dtype)
-        mixed = functional.conv2d(wide, taps[first:last].to(x.dtype), own, padding=1, groups=last - first)
+        mixed = depthwise(wide, taps[first:last], None if taps_bias is None else taps_bias[first:last])
         return mixed[:, :, top - start : top - start + bottom - top]
 
     gram = _Gram(temperature.shape[0], channels)
@@ -381,6 +380,7 @@ HANDLERS: dict[str, Handler] = {
     "aten::pixel_unshuffle": _unshuffled,
     "aten::mean": _mean,
     "adair::layer_norm2d": _local(0),
+    "adair::depthwise": _local(1),
     "adair::depthwise_gate": _local(1),
     "adair::feed_forward": _local(1),
     "adair::bottleneck": _local(1),

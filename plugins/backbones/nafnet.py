@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from adair_core import BackboneSpec, Config, Site
 from adair_core.ops import layer_norm2d
-from adair_plugins.backbones.convolutions import convolution_sites
+from adair_plugins.backbones.convolutions import convolution_sites, convolve_depthwise
 from adair_plugins.backbones.layout import fastest_layout
 from adair_plugins.backbones.spandrel_forms import NAFNET
 
@@ -95,7 +95,7 @@ class NAFBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` -> the same shape."""
-        gated = self.sg(self.conv2(self.conv1(self.norm1(x))))
+        gated = self.sg(convolve_depthwise(self.conv2, self.conv1(self.norm1(x))))
         x = x + self.dropout1(self.conv3(gated * self.sca(gated))) * self.beta
         return x + self.dropout2(self.conv5(self.sg(self.conv4(self.norm2(x))))) * self.gamma
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from adair_core import BackboneSpec, Config, Site
 from adair_core.branch import add_branch
 from adair_core.ops import attention_branch, channel_attention, depthwise_gate, feed_forward, layer_norm2d
-from adair_plugins.backbones.convolutions import convolution_sites, is_plain
+from adair_plugins.backbones.convolutions import convolution_sites, convolve_depthwise, is_plain
 from adair_plugins.backbones.layout import fastest_layout
 from adair_plugins.backbones.padding import pad_to_multiple
 from adair_plugins.backbones.spandrel_forms import RESTORMER
@@ -98,7 +98,8 @@ class Attention(nn.Module):
                 heads=self.heads,
                 residual=residual,
             )
-        attended = last(channel_attention(middle(first(norm(x))), self.temperature, self.heads))
+        qkv = convolve_depthwise(middle, first(norm(x)))
+        attended = last(channel_attention(qkv, self.temperature, self.heads))
         return x + attended if residual else attended
 
 

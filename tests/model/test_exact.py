@@ -17,6 +17,7 @@ from adair_core.errors import AdairError, UsageError
 from adair_core.model import untrained
 from adair_core.model.exact import HANDLERS, NotStreamableError, restore_exactly
 from adair_core.model.maps import Bordered, Store, Values
+from adair_core.ops import depthwise
 
 CPU = torch.device("cpu")
 PLENTY, LITTLE = 2**40, 200_000  # bytes for a band: all rows at once, and a few
@@ -134,11 +135,13 @@ class Everything(nn.Module):
         self.tall = nn.Conv2d(8, 8, (3, 1), padding=(1, 0), groups=2)
         self.down = nn.Conv2d(8, 4, 3, stride=3)
         self.out = nn.Conv2d(4, 27, 1)
+        self.taps = nn.Parameter(torch.randn(8, 1, 3, 3))
 
     def forward(self, x):
         padded = functional.pad(x, (1, 2, 3, 1), mode="reflect")
         padded = functional.pad(functional.pad(padded, (0, 1, 2, 0), mode="replicate"), (1, 0, 0, 2), value=0.5)
         features = functional.silu(self.tall(functional.leaky_relu(self.wide(padded), 0.1)))
+        features = depthwise(features, self.taps)
         first, second, third = torch.split(features, (1, 3, 4), dim=1)
         features = torch.cat([third * torch.sigmoid(first), second.clamp(-1, 1), first.tanh()], dim=1)
         weights = torch.softmax(features.mean((-2, -1)), 1)[..., None, None]

@@ -147,6 +147,31 @@ def test_sites_say_what_their_modules_return() -> None:
         assert returned[site.path][1:] == (site.channels, *size)
 
 
+@pytest.mark.filterwarnings("ignore:'saved_variables' is deprecated:DeprecationWarning")  # the peer's
+@pytest.mark.parametrize("listening", [False, True])
+def test_a_frozen_network_keeps_no_input_of_depthwise_convolutions(listening: bool) -> None:
+    model = small().double().requires_grad_(False)
+    other = spandrel(model.config).double().requires_grad_(False)
+    other.load_state_dict(model.state_dict())
+    inputs: list[torch.Tensor] = []  # held, so that no address is used twice
+    kept: list[torch.Tensor] = []
+    seen: list[torch.Tensor] = []
+    blocks = [module for module in model.modules() if hasattr(module, "conv2")]
+    for block in blocks:
+        block.conv1.register_forward_hook(lambda _, __, output: inputs.append(output))
+        if listening:
+            block.conv2.register_forward_hook(lambda _, __, output: seen.append(output))
+    images = photo(1, 3, 8, 8, dtype=torch.float64).requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        output = model(images)
+    assert len(seen) == (len(blocks) if listening else 0)
+    shared = {value.data_ptr() for value in inputs} & {value.data_ptr() for value in kept}
+    assert len(shared) == (len(blocks) if listening else 0)
+    (found,) = torch.autograd.grad(output.square().sum(), images)
+    (truth,) = torch.autograd.grad(other(images).square().sum(), images)
+    torch.testing.assert_close(found, truth, rtol=1e-8, atol=1e-10)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
