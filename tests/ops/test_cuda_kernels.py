@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from native_checks import SIZES, results, sized
+from native_checks import NARROW, SIZES, WIDE, results, sized
 from operator_cases import CASES, IMAGE, LAYOUTS, Case
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
@@ -38,7 +38,7 @@ def test_values_and_gradients_on_a_device(case: Case, dtype: torch.dtype) -> Non
     for size in SIZES if images else [IMAGE]:
         for wide in (False, True) if images else (False,):
             for layout in LAYOUTS:
-                one = sized(case, size, wide=wide)
+                one = sized(case, size, WIDE if wide else NARROW)
                 tensors = on_device(one, dtype, layout)
                 exact = [None if value is None else value.detach().double().requires_grad_() for value in tensors]
                 truth, found, again = results(one, exact), results(one, tensors), results(one, tensors)
