@@ -5,6 +5,7 @@ The format is told by the file's first bytes, never by its name, and only the lo
 
 from __future__ import annotations
 
+import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy.typing as npt
 import pyvips
 
 from adair_core.data import exif
-from adair_core.data.file_rows import FileRows, damage_told, reason_of
+from adair_core.data.file_rows import UNDECODABLE, FileRows, damage_told, reason_of
 from adair_core.data.image_file import Format, ImageFile, ImageInfo
 from adair_core.data.storage import read_storage
 from adair_core.data.tiff_directory import exif_of, read_directory
@@ -255,14 +256,23 @@ def _loaded(path: Path, kind: Format, limits: _Limits, *, access: str = "sequent
         if unusual is not None:
             _check_size(path, *size_of(directory), limits.whole)
             return unusual[0](path), unusual[1:]
+
+    def load(fail_on: str) -> Any:
+        # Bytes, as names need not be UTF-8. Without `revalidate` libvips answers a second read of a changed file from
+        # its memory.
+        return LOADERS[kind](os.fsencode(path), access=access, fail_on=fail_on, revalidate=True)
+
     try:
         # What an earlier file left in libvips' one buffer of messages would be read as this file's.
         pyvips.vips_lib.vips_error_clear()
-        # Without `revalidate` libvips answers a second read of a changed file from its memory.
-        return LOADERS[kind](str(path), access=access, fail_on="error", revalidate=True), ()
-    except pyvips.Error as error:
+        image = load("error")
+        # Among pixels a JPEG's warnings are damage, which would become blocks of gray; in its header they are oddities.
+        if kind == "jpeg" and not pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()):
+            image = load("warning")
+    except UNDECODABLE as error:
         reason = reason_of(error).removeprefix(f"{path}: ")
         raise DataError(f"{path}: a {kind.upper()} file that is damaged or of an unknown kind: {reason}") from error
+    return image, ()
 
 
 def _is_rowwise(kind: Format, image: Any) -> bool:

@@ -20,6 +20,10 @@ AT_ONCE = 16 * 1024**2
 """Bytes that are decoded at once, about; the decoder holds them once more."""
 
 
+UNDECODABLE = (pyvips.Error, UnicodeDecodeError)
+"""What reading a file through libvips raises. The second is pyvips at a message with a name that is not UTF-8."""
+
+
 class FileRows:
     """An image file, whose rows are decoded when they are asked for; see `adair_core.data.image_file.ImageRows`.
 
@@ -117,12 +121,14 @@ def damage_told(path: Path) -> Iterator[None]:
     """Raise a `DataError` that names the file where libvips finds it damaged."""
     try:
         yield
-    except pyvips.Error as error:
+    except UNDECODABLE as error:
         raise DataError(f"{path}: damaged or truncated image: {reason_of(error)}") from error
 
 
-def reason_of(error: pyvips.Error) -> str:
+def reason_of(error: pyvips.Error | UnicodeDecodeError) -> str:
     """Keep of libvips' report the lines that say what is wrong with the file."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it cannot be decoded"
     lines = [" ".join(line.split()) for line in f"{error.message}\n{error.detail}".splitlines()]
     telling = [line for line in dict.fromkeys(lines) if line and not line.startswith("unable to ")]
     return "; ".join(telling[:2]) or "it cannot be decoded"

@@ -14,6 +14,7 @@ from typing import Any
 
 from adair_core.data import jpeg_header
 from adair_core.data.image_file import Format, Storage, TiffCompression
+from adair_core.data.jpeg_end import bytes_after_picture
 from adair_core.data.jpeg_header import read_jpeg_header
 from adair_core.data.png_chunks import read_chunks
 from adair_core.data.tiff_directory import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, number_in, read_directory
@@ -78,6 +79,8 @@ def read_storage(path: Path, kind: Format, image: Any) -> tuple[Storage, tuple[s
         found.notes.append("1 bit became 8 bit gray")
     if pages > 1:
         found.notes.append(f"only the first of {pages} pages or frames is used")
+    if image.get_typeof("n-subifds"):
+        found.notes.append(f"{image.get('n-subifds')} smaller or further images below it are left out")
     return Storage(**found.fields), tuple(found.notes)
 
 
@@ -106,6 +109,9 @@ def _of_jpeg(path: Path, found: _Found) -> None:
         "subsampling": header.subsampling,
         "is_progressive": header.is_progressive,
     }
+    after = bytes_after_picture(path)
+    if after:
+        found.notes.append(f"{after:,} bytes after the picture (such as further pictures or a video) are left out")
 
 
 def _of_tiff(path: Path, found: _Found) -> None:

@@ -9,7 +9,7 @@ import pyvips
 import tifffile
 from PIL import Image, ImageCms
 
-from adair_core.data.images import read_header, read_image, write_image
+from adair_core.data.images import ImageFile, read_header, read_image, write_image
 from adair_core.errors import DataError
 
 RNG = np.random.default_rng(2)
@@ -215,6 +215,60 @@ def samples(tmp_path):
         Image.fromarray(noise).save(tmp_path / f"x.{ending}", **options)
     tifffile.imwrite(tmp_path / "z.tif", noise, photometric="rgb", compression="zlib", rowsperstrip=8)
     return [*tmp_path.iterdir()]
+
+
+def test_images_below_a_tiffs_first_are_noted(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "x.tif") as writer:
+        writer.write(COLORS, photometric="rgb", subifds=1)
+        writer.write(COLORS[::2, ::2].copy(), photometric="rgb", subfiletype=1)
+    image = read_image(tmp_path / "x.tif")
+    assert np.array_equal(image.pixels, COLORS)
+    assert image.notes == ("1 smaller or further images below it are left out",)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_what_follows_a_jpegs_picture_is_noted(tmp_path, progressive):
+    path = tmp_path / "x.jpg"
+    preview = Image.fromarray(COLORS)
+    preview.save(path)
+    noise = RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    inner = path.read_bytes()  # a picture in the header, with an end of its own
+    Image.fromarray(noise).save(path, progressive=progressive, comment=inner, quality=95)
+    content = path.read_bytes()
+    assert content.count(b"\xff\xd9") > 1
+    assert read_image(path).notes == ()
+    path.write_bytes(content + bytes(4096))
+    assert read_image(path).notes == ()
+    path.write_bytes(content + b"\0\0\0\x18ftypmp42" + bytes(1000))
+    (note,) = read_image(path).notes
+    assert note.startswith("1,012 bytes after the picture")
+    first, second = Image.fromarray(COLORS), Image.fromarray(COLORS[::-1])
+    first.save(path, format="MPO", save_all=True, append_images=[second])
+    (note,) = read_image(path).notes
+    assert note.endswith("bytes after the picture (such as further pictures or a video) are left out")
+
+
+def test_names_need_not_be_utf_8(tmp_path):
+    path = tmp_path / os.fsdecode(b"scan-\xe9.png")
+    write_image(path, ImageFile(pixels=COLORS))
+    assert np.array_equal(read_image(path).pixels, COLORS)
+    path.write_bytes(path.read_bytes()[:-60])
+    with pytest.raises(DataError, match="damaged or truncated"):
+        read_image(path)
+
+
+def test_damaged_pixels_of_a_jpeg_are_found_and_oddities_of_its_header_taken(tmp_path):
+    path = tmp_path / "x.jpg"
+    Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path, quality=95)
+    content = path.read_bytes()
+    expected = read_image(path).pixels
+    version = content.index(b"JFIF\0") + 5
+    path.write_bytes(content[:version] + b"\x02" + content[version + 1 :])
+    assert np.array_equal(read_image(path).pixels, expected)
+    middle = len(content) // 2
+    path.write_bytes(content[:middle] + b"\xff\xe5" + content[middle + 2 :])  # a marker among the pixels
+    with pytest.raises(DataError, match=r"x\.jpg: damaged or truncated image"):
+        read_image(path)
 
 
 def test_truncated_files_are_found(tmp_path):
