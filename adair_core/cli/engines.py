@@ -96,7 +96,7 @@ class Request:
 
 
 def restore_on_cluster(
-    request: Request, settings: Settings, jobs: Sequence[Job], on_result: OnResult
+    request: Request, settings: Settings, jobs: Sequence[Job], on_result: OnResult, *, chooses: bool
 ) -> list[FileResult]:
     """Restore on the Ray cluster that the options name; every worker loads the network as this process did.
 
@@ -105,6 +105,7 @@ def restore_on_cluster(
         settings: with all that loading found out.
         jobs: see `adair_core.inference.plan`.
         on_result: told about each file.
+        chooses: each image gets its own adapter.
 
     Raises:
         AdairError: as `adair_core.inference.ray_engine.restore_on_ray`.
@@ -118,6 +119,7 @@ def restore_on_cluster(
         replace(request, parameters=_absolute(parameters)).load_on_worker,
         jobs,
         settings,
+        chooses=chooses,
         resources=Resources(
             cpus=parameters["threads"] or 1, gpus=1.0 if has_gpu else 0.0, workers=parameters["workers"]
         ),

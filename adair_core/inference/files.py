@@ -14,9 +14,9 @@ from adair_core.atomic_file import remove_abandoned
 from adair_core.data.encoding import ROWWISE, copy_image, losses, write_image, writing_rows
 from adair_core.data.file_rows import FileRows
 from adair_core.data.images import READ_SUFFIXES, SUFFIXES, ImageFile, ImageInfo, ImageRows, open_image
-from adair_core.errors import AdairError, DataError, Interrupted, UsageError, expected, is_out_of_memory, listing
+from adair_core.errors import AdairError, DataError, Interrupted, UsageError, is_out_of_memory
 from adair_core.inference.image_restoring import WHOLE, bytes_as_a_whole, restore_read, restore_rows, restored_info
-from adair_core.inference.outputs import Job
+from adair_core.inference.outputs import Job, check_jobs
 from adair_core.inference.overlap import Overlap, Room, given_back
 from adair_core.inference.settings import Settings
 from adair_core.inference.strength_map import StrengthMap, open_map
@@ -124,14 +124,7 @@ def restore_files(
         AdairError: the network's output is not finite, or another error that is not a file's.
     """
     settings = settings or Settings()
-    if settings.enlargement > 1 and any(job.strength_map for job in jobs):
-        what = "strength map: expected a result of the input's size, where it can mix both"
-        raise UsageError(f"{what}, got one that is {settings.enlargement} times larger")
-    videos = [job.source for job in jobs if job.is_video]
-    if choose is not None and videos:
-        raise UsageError(
-            expected("input", expected="images, where each gets its own adapter", got=f"videos: {listing(videos)}")
-        )
+    check_jobs(jobs, settings, chooses=choose is not None)
     for folder in dict.fromkeys(job.output.parent for job in jobs):
         if folder.is_dir():
             remove_abandoned(folder)

@@ -12,6 +12,7 @@ from pathlib import Path
 from adair_core.data.images import READ_SUFFIXES, SUFFIXES, find_images, find_others
 from adair_core.errors import DataError, UsageError, expected, listing
 from adair_core.inference.file_lists import read_file_list
+from adair_core.inference.settings import Settings
 from adair_core.inference.strength_map import maps_for
 from adair_core.inference.video_formats import VIDEO_SUFFIXES, is_video
 
@@ -104,6 +105,28 @@ def plan(
         jobs = list({(os.path.realpath(job.source), os.path.realpath(job.output)): job for job in named}.values())
     _check(jobs)
     return jobs
+
+
+def check_jobs(jobs: Sequence[Job], settings: Settings, *, chooses: bool) -> None:
+    """Refuse what no image of the jobs could be restored with, before any is.
+
+    Args:
+        jobs: see `plan`.
+        settings: how they are to be restored.
+        chooses: each image gets its own adapter.
+
+    Raises:
+        UsageError: a strength map for results that are larger than their inputs, or a video whose adapter would be
+            chosen.
+    """
+    if settings.enlargement > 1 and any(job.strength_map for job in jobs):
+        what = "strength map: expected a result of the input's size, where it can mix both"
+        raise UsageError(f"{what}, got one that is {settings.enlargement} times larger")
+    videos = [job.source for job in jobs if job.is_video]
+    if chooses and videos:
+        wanted = "images, where each gets its own adapter"
+        hint = "name the task of a video"
+        raise UsageError(expected("input", expected=wanted, got=f"videos: {listing(videos)}", hint=hint))
 
 
 def images_of(inputs: Sequence[Path | str]) -> list[Path]:

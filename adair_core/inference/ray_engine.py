@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 from adair_core.errors import AdairError, UsageError, expected
 from adair_core.inference.files import Choose, FileResult, OnResult, restore_files
-from adair_core.inference.outputs import Job
+from adair_core.inference.outputs import Job, check_jobs
 from adair_core.inference.settings import Settings
 from adair_core.model.restoration_model import RestorationModel
 from adair_core.tuning import tune_process
@@ -65,6 +64,7 @@ def restore_on_ray(
     jobs: Sequence[Job],
     settings: Settings | None = None,
     *,
+    chooses: bool = False,
     resources: Resources | None = None,
     address: str | None = None,
     on_result: OnResult | None = None,
@@ -77,6 +77,7 @@ def restore_on_ray(
         load: see `Load`.
         jobs: what `adair_core.inference.plan` says.
         settings: how; `fail_fast` stops handing out files.
+        chooses: whether what `load` gives chooses adapters.
         resources: of each worker.
         address: of the cluster, as `ray.init` takes it; ``None`` = that of ``RAY_ADDRESS``, or this machine alone. A
             cluster that the process is connected to already is used, and stays connected.
@@ -86,11 +87,12 @@ def restore_on_ray(
         A result for each file, in the order of `jobs`; fewer if it stopped at one that failed.
 
     Raises:
-        UsageError: Ray is not installed, or no machine has room for a worker.
+        UsageError: Ray is not installed, no machine has room for a worker, or what `check_jobs` refuses.
         AdairError: a worker cannot load the network, or the cluster was lost.
     """
     ray = import_ray()
     settings, resources = settings or Settings(), resources or Resources()
+    check_jobs(jobs, settings, chooses=chooses)
     with _connected(ray, address), _quiet():
         _require_room(ray.cluster_resources(), resources)
         return _restore(ray, load, jobs, settings, resources, on_result)
@@ -141,9 +143,8 @@ def _restore(
     items = [
         {
             "index": index,
-            "source": str(job.source.absolute()),
-            "output": str(job.output.absolute()),
-            "strength_map": "" if job.strength_map is None else str(job.strength_map.absolute()),
+            # Pickled, as names need not be UTF-8, which columns of text are.
+            "job": pickle.dumps(_absolute(job)),
             # What is there now is somebody's; what is there later is from an attempt whose machine was lost.
             "is_taken": job.output.exists(),
         }
@@ -165,7 +166,7 @@ def _restore(
     results: dict[int, FileResult] = {}
     for row in finished:
         job = jobs[row["index"]]
-        told = FileResult(job.source, job.output, **{name: row[name] for name in TOLD})
+        told = FileResult(job.source, job.output, **pickle.loads(row["told"]))
         results[row["index"]] = told
         if on_result is not None:
             on_result(told, len(results), len(jobs))
@@ -178,10 +179,13 @@ def _restore_one(load: bytes, settings: Settings, threads: int, item: Mapping[st
     model, choose = _loaded(load, threads)
     if not item["is_taken"]:
         settings = replace(settings, overwrite=True, skip_existing=False)
-    strength_map = Path(item["strength_map"]) if item["strength_map"] else None
-    job = Job(Path(item["source"]), Path(item["output"]), strength_map)
-    (result,) = restore_files(model, [job], settings, choose=choose)
-    return {"index": item["index"], **{name: getattr(result, name) for name in TOLD}}
+    (result,) = restore_files(model, [pickle.loads(item["job"])], settings, choose=choose)
+    return {"index": item["index"], "told": pickle.dumps({name: getattr(result, name) for name in TOLD})}
+
+
+def _absolute(job: Job) -> Job:
+    strength_map = None if job.strength_map is None else job.strength_map.absolute()
+    return Job(job.source.absolute(), job.output.absolute(), strength_map)
 
 
 @lru_cache(maxsize=1)

@@ -20,6 +20,7 @@ from adair_core.specs import Choice
 from adair_core.testing import run_program
 
 COUNT = 10
+BAD = os.fsdecode(b"bad-\xe9.png")  # not UTF-8
 
 # Ray's own, about itself, as it is used here.
 pytestmark = pytest.mark.filterwarnings(
@@ -84,7 +85,7 @@ def photos(tmp_path) -> Path:
         path = tmp_path / "in" / f"{index:02}.png"
         path.parent.mkdir(exist_ok=True)
         write_image(path, ImageFile(pixels=np.full((20, 30, 3), 20 * index + 4, np.uint8)))
-    (tmp_path / "in" / "bad.png").write_bytes(b"no image")
+    (tmp_path / "in" / BAD).write_bytes(b"no image")
     (tmp_path / "records").mkdir()
     return tmp_path / "in"
 
@@ -107,7 +108,7 @@ def test_a_machine_is_lost_and_nothing_is(cluster, photos, tmp_path):
     assert [result.source for result in results] == [job.source for job in jobs]
     assert sorted(name for name, *_ in told) == sorted(job.source.name for job in jobs)
     failed = {result.source.name: result.message for result in results if result.status == "failed"}
-    assert failed.keys() == {"bad.png", "03.png"}
+    assert failed.keys() == {BAD, "03.png"}
     assert "exists already" in failed["03.png"]
     assert (out / "03.png").read_bytes() == b"somebody's"
     restored = [index for index in range(COUNT) if index != 3]
@@ -138,6 +139,21 @@ def test_the_command_gives_what_it_gives_on_one_machine(cluster, tmp_path, monke
         assert outcome.exit_code == 0, outcome.stderr
         assert [result["status"] for result in outcome.json] == ["restored"]
     assert np.array_equal(read_image(Path("ray.png")).pixels, read_image(Path("local.png")).pixels)
+
+
+def never() -> tuple[RestorationModel, None]:
+    raise AssertionError("a worker loads what should have been refused before")
+
+
+def test_what_no_worker_could_do_is_refused_before_there_are_any(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("ray.init", never)
+    clip = tmp_path / "clip.mp4"
+    with pytest.raises(UsageError, match=r"expected images, where each gets its own adapter, got videos: .*clip\.mp4"):
+        restore_on_ray(never, plan([photos, clip], tmp_path / "out"), chooses=True)
+    maps = tmp_path / "map.png"
+    write_image(maps, ImageFile(pixels=np.zeros((20, 30, 1), np.uint8)))
+    with pytest.raises(UsageError, match="got one that is 2 times larger"):
+        restore_on_ray(never, plan([photos], tmp_path / "out", strength_map=maps), Settings(scale=2))
 
 
 @pytest.mark.parametrize("option", ["--workers", "--ray-address"])

@@ -121,7 +121,7 @@ def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters
                 shown.advance(done, total)
 
             if parameters["engine"] == RAY:
-                results = restore_on_cluster(request, settings, jobs, tell)
+                results = restore_on_cluster(request, settings, jobs, tell, chooses=choose is not None)
             else:
                 results = restore_files(
                     loaded.model,
