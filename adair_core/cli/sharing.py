@@ -35,8 +35,8 @@ def push(folder: Path, target: str, as_json: bool, **parameters: Any) -> None:
     """Give an adapter to others: to the Hugging Face Hub, USER/NAME, or to a folder.
 
     The adapter is checked against its base first, and a model card with its measurements, terms, base and recipe is
-    written. The card says all of the recipe, names of folders included. For the Hub: pip install 'adair[hub]';
-    HF_TOKEN and HF_ENDPOINT are read.
+    written. Of folders, as recipe and base name them, only the last part goes along. For the Hub: pip install
+    'adair[hub]'; HF_TOKEN and HF_ENDPOINT are read.
     """
     from adair_core.model.places import place_named
     from adair_core.model.sharing import push_adapter

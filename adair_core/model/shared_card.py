@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from typing import Any
 
 from adair_core.model.adapter_card import AdapterCard
 
@@ -27,3 +29,18 @@ def shared_card(text: str, card: AdapterCard, *, title: str, terms: str | None, 
         f"## Use\n\n```sh\nadair adapters pull {title} -o adapter\nadair restore photo.jpg --adapter ./adapter\n```",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def without_folders(value: Any) -> Any:
+    """Keep of each file or folder in JSON data its name alone: where it lies says whose it is, and helps nobody else.
+
+    >>> without_folders({"images": ["/home/jo/photos/kodak/"], "steps": 200})
+    {'images': ['kodak'], 'steps': 200}
+    """
+    if isinstance(value, dict):
+        return {key: without_folders(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_folders(item) for item in value]
+    if isinstance(value, str):
+        return re.split(r"[/\\]", value.rstrip("/\\"))[-1]
+    return value

@@ -6,15 +6,16 @@ else lies in a place is neither fetched nor read.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from adair_core.atomic_file import write_atomically
 from adair_core.errors import AdairError, UnknownNameError, UsageError, WeightsError, expected
-from adair_core.model.adapter_card import card_text
+from adair_core.model.adapter_card import AdapterCard, card_text
 from adair_core.model.adapter_files import (
     CARD_FILE,
     CONFIG_FILE,
@@ -24,12 +25,16 @@ from adair_core.model.adapter_files import (
     read_adapter,
 )
 from adair_core.model.load import load
-from adair_core.model.shared_card import shared_card
+from adair_core.model.shared_card import shared_card, without_folders
+from adair_core.model.weights_file import read_tensors, write_tensors
 from adair_core.model.zoo import find_weights
 from adair_core.plugins import plugins
 
 FILES = (CARD_FILE, CONFIG_FILE, WEIGHTS_FILE)
 """The weights come last: an adapter is there when they are."""
+
+BASE_KEYS = ("base", "base_model_name_or_path")
+"""Where `adapter_config.json` names the base: in adair's form, and in PEFT's."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,8 @@ class Pulled:
 def push_adapter(folder: Path, place: Place, *, base: str | None = None, terms: str | None = None) -> str:
     """Give an adapter to a place, with a model card that says what it is.
 
+    Of folders and files, as its recipe and its base name them, only the last part goes with it.
+
     Args:
         folder: of the adapter; nothing in it changes.
         place: see `adair_core.model.places.place_named`.
@@ -105,11 +112,13 @@ def push_adapter(folder: Path, place: Place, *, base: str | None = None, terms: 
         raise UsageError(f"{folder}: its base {named} is not here to be compared; name its file with --base")
     model = load(named)
     adapter = install_read(file, model.sites, info=model.info)
-    card = card_text(adapter, info=model.info, card=file.card, size=sum(t.nbytes for t in file.tensors.values()))
+    card = replace(file.card, recipe=without_folders(file.card.recipe))
+    info = replace(model.info, name=without_folders(model.info.name))
+    own = card_text(adapter, info=info, card=card, size=sum(t.nbytes for t in file.tensors.values()))
     spec = plugins().weights_named(model.info.name) if _is_of_zoo(model.info.name) else None
-    text = shared_card(card, file.card, title=place.title, terms=terms, base_terms=spec.terms if spec else None)
-    files = {name: text.encode() if name == CARD_FILE else _content(folder / name) for name in FILES}
-    return place.put(files, message=f"{file.card.task or adapter.choice.name}: an adapter for {model.info.name}")
+    text = shared_card(own, card, title=place.title, terms=terms, base_terms=spec.terms if spec else None)
+    files = {CARD_FILE: text.encode(), CONFIG_FILE: _config_without_folders(file), WEIGHTS_FILE: _weights(file, card)}
+    return place.put(files, message=f"{file.card.task or adapter.choice.name}: an adapter for {info.name}")
 
 
 def pull_adapter(
@@ -162,6 +171,20 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
     for name in FILES:
         if name in files:
             write_atomically(folder / name, files[name])
+
+
+def _config_without_folders(file: AdapterFile) -> bytes:
+    told = {key: without_folders(file.config[key]) for key in BASE_KEYS if key in file.config}
+    return (json.dumps({**file.config, **told}, indent=2) + "\n").encode()
+
+
+def _weights(file: AdapterFile, card: AdapterCard) -> bytes:
+    """The file of an adapter's weights, whose header holds its base's name and its card."""
+    tensors, metadata = read_tensors(file.folder / WEIGHTS_FILE)
+    metadata |= {"base": without_folders(metadata["base"]), "card": json.dumps(card.as_dict())}
+    with tempfile.TemporaryDirectory() as name:
+        write_tensors(Path(name) / WEIGHTS_FILE, tensors, metadata)
+        return _content(Path(name) / WEIGHTS_FILE)
 
 
 def _content(path: Path) -> bytes:

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from hub_server import Hub, running_hub
 
 from adair_core.model import AdapterCard, load, save_base, untrained
+from adair_core.model.adapter_files import read_adapter
 from adair_core.testing import run_program
 
 FILES = {"README.md", "adapter_config.json", "adapter_model.safetensors"}
@@ -57,23 +59,23 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_to_a_folder_and_back(adapter, photos, workplace):
+def test_to_a_folder_and_back(adapter, base, photos, workplace):
     target = f"file://{workplace}/lab/de%20noise"
     outcome = run_program("adapters", "push", adapter, target, "--terms", "CC-BY-4.0")
     assert outcome.exit_code == 0, outcome.stderr
     shared = workplace / "lab/de noise"
     assert set(contents(shared)) == FILES
     (shared / "model.py").write_text("raise SystemExit")
-    pulled = run_program("adapters", "pull", "./lab/de noise", "-o", "mine", "--json")
+    pulled = run_program("adapters", "pull", "./lab/de noise", "-o", "mine", "--base", base, "--json")
     assert pulled.exit_code == 0, pulled.stderr
     assert "not fetched, as adapters have no such files: model.py" in pulled.stderr
     assert pulled.json["checked"] is True
     assert pulled.json["revision"] is None
     assert set(contents(Path("mine"))) == FILES
-    for name in FILES - {"README.md"}:
-        assert contents(Path("mine"))[name] == contents(adapter)[name]
+    assert contents(Path("mine")) == {name: content for name, content in contents(shared).items() if name in FILES}
     for folder, name in ((adapter, "a.png"), ("mine", "b.png")):
-        assert run_program("restore", photos / "photo0.png", "-o", name, "--adapter", folder).exit_code == 0
+        run = ["restore", photos / "photo0.png", "-o", name, "--adapter", folder, "--base", base]
+        assert run_program(*run).exit_code == 0
     assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
 
 
@@ -92,6 +94,28 @@ def test_the_model_card(adapter, workplace):
     assert "base fingerprint" in body
     assert f"adair adapters pull {workplace / 'shared'} -o adapter" in body
     assert (adapter / "README.md").read_text().startswith("# denoise")  # as it was
+
+
+def test_where_folders_lie_is_not_told(base, workplace):
+    data = {"images": ["/home/jo/photos/kodak/", "C:\\jo\\scans"], "validation": None}
+    recipe = {"data": data, "base": str(base.absolute()), "steps": 7}
+    model = load(base)
+    model.add_adapter("denoise", "lora", {"rank": 2})
+    model.save_adapter("denoise", workplace / "trained", card=AdapterCard(task="denoise", recipe=recipe))
+    before = {path.name: path.read_bytes() for path in (workplace / "trained").iterdir()}
+    outcome = run_program("adapters", "push", "trained", "./shared/denoise", "--base", base)
+    assert outcome.exit_code == 0, outcome.stderr
+    for path in (workplace / "shared" / "denoise").iterdir():
+        content = path.read_bytes()
+        assert b"/home/" not in content
+        assert b"jo\\" not in content
+        assert str(base.parent).encode() not in content
+    shared, own = read_adapter(workplace / "shared" / "denoise"), read_adapter(workplace / "trained")
+    data = {"images": ["kodak", "scans"], "validation": None}
+    assert shared.card.recipe == {"data": data, "base": base.name, "steps": 7}
+    assert shared.tensors.keys() == own.tensors.keys()
+    assert all(torch.equal(tensor, own.tensors[name]) for name, tensor in shared.tensors.items())
+    assert {path.name: path.read_bytes() for path in (workplace / "trained").iterdir()} == before
 
 
 def test_the_terms_of_a_base_of_the_zoo(workplace):
