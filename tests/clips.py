@@ -29,6 +29,7 @@ def make_clip(
     sound: str | None = None,
     subtitles: bool = False,
     rotation: int = 0,
+    mirrored: bool = False,
     colors: dict[str, int] | None = None,
     size: tuple[int, int] = (WIDTH, HEIGHT),
     options: dict[str, str] | None = None,
@@ -42,8 +43,8 @@ def make_clip(
         video.codec_context.time_base = Fraction(1, 1000)
         for name, value in (colors or {}).items():
             setattr(video.codec_context, name, value)
-        if rotation:
-            video.set_display_rotation(rotation)
+        if rotation or mirrored:
+            video.set_display_rotation(rotation, hflip=mirrored)
         audio: Any = file.add_stream(sound, rate=48000) if sound else None
         if audio:
             audio.metadata["language"] = "fra"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -204,10 +205,11 @@ class VideoTarget:
             context.sample_aspect_ratio = video.sample_aspect_ratio
         if self._writer.format.name == "mp4" and name == "libx265":
             context.codec_tag = "hvc1"  # without it Apple's players refuse HEVC
-        if first.rotation:
-            if not hasattr(stream, "set_display_rotation"):
-                raise DataError("a rotated video: this PyAV cannot say so in the result; install PyAV 18 or newer")
-            stream.set_display_rotation(first.rotation)
+        matrix = _display_matrix(first)
+        if matrix is not None:
+            if not hasattr(stream, "set_display_matrix"):
+                raise DataError("a turned video: this PyAV cannot say so in the result; install PyAV 18 or newer")
+            stream.set_display_matrix(matrix)
         if first.interlaced_frame:
             self.notes.append("interlaced frames were restored as whole ones")
         stream.metadata.update(_kept(video.metadata))
@@ -223,6 +225,14 @@ class VideoTarget:
         target.metadata.update(_kept(stream.metadata))
         target.disposition = stream.disposition.value
         self._targets[stream.index] = target
+
+
+def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
+    """How players turn and mirror frames, which `VideoFrame.rotation` tells only the half of."""
+    from av.sidedata.sidedata import Type
+
+    found = frame.side_data.get(Type.DISPLAYMATRIX)
+    return None if found is None else struct.unpack("=9i", bytes(found))
 
 
 def _kept(metadata: Mapping[str, Any]) -> dict[str, Any]:

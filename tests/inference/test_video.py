@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from av.sidedata.sidedata import Type
 from clips import HEIGHT, STEPS, WIDTH, frames_of, level, make_clip, packets_of
 from torch import Tensor, nn
 
@@ -93,6 +94,19 @@ def test_rotation_is_kept(tmp_path: Path, rotation: int) -> None:
         assert (frame.width, frame.height) == (WIDTH, HEIGHT)
         assert abs(frame.rotation) == abs(rotation)
         assert frame.rotation == rotation or abs(rotation) == 180
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180])
+@pytest.mark.parametrize("ending", ["mp4", "mov", "mkv"])
+def test_mirroring_is_kept(tmp_path: Path, rotation: int, ending: str) -> None:
+    source = make_clip(tmp_path / f"a.{ending}", rotation=rotation, mirrored=True)
+    matrices = []
+    for path in (source, whole(source, tmp_path / f"b.{ending}")):
+        with av.open(str(path)) as file:
+            side_data = next(file.decode(video=0)).side_data
+            matrices.append(np.frombuffer(bytes(side_data[Type.DISPLAYMATRIX]), np.int32).reshape(3, 3))
+    assert np.linalg.det(matrices[0][:2, :2].astype(float)) < 0
+    assert np.array_equal(matrices[0], matrices[1])
 
 
 @pytest.mark.parametrize("colors", [(1, 1, 1, 1), (2, 1, 1, 1), (1, 9, 16, 9)])
