@@ -49,10 +49,10 @@ def load_automatic(parameters: Mapping[str, Any], settings: Settings) -> tuple[R
 
 def _common_base(diagnoser: Diagnoser) -> str:
     """The base of the adapters that are chosen among; they are of one, as the zoo's are trained together."""
-    from adair_core.model.zoo import adapter_for
+    from adair_core.inference.diagnosing import zoo_adapter_for
 
     for finding in diagnoser.findings:
-        spec = None if finding.task is None else adapter_for(finding.task, finding.options)
+        spec = zoo_adapter_for(finding)
         base = None if spec is None else base_of_adapter(spec.versioned_name)
         if base is not None:
             return base

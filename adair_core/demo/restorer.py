@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from adair_core.data.images import ImageRows
 from adair_core.demo.offers import AUTO, Offer
 from adair_core.diagnosis import Diagnoser, Finding
-from adair_core.errors import DataError, UnknownNameError, UsageError
+from adair_core.errors import DataError
 from adair_core.inference import Settings
-from adair_core.inference.diagnosing import diagnose_image
+from adair_core.inference.diagnosing import diagnose_image, zoo_adapter_for
 from adair_core.model import RestorationModel
-from adair_core.model.zoo import adapter_for
 
 
 @dataclass
@@ -90,11 +89,7 @@ class Restorer:
 
     def _helping(self, finding: Finding) -> Offer | None:
         """The zoo's adapter for a finding and its options; else one of the command line for that task."""
-        assert finding.task is not None
-        try:
-            spec = adapter_for(finding.task, finding.options)
-        except (UnknownNameError, UsageError):  # the zoo has adapters for other options of the task only
-            spec = None
+        spec = zoo_adapter_for(finding)
         wanted = None if spec is None else spec.versioned_name
         zoo = [offer for offer in self.offers if offer.adapter == wanted]
         own = [offer for offer in self.offers if offer.task == finding.task and "@" not in offer.adapter]

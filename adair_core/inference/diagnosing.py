@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from adair_core.data.images import ImageRows, open_image, to_tensor
-from adair_core.diagnosis import Diagnoser, Diagnosis
-from adair_core.errors import UsageError
+from adair_core.diagnosis import Diagnoser, Diagnosis, Finding
+from adair_core.errors import UnknownNameError, UsageError
 from adair_core.inference.files import Chosen
 from adair_core.model.restoration_model import RestorationModel
 from adair_core.model.zoo import adapter_for
+from adair_core.specs import WeightsSpec
 
 
 def diagnose_file(diagnoser: Diagnoser, path: Path) -> Diagnosis:
@@ -44,6 +43,20 @@ def diagnose_image(diagnoser: Diagnoser, image: ImageRows, *, white: float = 1.0
     return diagnoser.diagnose_rows(read, image.info.height, image.info.width)
 
 
+def zoo_adapter_for(finding: Finding) -> WeightsSpec | None:
+    """Find the zoo's adapter that undoes what a diagnosis found.
+
+    Returns:
+        The adapter; None where the zoo has none, or none for the finding's own options, or no package has the task.
+    """
+    if finding.task is None:
+        return None
+    try:
+        return adapter_for(finding.task, finding.options)
+    except (UnknownNameError, UsageError):
+        return None
+
+
 @dataclass
 class AdapterChooser:
     """Chooses the zoo's adapter for each image by its diagnosis; an adapter is loaded when it is first needed.
@@ -70,16 +83,7 @@ class AdapterChooser:
             return Chosen(None, str(diagnosis))
         if diagnosis.verdict == "unknown":
             return Chosen(None, f"{diagnosis}; name its task to restore it")
-        finding = diagnosis.finding
-        assert finding.task is not None
-        return self._with_adapter(finding.task, finding.options, diagnosis)
-
-    def _with_adapter(self, task: str, options: Mapping[str, Any], diagnosis: Diagnosis) -> Chosen:
-        try:
-            spec = adapter_for(task, options)
-        # An adapter for other options of the task is none for this image.
-        except UsageError:
-            spec = None
+        spec = zoo_adapter_for(diagnosis.finding)
         if spec is None:
             return Chosen(None, f"{diagnosis}; the zoo has no adapter for that")
         if spec.versioned_name not in self._loaded:
