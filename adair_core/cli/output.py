@@ -52,6 +52,18 @@ def say(message: str) -> None:
     click.echo(message, err=True)
 
 
+CONTROLS = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160))}
+
+
+def in_one_line(text: str) -> str:
+    r"""Escape the line breaks and other control characters that names of files may hold.
+
+    >>> print(in_one_line("restored: a\nb.png"))
+    restored: a\nb.png
+    """
+    return text.translate(CONTROLS)
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")

@@ -233,16 +233,20 @@ def _check(jobs: Sequence[Job]) -> None:
     read = [path for job in jobs for path in (job.source, job.strength_map) if path is not None]
     sources = {os.path.realpath(path): path for path in read}
     inodes = {_inode(path): path for path in dict.fromkeys(read) if path.exists()}
-    taken: dict[str, Job] = {}
+    taken: dict[str, list[Job]] = {}
     for job in jobs:
         real = os.path.realpath(job.output)
         hit = sources.get(real) or (inodes.get(_inode(job.output)) if job.output.exists() else None)
         if hit is not None:
             raise UsageError(f"{job.output}: is the input {hit}; inputs are never overwritten: give another output")
-        if real in taken:
-            both = f"{taken[real].source} and {job.source}"
-            raise UsageError(f"{job.output}: would be the result of both {both}; restore them into different folders")
-        taken[real] = job
+        taken.setdefault(real, []).append(job)
+    shared = [same for same in taken.values() if len(same) > 1]
+    if shared:
+        told = [
+            f"{same[0].output}: would be the result of both {' and '.join(str(job.source) for job in same)}"
+            for same in shared
+        ]
+        raise UsageError(f"{listing(told)}; restore them into different folders")
 
 
 def _inode(path: Path) -> tuple[int, int]:

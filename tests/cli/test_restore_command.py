@@ -47,6 +47,17 @@ def test_a_folder(adapter, photos):
     assert not np.array_equal(pixels("out/photo0.png"), pixels(photos / "photo0.png"))
 
 
+def test_what_a_name_holds_stays_in_its_line(adapter, photos):
+    name = "a\nfailed: \x1b[2Jb\udce9.png"  # a line break, what clears a terminal, and a byte that is not UTF-8
+    Path("in").mkdir()
+    (Path("in") / name).write_bytes((photos / "photo0.png").read_bytes())
+    outcome = run_program("restore", "in", "-o", "out", "--adapter", adapter, "--strength", "0")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert r"restored: out/a\nfailed: \x1b[2Jb" in outcome.stderr
+    assert "\x1b" not in outcome.stderr
+    assert (Path("out") / name).exists()
+
+
 def load_name(adapter: Path) -> str:
     config = json.loads((adapter / "adapter_config.json").read_text())
     return f"{config.get('base_model_name_or_path') or config['base']} + denoise"

@@ -15,7 +15,7 @@ from adair_core.cli.command import Command
 from adair_core.cli.engines import RAY, Request, check_engine, engine_options, restore_on_cluster
 from adair_core.cli.models import model_options, tile_of
 from adair_core.cli.options import Group
-from adair_core.cli.output import duration, print_json, say, steps_shown
+from adair_core.cli.output import duration, in_one_line, print_json, say, steps_shown
 from adair_core.cli.process import threads_option, tune
 from adair_core.cli.sequences import options_of_tasks, strengths, task_groups, task_names
 from adair_core.errors import UsageError, expected, listing
@@ -110,7 +110,7 @@ def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters
     say(f"restoring with {loaded.title}")
     others = left_out(names)
     if others:
-        say(f"left out, as they are no images or videos that are not named: {listing(others)}")
+        say(f"left out, as they are no images or videos that are not named: {in_one_line(listing(others))}")
     tally = Tally(len(jobs))
     try:
         with steps_shown("restoring") as shown:
@@ -184,6 +184,7 @@ class Tally:
             text = f"left alone: {result.source} ({result.message})"
         else:
             text = f"{result.status}: {result.output}{f' ({result.message})' if result.message else ''}"
+        text = in_one_line(text)
         if self.total == 1:
             return text
         counted = f"[{self.done} of {self.total}"
