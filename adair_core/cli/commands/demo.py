@@ -80,7 +80,8 @@ def command(adapters: Sequence[str], **parameters: Any) -> None:
         say(f"offering {', '.join(restorer.labels)} with {restorer.model.info.name}")
         host, port = listener.getsockname()[:2]
         if host not in LOCAL:
-            say(f"warning: whoever reaches {host} can use it; there is no password")
+            hint = "docs/demo.md says what to put in front of it"
+            say(f"warning: whoever reaches {host} can use it, without password or encryption; {hint}")
         shown = f"[{host}]" if ":" in host else host
 
         def ready() -> None:
