@@ -24,7 +24,7 @@ from adair_core.inference.video import restore_video
 from adair_core.model.restoration_model import RestorationModel
 from adair_core.model.tiling import OnShare
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class FileResult:
         status: ``skipped`` if the output was there already and that was asked for; ``left alone`` if `Choose` said so.
         message: why it failed or was left alone, or what could not be kept; empty for nothing to say.
         seconds: that it took to read, restore and write.
-        is_disk_full: it failed because the disk is full, as all others would.
+        is_disk_full: it failed because the disk is full, or is only read, as all others would.
     """
 
     source: Path

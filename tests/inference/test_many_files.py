@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import resource
@@ -299,6 +300,23 @@ def test_a_full_disk_stops_the_run(photos: Path, model: RestorationModel, monkey
     assert len(results) < 6
     assert not [*Path("out").rglob(".*")]
     assert not Path("out/0/4.png").exists()
+
+
+def test_a_disk_that_is_only_read_stops_the_run(
+    photos: Path, model: RestorationModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Path.open
+
+    def refuse(path: Path, *arguments: object) -> object:
+        if path.name.startswith("."):
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        return opened(path, *arguments)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    results = restore_files(model, plan([photos], "out"))
+    assert statuses(results)[0] == "failed"
+    assert "Read-only file system" in results[0].message
+    assert len(results) < 6
 
 
 def test_a_file_that_may_not_grow_is_reported_and_not_left_half(photos: Path, model: RestorationModel) -> None:
