@@ -164,7 +164,7 @@ def test_the_options_of_a_task_choose_among_the_zoos_adapters(adapter, photos, w
 
         @hookimpl
         def adair_weights():
-            common = dict(version=1, kind="adapter", path=Path({str(adapter)!r}), terms="CC0", summary="x")
+            common = dict(version=99, kind="adapter", path=Path({str(adapter)!r}), terms="CC0", summary="x")
             return [
                 *(WeightsSpec(name=f"enlarge-x{{scale}}", task="super-resolve", options={{"scale": scale}}, **common)
                   for scale in (2, 3)),
@@ -187,16 +187,14 @@ def test_the_options_of_a_task_choose_among_the_zoos_adapters(adapter, photos, w
             assert outcome.exit_code == 0, outcome.stderr
             assert f"+ {name}\n" in outcome.stderr
         assert read_image(workplace / "0.png").pixels.shape == (120, 144, 3)
-        outcome = run_program(
-            "restore", photos / "photo0.png", "-o", "x.png", "--task", "super-resolve", "--scale", "4"
-        )
+        outcome = run_program("restore", photos / "photo0.png", "-o", "x.png", "--task", "hybrid", "--scale", "4")
         assert outcome.exit_code == 2
-        assert "the zoo's adapters for task 'super-resolve': expected scale 2, scale 3, got scale 4" in outcome.stderr
+        assert "the zoo's adapters for task 'hybrid': expected scale 2, got scale 4" in outcome.stderr
         shown = run_program("restore", "--task", "deblur", "--help").stdout
         assert "--task.kind" in shown
         assert "--task.sigma" not in shown
         listed = run_program("weights", "--json").json["weights"]
-        assert {entry["name"]: entry["options"] for entry in listed}["enlarge-x3@1"] == {"scale": 3}
+        assert {entry["name"]: entry["options"] for entry in listed}["enlarge-x3@99"] == {"scale": 3}
         outcome = run_program("evaluate", "--task", "super-resolve", "--scale", "3", "--limit", "1")
         assert "+ enlarge-x3 on" in outcome.stderr
 
