@@ -12,6 +12,7 @@ from torch import Tensor
 
 from adair_core.errors import UsageError
 from adair_core.ops import attention_branch
+from adair_core.ops.attention_branch.native import composes
 from adair_core.ops.keeping import recomputation
 from adair_core.ops.native import library, references_only
 
@@ -114,6 +115,36 @@ def test_in_bfloat16_the_native_kernels_err_no_more_than_the_reference(heads: in
             squares[place, 1] += error(reference[place], truth) ** 2
     # Worst measured: 1.02, else at most 0.97.
     assert (squares[:, 0] / squares[:, 1]).sqrt().max() < 1.2
+
+
+@pytest.mark.parametrize(("shape", "heads"), [((1, 320, 5, 7), 8), ((2, 320, 1, 9), 4), ((2, 256, 6, 8), 8)])
+@pytest.mark.parametrize("biased", [True, False])
+def test_wide_branches_around_library_products(shape: tuple[int, ...], heads: int, biased: bool) -> None:
+    x = images(*shape).contiguous(memory_format=torch.channels_last)
+    parameters = branch(shape[1], heads, biased=biased)
+    assert composes(x) == (shape[1] >= 320)
+    assert composes(x, backward=True)
+    assert not composes(x.bfloat16())
+    exact = gradients(x.double(), [None if value is None else value.double() for value in parameters])
+    found = gradients(x, parameters)
+    assert found[0].is_contiguous(memory_format=torch.channels_last)
+    assert max(map(error, found, exact)) < 1e-5
+    with recomputation():
+        assert all(torch.equal(a, b) for a, b in zip(found, gradients(x, parameters), strict=True))
+
+
+@pytest.mark.parametrize("heads", [4, 8])
+def test_frozen_wide_branches_give_what_is_wanted_alone(heads: int) -> None:
+    """The gradients of LoRA's places, and of x alone: the same as among all, whatever is skipped."""
+    x, parameters = images(1, 320, 4, 5).contiguous(memory_format=torch.channels_last), branch(320, heads, biased=True)
+    whole = gradients(x, parameters)[1:]
+    for places in ((0,), (0, 3, 8), (5,), (7,), (1, 9)):
+        leaves = [x.clone(), *(value.clone() for value in parameters)]
+        wanted = [leaves[place].requires_grad_() for place in places]
+        output = attention_branch(*leaves, heads=heads)
+        slopes = torch.cos(torch.arange(output.numel(), dtype=torch.float64)).reshape(output.shape).float()
+        for value, place in zip(torch.autograd.grad(output, wanted, slopes), places, strict=True):
+            assert torch.equal(value, whole[place])
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -45,7 +45,9 @@ def test_instructions_of_each_kernel() -> None:
     code_of = entries(PTX)
     assert list(code_of) == ["_Z5firstPf", "_Z6secondPf"]
     assert Instructions.of(code_of["_Z5firstPf"]) == Instructions(mma=1, reads=4, wide_reads=2, writes=2, wide_writes=1)
-    assert Instructions.of(code_of["_Z6secondPf"]) == Instructions(mma=0, reads=0, wide_reads=0, writes=1, wide_writes=0)
+    assert Instructions.of(code_of["_Z6secondPf"]) == Instructions(
+        mma=0, reads=0, wide_reads=0, writes=1, wide_writes=0
+    )
 
 
 def test_resources_of_each_kernel() -> None:
@@ -56,7 +58,7 @@ def test_resources_of_each_kernel() -> None:
 
 
 def test_a_kernel_without_the_size_of_its_block_is_refused() -> None:
-    with pytest.raises(SystemExit, match="first.* has no __launch_bounds__"):
+    with pytest.raises(SystemExit, match=r"first.* has no __launch_bounds__"):
         list(parse(LOG, entries(PTX.replace(".maxntid 128", ""))))
 
 
