@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,12 +13,51 @@ from torch.nn import Parameter
 Version = tuple[int, int, torch.dtype, torch.device]
 """Of a tensor: differs when it was changed in place, replaced, moved or converted."""
 
+Made = TypeVar("Made")
+
 
 def version(tensor: Tensor) -> Version:
     """Tell in which state a tensor is."""
     # Inference tensors keep no version; nothing outside inference mode can change them in place.
     changes = 0 if tensor.is_inference() else tensor._version
     return changes, tensor.data_ptr(), tensor.dtype, tensor.device
+
+
+class VersionCache(Generic[Made]):
+    """Keeps the last results of computations on tensors, each until one of these changes.
+
+    Args:
+        size: results that are kept.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._entries: OrderedDict[Hashable, tuple[list[Version], Made]] = OrderedDict()
+
+    def get(self, key: Hashable, sources: Sequence[Tensor], make: Callable[[], Made]) -> Made:
+        """Return ``make()``, or what it returned before.
+
+        Args:
+            key: what else the result depends on.
+            sources: the tensors that it is computed from.
+            make: computes it.
+        """
+        versions = [version(tensor) for tensor in sources]
+        entry = self._entries.get(key)
+        if entry is None or entry[0] != versions:
+            entry = self._entries[key] = (versions, make())
+        self._entries.move_to_end(key)
+        while len(self._entries) > self._size:
+            self._entries.popitem(last=False)
+        return entry[1]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies of a module begin without: they have parameters of their own."""
+        return {"_size": self._size, "_entries": OrderedDict()}
 
 
 class Derived:
@@ -31,33 +70,19 @@ class Derived:
     """
 
     def __init__(self, size: int = 16) -> None:
-        self._size = size
-        self._kept: OrderedDict[Hashable, tuple[list[Version], Tensor]] = OrderedDict()
+        self._cache = VersionCache[Tensor](size)
 
     def get(self, key: Hashable, sources: Sequence[Tensor], make: Callable[[], Tensor]) -> Tensor:
-        """Return ``make()``, or what it returned before.
-
-        Args:
-            key: what else the result depends on.
-            sources: the tensors that it is computed from.
-            make: computes it.
-        """
+        """Return ``make()``, or what it returned before; arguments as for `VersionCache.get`."""
         if not _may_keep(sources):
             return make()
-        versions = [version(tensor) for tensor in sources]
-        entry = self._kept.get(key)
-        if entry is None or entry[0] != versions:
+
+        def make_for_everybody() -> Tensor:
             # Tensors of inference mode could not take part in anything outside of it.
             with torch.inference_mode(False), torch.no_grad():
-                entry = self._kept[key] = (versions, make())
-        self._kept.move_to_end(key)
-        while len(self._kept) > self._size:
-            self._kept.popitem(last=False)
-        return entry[1]
+                return make()
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies of a module begin without: they have parameters of their own."""
-        return {"_size": self._size, "_kept": OrderedDict()}
+        return self._cache.get(key, sources, make_for_everybody)
 
 
 def _may_keep(sources: Sequence[Tensor]) -> bool:

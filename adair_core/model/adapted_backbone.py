@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from adair_core.branch import BranchHook
+from adair_core.derived import VersionCache
 from adair_core.errors import UnknownNameError, UsageError, expected, listing
 from adair_core.model.backbone import with_whole
-from adair_core.model.folding import Change, Combination, FoldCache, fold
+from adair_core.model.folding import Change, Combination, fold, sources
 from adair_core.model.installed_adapter import InstalledAdapter, install
 from adair_core.model.per_sample import (
     Chosen,
@@ -58,7 +59,7 @@ class AdaptedBackbone(nn.Module):
         self._running: Runs = ()
         self._stacks: dict[str, tuple[Runs, list[tuple[Stack, int]]]] = {}
         self._hooked: set[str] = set()
-        self._folded = FoldCache()
+        self._folded = VersionCache[dict[str, Tensor]](8)  # nothing is folded again for the next tile
         self._per_image = ParametersPerImage()
         self._indivisible: set[frozenset[str]] = set()
         self._kept: dict[str, Tensor] | None = None
@@ -314,7 +315,7 @@ class AdaptedBackbone(nn.Module):
         # With gradients, the fold is part of the graph and cannot be reused; the compiler cannot look at versions.
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return fold(self.backbone, changes)
-        return self._folded.get(combination, self.backbone, changes)
+        return self._folded.get(combination, sources(self.backbone, changes), lambda: fold(self.backbone, changes))
 
     def running_at(self, path: str) -> list[tuple[Stack, int]]:
         """What changes the output of the module at `path` during a call, and for how many images of the batch each."""

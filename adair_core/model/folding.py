@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from adair_core.adapter import WeightAdapter
-from adair_core.derived import Version, version
 from adair_core.specs import Site
 
 Combination = tuple[tuple[str, float], ...]
@@ -70,37 +68,8 @@ def _device_type(tensors: Mapping[str, Tensor]) -> str:
     return next(iter(tensors.values())).device.type
 
 
-class FoldCache:
-    """Folded parameters of the last combinations, for inference: nothing is folded again for the next tile.
-
-    An entry holds as long as no parameter that it was made of was changed in place, replaced, moved or converted.
-
-    Args:
-        size: combinations that are kept.
-    """
-
-    def __init__(self, size: int = 8) -> None:
-        self._size = size
-        self._entries: OrderedDict[Combination, tuple[list[Version], dict[str, Tensor]]] = OrderedDict()
-
-    def get(self, combination: Combination, backbone: nn.Module, changes: Sequence[Change]) -> dict[str, Tensor]:
-        """Return `fold` of the changes, from the cache if that is still right."""
-        versions = [version(tensor) for tensor in _sources(backbone, changes)]
-        entry = self._entries.get(combination)
-        if entry is None or entry[0] != versions:
-            entry = (versions, fold(backbone, changes))
-            self._entries[combination] = entry
-        self._entries.move_to_end(combination)
-        while len(self._entries) > self._size:
-            self._entries.popitem(last=False)
-        return entry[1]
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._entries.clear()
-
-
-def _sources(backbone: nn.Module, changes: Sequence[Change]) -> list[Tensor]:
+def sources(backbone: nn.Module, changes: Sequence[Change]) -> list[Tensor]:
+    """The tensors that `fold` computes from."""
     # nn.Module's own ways to look up and list parameters take longer than a block of a small network.
     tensors: list[Tensor] = []
     for site, module, _ in changes:

@@ -28,7 +28,8 @@ struct Bottleneck {
   int64_t adapter(int64_t image) const { return index == nullptr ? 0 : index[image]; }
 };
 
-// Gradients; those of biases are null where there is no bias. `to_up` and `to_up_bias` are of what is scaled. Parameters get zeros where no image uses an adapter.
+// Gradients; those of biases are null where there is no bias. `to_up` and `to_up_bias` are of what is scaled. Parameters
+// get zeros where no image uses an adapter.
 template <class T>
 struct BottleneckBackward {
   Bottleneck<T> forward;  // without y
