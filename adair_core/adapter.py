@@ -24,6 +24,7 @@ from typing_extensions import Self
 
 from adair_core.errors import UsageError, listing
 from adair_core.ops import low_rank_weight
+from adair_core.ops.epilogue import Epilogue
 from adair_core.specs import Config, Site, SiteKind
 
 
@@ -186,23 +187,18 @@ class FeatureAdapter(_SiteModule, ABC):
         """
         return skip + cls.add_to_each(features, features, adapters, counts)
 
+    @classmethod
+    def epilogue(cls, adapters: Sequence[tuple[Self, float] | None], counts: Sequence[int]) -> Epilogue | None:
+        """Describe the adapters as what the kernel of a branch can add to its own output.
 
-def index_of_each(adapters: Sequence[object | None], counts: Sequence[int]) -> list[int]:
-    """What operators take that compute a batch of adapters (`FeatureAdapter.add_to_each`).
+        Override it in adapters that are bottlenecks; the other methods must agree with it.
 
-    Args:
-        adapters: see `FeatureAdapter.add_to_each`.
-        counts: see `FeatureAdapter.add_to_each`.
-
-    Returns:
-        For each image the place of its adapter among those that are not ``None``, or -1.
-    """
-    index: list[int] = []
-    place = 0
-    for adapter, count in zip(adapters, counts, strict=True):
-        index += [-1 if adapter is None else place] * count
-        place += adapter is not None
-    return index
+        Args:
+            adapters: each with its strength; ``None`` adds nothing.
+            counts: how many images of the batch have each of them; empty: all have the only one.
+        """
+        del adapters, counts
+        return None
 
 
 Adapter = WeightAdapter | FeatureAdapter

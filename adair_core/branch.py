@@ -1,7 +1,8 @@
 """A residual block's branch, ``x + branch(x)``, and what adapters add to the branch's output.
 
 Fused operators add a block's input, its skip connection, as they write their result. An adapter on the branch needs the
-branch's own output first: then it is the adapter's operator that adds the skip connection.
+branch's own output first: either it is an `Epilogue`, which the branch's operator adds as well, or it is the adapter's
+operator that adds the skip connection.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from torch import Tensor, nn
+
+from adair_core.ops.epilogue import Epilogue
 
 
 class BranchHook(ABC):
@@ -32,6 +35,10 @@ class BranchHook(ABC):
             ``(B, C, H, W)`` in the dtype of `output`.
         """
 
+    def epilogue(self) -> Epilogue | None:
+        """What it adds, if that is something that branches' kernels can add themselves."""
+        return None
+
     def __call__(self, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
         """What PyTorch calls after the module's forward."""
         return self.add(output)
@@ -42,7 +49,8 @@ def add_branch(x: Tensor, branch: nn.Module, *arguments: Any) -> Tensor:
 
     Args:
         x: ``(B, C, H, W)``, the block's input.
-        branch: its forward takes ``x``, `arguments`, and ``residual``: whether it adds ``x`` itself.
+        branch: its forward takes ``x``, `arguments`, and ``residual``: whether it adds ``x`` itself. Where the module
+            has a true ``takes_epilogue``, also ``epilogue``: an `Epilogue` that it adds to its own output.
         arguments: further ones.
     """
     hooks = [hook for hook in branch._forward_hooks.values() if isinstance(hook, BranchHook)]
@@ -54,6 +62,8 @@ def add_branch(x: Tensor, branch: nn.Module, *arguments: Any) -> Tensor:
         result = x + branch(x, *arguments)
     elif not active:
         result = branch(x, *arguments, residual=True)
+    elif getattr(branch, "takes_epilogue", False) and (epilogue := active[0].epilogue()) is not None:
+        result = branch.forward(x, *arguments, residual=True, epilogue=epilogue)
     else:
         output: Tensor = branch.forward(x, *arguments)
         # A sum of two precisions has the wider one.

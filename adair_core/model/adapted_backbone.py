@@ -27,6 +27,7 @@ from adair_core.model.per_sample import (
     run_grouped,
 )
 from adair_core.model.residuals import Stack, add_residuals, add_residuals_per_image
+from adair_core.ops.epilogue import Epilogue
 from adair_core.ops.per_image import NotPerImageError
 from adair_core.specs import Site
 
@@ -365,6 +366,15 @@ class _SiteHook(BranchHook):
             stacks, counts = zip(*running, strict=True)
             return add_residuals_per_image(output, stacks, counts, skip)
         return add_residuals(output, running[0][0] if running else (), skip)
+
+    def epilogue(self) -> Epilogue | None:
+        running = self._model.running_at(self._path)
+        if any(len(stack) > 1 for stack, _ in running):
+            return None
+        entries = [stack[0] if stack else None for stack, _ in running]
+        kinds = {type(entry[0]) for entry in entries if entry is not None}
+        counts = [count for _, count in running] if len(running) > 1 else []
+        return kinds.pop().epilogue(entries, counts) if len(kinds) == 1 else None
 
 
 def _key_of(name: str) -> str:

@@ -115,6 +115,24 @@ def in_shares(operation: Callable[..., Tensor], x: Tensor, parameters: Sequence[
     return torch.cat(results).contiguous(memory_format=memory_format(results[0]))
 
 
+def index_of_each(adapters: Sequence[object | None], counts: Sequence[int]) -> list[int]:
+    """What operators take that compute a batch of adapters, such as `bottleneck_batch`.
+
+    Args:
+        adapters: ``None`` is none.
+        counts: how many images of the batch have each of them: the first ones have the first.
+
+    Returns:
+        For each image the place of its adapter among those that are not ``None``, or -1.
+    """
+    index: list[int] = []
+    place = 0
+    for adapter, count in zip(adapters, counts, strict=True):
+        index += [-1 if adapter is None else place] * count
+        place += adapter is not None
+    return index
+
+
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, *arguments: Any, **options: Any) -> Tensor:
     def convolve(share: Tensor, own_weight: Tensor, own_bias: Tensor | None) -> Tensor:
         return functional.conv2d(share, own_weight, own_bias, *arguments, **options)

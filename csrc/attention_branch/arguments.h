@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "bottleneck/arguments.h"
 #include "common/blocks.h"
 #include "common/expansion.h"
 
@@ -10,7 +11,7 @@ namespace adair {
 
 // y = MDTA(LN x) (+ x): queries, keys and values [q, k, v] = dw(W LN x), attention across the channels of each head,
 // 1x1 convolution; see adair_core/ops/attention_branch/reference.py. The expansion's parts are the heads of q, then
-// those of k, then those of v.
+// those of k, then those of v. An epilogue adds to y what it makes of the branch, y without x.
 template <class T>
 struct AttentionBranch {
   Expansion<T> expansion;
@@ -23,6 +24,7 @@ struct AttentionBranch {
   bool keep;                 // whether q and k are kept too
   float* cosines;            // (images, heads, channels / heads, channels / heads): of the angles between q and k
   float* lengths;            // (2, images, heads, channels / heads): of q and k, at least 1e-12
+  Bottleneck<T> epilogue;    // without x; there is one if it has `down`
 
   int64_t heads() const { return expansion.parts / 3; }
   int64_t kept_channels() const { return (keep ? 3 : 1) * expansion.channels; }

@@ -1,6 +1,7 @@
 // The attention branch on a CPU.
 
 #include "attention_branch/arguments.h"
+#include "bottleneck/epilogue_tensors.h"
 #include "common/tensors.h"
 
 #define ADAIR_KERNELS "attention_branch/cpu_kernels.h"
@@ -52,8 +53,8 @@ AttentionBranch<T> arguments(const Tensor& x, const Parameters& p, size_t set, c
 
 void attention_branch(const Tensor& x, const std::vector<int64_t>& counts, Values norm_weight, Values norm_bias,
                       double eps, Values qkv_weight, Values qkv_bias, Values depthwise, Values depthwise_bias,
-                      Values temperature, Values out_weight, Values out_bias, bool residual, Tensor y, Tensor kept,
-                      bool keep, Tensor cosines, Tensor lengths) {
+                      Values temperature, Values out_weight, Values out_bias, bool residual, Values epilogue, Tensor y,
+                      Tensor kept, bool keep, Tensor cosines, Tensor lengths) {
   const Parameters parameters{norm_weight, norm_bias,   eps,        qkv_weight, qkv_bias, depthwise, depthwise_bias,
                               temperature, out_weight, out_bias, residual};
   with_type(x, [&](auto type) {
@@ -61,6 +62,7 @@ void attention_branch(const Tensor& x, const std::vector<int64_t>& counts, Value
     auto make = [&](size_t set) {
       AttentionBranch<T> a = arguments<T>(x, parameters, set, kept, keep, cosines, lengths);
       a.y = data<T>(y, "y", {a.expansion.images, a.expansion.height, a.expansion.width, a.expansion.channels});
+      a.epilogue = epilogue_of<T>(epilogue, set, y, a.y);
       return a;
     };
     with_sets(x.size(0), counts, make, [&](const PerImage<AttentionBranch<T>>& sets) {
@@ -106,7 +108,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(adair_native, m) {
   m.def(
       "attention_branch(Tensor x, int[] counts, Tensor[] norm_weight, Tensor[] norm_bias, float eps,"
       " Tensor[] qkv_weight, Tensor[] qkv_bias, Tensor[] depthwise, Tensor[] depthwise_bias, Tensor[] temperature,"
-      " Tensor[] out_weight, Tensor[] out_bias, bool residual, Tensor(a!) y, Tensor(b!) kept, bool keep,"
+      " Tensor[] out_weight, Tensor[] out_bias, bool residual, Tensor[] epilogue, Tensor(a!) y, Tensor(b!) kept, bool keep,"
       " Tensor(c!) cosines, Tensor(d!) lengths) -> ()");
   m.def(
       "attention_branch_backward(Tensor gradient, Tensor x, Tensor[] norm_weight, Tensor[] norm_bias, float eps,"

@@ -52,9 +52,10 @@ struct Mixing {
   const float* bias;
 };
 
-template <class T>
-void mix_pixels(const AttentionBranch<T>& a, const Parts& heads, const Mixing<T>& mixing, int64_t start,
-                int64_t count) {
+// Calls use(branch) with what is written without x: rows of floats, padded to whole vectors.
+template <class T, class Use>
+void mix_pixels(const AttentionBranch<T>& a, const Parts& heads, const Mixing<T>& mixing, int64_t start, int64_t count,
+                const Use& use) {
   typedef typename OperandOf<T>::type E;
   const int64_t channels = a.expansion.channels, padded_channels = round_up(channels, kWidth);
   const int64_t places = heads.padded(), padded = heads.padded_size;
@@ -81,6 +82,31 @@ void mix_pixels(const AttentionBranch<T>& a, const Parts& heads, const Mixing<T>
       const vec branch = load(result + i * padded_channels + c);
       write(y + c, a.residual ? branch + read(x + c, channels - c) : branch, channels - c);
     }
+  }
+  use(result);
+}
+
+// Mixes whole rows, and finishes those of them whose neighbours are there. `mix` is mix_pixels with the rest of its
+// arguments.
+template <class T, class Mix>
+void mix_rows(const Epilogue<T>& epilogue, const Block& block, const Mix& mix) {
+  const Bottleneck<T>& f = epilogue.f;
+  const int64_t padded_channels = round_up(f.channels, kWidth);
+  Scratch scratch(Epilogue<T>::Room::bytes(f));
+  const typename Epilogue<T>::Room room(f, scratch);
+  const Block inside = epilogue.inside(block);
+  int64_t finished = inside.top;
+  const int64_t last = block.bottom * f.width;
+  for (int64_t first = block.top * f.width; first < last; first += kMixedPixels) {
+    const int64_t end = std::min(first + kMixedPixels, last);
+    mix(block.image * f.height * f.width + first, end - first, [&](const float* branch) {
+      for (int64_t pixel = first; pixel < end;) {
+        const int64_t y = pixel / f.width, x = pixel % f.width, count = std::min(end - pixel, f.width - x);
+        epilogue.reduce(block.image, y, x, count, branch + (pixel - first) * padded_channels, room);
+        pixel += count;
+      }
+    });
+    epilogue.finish_rows(inside, finished, end / f.width, room);
   }
 }
 
@@ -110,7 +136,7 @@ void attention_branch_kernel(const PerImage<AttentionBranch<T>>& sets, const Par
                   Scratch::bytes<float>(all_heads * padded * padded) + Scratch::bytes<float>(sets.count * wide_size) +
                   Scratch::bytes<float>(fold ? images * wide_size : 0) +
                   Scratch::bytes<float>(sets.count * whole.padded()) + Scratch::bytes<E>(matrices * matrix_size) +
-                  Scratch::bytes<E>(all_heads * head_size));
+                  Scratch::bytes<E>(all_heads * head_size) + Epilogues<T>::bytes(sets));
   const ExpansionWeights<T>* weights = prepare_expansions<T>(sets, scratch, parallel);
   float* sums = scratch.take<float>(grid.blocks() * sums_size);
   float* attention = scratch.take<float>(all_heads * padded * padded);
@@ -119,6 +145,7 @@ void attention_branch_kernel(const PerImage<AttentionBranch<T>>& sets, const Par
   float* biases = scratch.take<float>(sets.count * whole.padded());
   E* packed_matrices = scratch.take<E>(matrices * matrix_size);
   E* packed_attention = scratch.take<E>(all_heads * head_size);
+  const Epilogues<T> epilogues(sets, scratch);
   parallel.run(shares.blocks(), [&](int64_t index) {
     const Block block = shares.at(index);
     auto sums_of = [&](int64_t y) {
@@ -153,12 +180,31 @@ void attention_branch_kernel(const PerImage<AttentionBranch<T>>& sets, const Par
     const float* matrix = (fold ? folded : out_weights) + index * wide_size;
     pack<float>(Matrix::plain(matrix, whole, Parts(1, places)), packed_matrices + index * matrix_size, inner);
   });
-  const int64_t chunks = divide_up(pixels, kMixedPixels);
-  parallel.run(images * chunks, [&](int64_t index) {
-    const int64_t image = index / chunks, first = index % chunks * kMixedPixels, set = sets.index[image];
+  auto mix = [&](int64_t image, int64_t start, int64_t count, const auto& use) {
+    const int64_t set = sets.index[image];
     const Mixing<T> mixing{fold, packed_matrices + (fold ? image : set) * matrix_size,
                            packed_attention + image * heads.count * head_size, head_size,
                            sets.of(image).out_bias == nullptr ? nullptr : biases + set * whole.padded()};
-    mix_pixels(sets.of(image), heads, mixing, image * pixels + first, std::min(kMixedPixels, pixels - first));
+    mix_pixels(sets.of(image), heads, mixing, start, count, use);
+  };
+  if (!epilogues.any()) {
+    const int64_t chunks = divide_up(pixels, kMixedPixels);
+    return parallel.run(images * chunks, [&](int64_t index) {
+      const int64_t image = index / chunks, first = index % chunks * kMixedPixels;
+      mix(image, image * pixels + first, std::min(kMixedPixels, pixels - first), [](const float*) {});
+    });
+  }
+  const Grid strips{images, e.height, e.width, even_part(e.height, expansion_rows(e.height, images, parallel.threads)),
+                    e.width};
+  parallel.run(strips.blocks(), [&](int64_t index) {
+    const Block block = strips.at(index);
+    const Epilogue<T>* epilogue = epilogues.of_set(sets.index[block.image]);
+    auto mix_here = [&](int64_t start, int64_t count, const auto& use) { mix(block.image, start, count, use); };
+    if (epilogue != nullptr) return mix_rows(*epilogue, block, mix_here);
+    const int64_t last = block.bottom * e.width;
+    for (int64_t first = block.top * e.width; first < last; first += kMixedPixels) {
+      mix_here(block.image * pixels + first, std::min(kMixedPixels, last - first), [](const float*) {});
+    }
   });
+  finish_edges(epilogues, sets, strips, parallel);
 }

@@ -11,6 +11,8 @@
 #include "common/attention.h"
 #include "common/expand.h"
 #include "common/expand_backward.h"
+#include "bottleneck/weights.h"
+#include "bottleneck/epilogue.h"
 #include "attention_branch/matrices.h"
 #include "attention_branch/cpu_kernel.h"
 #include "attention_branch/cpu_backward_kernel.h"

@@ -3,13 +3,15 @@
 
 #include <cstdint>
 
+#include "bottleneck/arguments.h"
 #include "common/blocks.h"
 #include "common/expansion.h"
 
 namespace adair {
 
 // y = W_out [GELU(a) b] (+ x): [a, b] = dw(W_in LN x), gate, 1x1 convolution; see
-// adair_core/ops/feed_forward/reference.py. The expansion's two parts are a and b.
+// adair_core/ops/feed_forward/reference.py. The expansion's two parts are a and b. An epilogue adds to y what it makes of
+// the branch, y without x.
 template <class T>
 struct FeedForward {
   Expansion<T> expansion;
@@ -18,6 +20,7 @@ struct FeedForward {
   bool residual;            // whether x is added
   T* y;                     // (images, height, width, channels)
   T* convolved;             // (images, height, width, 2 hidden): a and b, or null
+  Bottleneck<T> epilogue;   // without x; there is one if it has `down`
 
   int64_t hidden() const { return expansion.part; }
 };

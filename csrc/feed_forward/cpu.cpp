@@ -1,5 +1,6 @@
 // The feed-forward branch on a CPU.
 
+#include "bottleneck/epilogue_tensors.h"
 #include "common/tensors.h"
 #include "feed_forward/arguments.h"
 
@@ -44,7 +45,7 @@ FeedForward<T> arguments(const Tensor& x, const Parameters& p, size_t set) {
 
 void feed_forward(const Tensor& x, const std::vector<int64_t>& counts, Values norm_weight, Values norm_bias, double eps,
                   Values in_weight, Values in_bias, Values depthwise, Values depthwise_bias, Values out_weight,
-                  Values out_bias, bool residual, Tensor y, const std::optional<Tensor>& convolved) {
+                  Values out_bias, bool residual, Values epilogue, Tensor y, const std::optional<Tensor>& convolved) {
   const Parameters parameters{norm_weight,    norm_bias,  eps,      in_weight, in_bias, depthwise,
                               depthwise_bias, out_weight, out_bias, residual};
   with_type(x, [&](auto type) {
@@ -53,6 +54,7 @@ void feed_forward(const Tensor& x, const std::vector<int64_t>& counts, Values no
       FeedForward<T> f = arguments<T>(x, parameters, set);
       const Expansion<T>& e = f.expansion;
       f.y = data<T>(y, "y", {e.images, e.height, e.width, e.channels});
+      f.epilogue = epilogue_of<T>(epilogue, set, y, f.y);
       f.convolved = data<T>(convolved, "convolved", {e.images, e.height, e.width, 2 * e.part});
       return f;
     };
@@ -98,7 +100,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(adair_native, m) {
   m.def(
       "feed_forward(Tensor x, int[] counts, Tensor[] norm_weight, Tensor[] norm_bias, float eps, Tensor[] in_weight,"
       " Tensor[] in_bias, Tensor[] depthwise, Tensor[] depthwise_bias, Tensor[] out_weight, Tensor[] out_bias,"
-      " bool residual, Tensor(a!) y, Tensor(b!)? convolved) -> ()");
+      " bool residual, Tensor[] epilogue, Tensor(a!) y, Tensor(b!)? convolved) -> ()");
   m.def(
       "feed_forward_backward(Tensor gradient, Tensor x, Tensor[] norm_weight, Tensor[] norm_bias, float eps,"
       " Tensor[] in_weight, Tensor[] in_bias, Tensor[] depthwise, Tensor[] depthwise_bias, Tensor[] out_weight,"

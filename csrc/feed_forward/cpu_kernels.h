@@ -11,5 +11,7 @@
 #include "common/products.h"
 #include "common/expand.h"
 #include "common/expand_backward.h"
+#include "bottleneck/weights.h"
+#include "bottleneck/epilogue.h"
 #include "feed_forward/cpu_kernel.h"
 #include "feed_forward/cpu_backward_kernel.h"

@@ -10,8 +10,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from adair_core.adapter import AdapterConfig, FeatureAdapter, index_of_each
-from adair_core.ops import bottleneck, bottleneck_batch
+from adair_core.adapter import AdapterConfig, FeatureAdapter
+from adair_core.ops import bottleneck
+from adair_core.ops.epilogue import Epilogue
 from adair_core.specs import AdapterSpec, Site
 
 
@@ -61,35 +62,25 @@ class Bottleneck(FeatureAdapter):
         cls, output: Tensor, features: Tensor, adapters: Sequence[tuple[Self, float] | None], counts: Sequence[int]
     ) -> Tensor:
         """Compute the sums of all images in one operator."""
-        if _widths_differ(adapters):
-            return super().add_to_each(output, features, adapters, counts)
-        return cls._run_each(features, adapters, counts, output)
+        return cls.epilogue(adapters, counts).add_to(features, output, residual=False)
 
     @classmethod
     def add_each_with_skip(
         cls, skip: Tensor, features: Tensor, adapters: Sequence[tuple[Self, float] | None], counts: Sequence[int]
     ) -> Tensor:
         """Compute the sums of three of all images in one operator."""
-        if _widths_differ(adapters):
-            return super().add_each_with_skip(skip, features, adapters, counts)
-        return cls._run_each(features, adapters, counts, skip, residual=True)
+        return cls.epilogue(adapters, counts).add_to(features, skip)
 
     @classmethod
-    def _run_each(
-        cls,
-        features: Tensor,
-        adapters: Sequence[tuple[Self, float] | None],
-        counts: Sequence[int],
-        base: Tensor,
-        *,
-        residual: bool = False,
-    ) -> Tensor:
-        chosen = [entry for entry in adapters if entry is not None]
-        each = [module._parameters_in_order() for module, _ in chosen]
-        stack = [torch.stack(values) for values in zip(*each, strict=True)]
-        index = torch.tensor(index_of_each(adapters, counts), device=features.device)
-        scale = torch.cat([module.scale * strength for module, strength in chosen])
-        return bottleneck_batch(features, *stack, scale, index, base, residual=residual)
+    def epilogue(cls, adapters: Sequence[tuple[Self, float] | None], counts: Sequence[int]) -> Epilogue:
+        """Describe the adapters for the kernel of a branch."""
+        return Epilogue(
+            tuple(
+                None if entry is None else (*entry[0]._parameters_in_order(), entry[0]._scale(entry[1]))
+                for entry in adapters
+            ),
+            tuple(counts),
+        )
 
     def _run(self, features: Tensor, scale: Tensor, base: Tensor | None = None, *, residual: bool = False) -> Tensor:
         return bottleneck(features, *self._parameters_in_order(), scale, base, residual=residual)
@@ -100,10 +91,6 @@ class Bottleneck(FeatureAdapter):
     def _parameters_in_order(self) -> tuple[Any, ...]:
         down, depthwise, up = self.down, self.depthwise, self.up
         return down.weight, down.bias, depthwise.weight, depthwise.bias, up.weight, up.bias
-
-
-def _widths_differ(adapters: Sequence[tuple[Bottleneck, float] | None]) -> bool:
-    return len({entry[0].down.weight.shape for entry in adapters if entry is not None}) > 1
 
 
 def build(config: BottleneckConfig, site: Site) -> Bottleneck:

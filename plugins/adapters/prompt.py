@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import Self
 
-from adair_core.adapter import AdapterConfig, FeatureAdapter, index_of_each
+from adair_core.adapter import AdapterConfig, FeatureAdapter
 from adair_core.derived import Derived
 from adair_core.ops import bottleneck, bottleneck_batch
+from adair_core.ops.per_image import index_of_each
 from adair_core.specs import AdapterSpec, Site
 
 

@@ -16,6 +16,7 @@ from torch.nn import functional
 from adair_core import BackboneSpec, Config, Site
 from adair_core.branch import add_branch
 from adair_core.ops import attention_branch, channel_attention, depthwise_gate, feed_forward, layer_norm2d
+from adair_core.ops.epilogue import Epilogue, end_branch
 from adair_plugins.backbones.convolutions import convolution_sites, convolve_depthwise, is_plain
 from adair_plugins.backbones.layout import fastest_layout
 from adair_plugins.backbones.padding import pad_to_multiple
@@ -76,6 +77,8 @@ class LayerNorm(nn.Module):
 class Attention(nn.Module):
     """Multi-Dconv head transposed attention (eq. 2)."""
 
+    takes_epilogue = True
+
     def __init__(self, channels: int, heads: int, *, bias: bool) -> None:
         super().__init__()
         self.heads = heads
@@ -84,8 +87,8 @@ class Attention(nn.Module):
         self.qkv_dwconv = nn.Conv2d(3 * channels, 3 * channels, 3, padding=1, groups=3 * channels, bias=bias)
         self.project_out = nn.Conv2d(channels, channels, 1, bias=bias)
 
-    def forward(self, x: Tensor, norm: LayerNorm, residual: bool = False) -> Tensor:
-        """``(B, C, H, W)`` -> the same shape: the attention of the normalised x, plus x for a residual."""
+    def forward(self, x: Tensor, norm: LayerNorm, residual: bool = False, epilogue: Epilogue | None = None) -> Tensor:
+        """``(B, C, H, W)`` -> the same shape: the attention of the normalised x (+ x) and an epilogue."""
         first, middle, last = self.qkv, self.qkv_dwconv, self.project_out
         if is_plain(norm, LayerNorm) and all(is_plain(part, nn.Conv2d) for part in (first, middle, last)):
             return attention_branch(
@@ -97,14 +100,17 @@ class Attention(nn.Module):
                 *(last.weight, last.bias),
                 heads=self.heads,
                 residual=residual,
+                epilogue=epilogue,
             )
         qkv = convolve_depthwise(middle, first(norm(x)))
         attended = last(channel_attention(qkv, self.temperature, self.heads))
-        return x + attended if residual else attended
+        return end_branch(attended, x if residual else None, epilogue)
 
 
 class FeedForward(nn.Module):
     """Gated-Dconv feed-forward network (eq. 3)."""
+
+    takes_epilogue = True
 
     def __init__(self, channels: int, expansion: float, *, bias: bool) -> None:
         super().__init__()
@@ -113,8 +119,8 @@ class FeedForward(nn.Module):
         self.dwconv = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, bias=bias)
         self.project_out = nn.Conv2d(hidden, channels, 1, bias=bias)
 
-    def forward(self, x: Tensor, norm: LayerNorm, residual: bool = False) -> Tensor:
-        """``(B, C, H, W)`` -> the same shape: the network of the normalised x, plus x for a residual."""
+    def forward(self, x: Tensor, norm: LayerNorm, residual: bool = False, epilogue: Epilogue | None = None) -> Tensor:
+        """``(B, C, H, W)`` -> the same shape: the network of the normalised x (+ x) and an epilogue."""
         first, middle, last = self.project_in, self.dwconv, self.project_out
         if is_plain(norm, LayerNorm) and all(is_plain(part, nn.Conv2d) for part in (first, middle, last)):
             return feed_forward(
@@ -124,6 +130,7 @@ class FeedForward(nn.Module):
                 *(middle.weight, middle.bias),
                 *(last.weight, last.bias),
                 residual=residual,
+                epilogue=epilogue,
             )
         hidden = first(norm(x))
         if is_plain(middle, nn.Conv2d):
@@ -131,7 +138,7 @@ class FeedForward(nn.Module):
         else:
             a, b = middle(hidden).chunk(2, dim=1)
             gated = functional.gelu(a) * b
-        return x + last(gated) if residual else last(gated)
+        return end_branch(last(gated), x if residual else None, epilogue)
 
 
 class TransformerBlock(nn.Module):

@@ -11,11 +11,10 @@ from torch import Tensor
 from adair_core.errors import UsageError, expected
 from adair_core.ops import registration
 from adair_core.ops.attention_branch import cuda, native, reference
+from adair_core.ops.branches import run_branch
 from adair_core.ops.checks import require_images, require_shape
-from adair_core.ops.keeping import keeps
-from adair_core.ops.layout import accumulation_dtype, autocast, memory_format
-from adair_core.ops.native import refusal
-from adair_core.ops.per_image import counts_of, shares, varies
+from adair_core.ops.epilogue import Epilogue
+from adair_core.ops.layout import accumulation_dtype, memory_format
 
 
 def attention_branch(
@@ -33,6 +32,7 @@ def attention_branch(
     heads: int,
     eps: float = 1e-5,
     residual: bool = True,
+    epilogue: Epilogue | None = None,
 ) -> Tensor:
     """Layer norm, then Restormer's attention across channels, then the residual: y = x + MDTA(LN x).
 
@@ -55,6 +55,7 @@ def attention_branch(
         heads: number of heads; divides C.
         eps: added to the variance.
         residual: whether x is added.
+        epilogue: bottleneck adapters that are added to the branch's own output.
 
     Returns:
         ``(B, C, H, W)`` in the dtype of `x`; channels last if `x` is, else contiguous.
@@ -87,18 +88,7 @@ def attention_branch(
         *(norm_weight, norm_bias, qkv_weight, qkv_bias),
         *(depthwise_weight, depthwise_bias, temperature, out_weight, out_bias),
     )
-    if varies(parameters):
-        return _forward_each(autocast(x), parameters, eps, residual)
-    result: Tensor = _forward(autocast(x), *parameters, eps, residual, keeps(x, *parameters))[0]
-    return result
-
-
-def _forward_each(x: Tensor, parameters: Sequence[Tensor | None], eps: float, residual: bool) -> Tensor:
-    counts = counts_of(x, parameters)
-    if x.device.type == "cpu" and not torch.is_grad_enabled() and refusal(native.FORWARD, x) is None:
-        return native.forward_each(x, parameters, counts, eps, residual)
-    results = [_forward(share, *own, eps, residual, keeps(share, *own))[0] for share, own in shares(x, parameters)]
-    return torch.cat(results).contiguous(memory_format=memory_format(x))
+    return run_branch(_forward, native, x, parameters, eps, residual, epilogue)
 
 
 def _fake(x: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from adair_core.ops.attention_branch import composed
+from adair_core.ops.branches import Sets
 from adair_core.ops.layout import memory_format
 from adair_core.ops.native import (
     NativeKernel,
@@ -59,30 +60,25 @@ def _forward(
     )
     if composes(x):
         return composed.forward(composed.ProjectedByLibrary, x, *parameters, eps, residual, keep)
-    return _run(x, parameters, [len(x)], eps, residual, keep)
+    return _run(x, Sets([len(x)], [choices(value) for value in parameters], []), eps, residual, keep)
 
 
-def forward_each(
-    x: Tensor, parameters: Sequence[Tensor | None], counts: Sequence[int], eps: float, residual: bool
-) -> Tensor:
-    """Compute the branch of images that differ in parameters; without gradients.
+def forward_sets(x: Tensor, sets: Sets, eps: float, residual: bool) -> Tensor:
+    """Compute the branch of images that may differ in parameters, and what is added to it; without gradients.
 
     Args:
         x: ``(B, C, H, W)``.
-        parameters: in the order of `attention_branch`, some of them `PerImage`.
-        counts: of all of these.
+        sets: of the parameters in the order of `attention_branch`.
         eps: added to the variance.
         residual: whether x is added.
     """
-    return _run(x, parameters, counts, eps, residual, False)[0]
+    return _run(x, sets, eps, residual, False)[0]
 
 
-def _run(
-    x: Tensor, parameters: Sequence[Tensor | None], counts: Sequence[int], eps: float, residual: bool, keep: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    norm_weight, norm_bias, *others = map(choices, parameters)
+def _run(x: Tensor, sets: Sets, eps: float, residual: bool, keep: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    norm_weight, norm_bias, *others = sets.parameters
     layout = memory_format(x)
-    temperature = parameters[6]
+    temperature = sets.parameters[6][0]
     assert temperature is not None
     batch, channels, heads = *x.shape[:2], temperature.shape[0]
     result = empty_pixels(x, channels)
@@ -91,7 +87,8 @@ def _run(
     cosines = torch.empty((batch, heads, channels // heads, channels // heads), dtype=torch.float32)
     lengths = torch.empty((2, batch, heads, channels // heads), dtype=torch.float32)
     torch.ops.adair_native.attention_branch(
-        pixels(x), counts, norm_weight, norm_bias, eps, *others, residual, result, kept, keep, cosines, lengths
+        *(pixels(x), sets.counts, norm_weight, norm_bias, eps, *others, residual, sets.epilogue),
+        *(result, kept, keep, cosines, lengths),
     )
     return images(result, layout), images(kept, layout) if keep else x.new_empty(0), cosines, lengths
 

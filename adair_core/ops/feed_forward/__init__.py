@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from adair_core.ops import registration
+from adair_core.ops.branches import run_branch
 from adair_core.ops.checks import require_images, require_shape
+from adair_core.ops.epilogue import Epilogue
 from adair_core.ops.feed_forward import cuda, native, reference
-from adair_core.ops.keeping import keeps
-from adair_core.ops.layout import autocast, memory_format
-from adair_core.ops.native import refusal
-from adair_core.ops.per_image import counts_of, shares, varies
+from adair_core.ops.layout import memory_format
 
 
 def feed_forward(
@@ -30,6 +29,7 @@ def feed_forward(
     *,
     eps: float = 1e-5,
     residual: bool = True,
+    epilogue: Epilogue | None = None,
 ) -> Tensor:
     """Layer norm, then Restormer's gated feed-forward network, then the residual: y = x + GDFN(LN x).
 
@@ -50,6 +50,7 @@ def feed_forward(
         out_bias: ``(C,)`` or ``None``.
         eps: added to the variance.
         residual: whether x is added.
+        epilogue: bottleneck adapters that are added to the branch's own output.
 
     Returns:
         ``(B, C, H, W)`` in the dtype of `x`; channels last if `x` is, else contiguous.
@@ -77,18 +78,7 @@ def feed_forward(
         *(norm_weight, norm_bias, in_weight, in_bias),
         *(depthwise_weight, depthwise_bias, out_weight, out_bias),
     )
-    if varies(parameters):
-        return _forward_each(autocast(x), parameters, eps, residual)
-    result: Tensor = _forward(autocast(x), *parameters, eps, residual, keeps(x, *parameters))[0]
-    return result
-
-
-def _forward_each(x: Tensor, parameters: Sequence[Tensor | None], eps: float, residual: bool) -> Tensor:
-    counts = counts_of(x, parameters)
-    if x.device.type == "cpu" and not torch.is_grad_enabled() and refusal(native.FORWARD, x) is None:
-        return native.forward_each(x, parameters, counts, eps, residual)
-    results = [_forward(share, *own, eps, residual, keeps(share, *own))[0] for share, own in shares(x, parameters)]
-    return torch.cat(results).contiguous(memory_format=memory_format(x))
+    return run_branch(_forward, native, x, parameters, eps, residual, epilogue)
 
 
 def _fake(x: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from adair_core.ops.branches import Sets
 from adair_core.ops.feed_forward import composed
 from adair_core.ops.layout import memory_format
 from adair_core.ops.native import (
@@ -59,35 +60,30 @@ def _forward(
     )
     if composes(x):
         return composed.forward(x, *parameters, eps, residual, keep)
-    return _run(x, parameters, [len(x)], eps, residual, keep)
+    return _run(x, Sets([len(x)], [choices(value) for value in parameters], []), eps, residual, keep)
 
 
-def forward_each(
-    x: Tensor, parameters: Sequence[Tensor | None], counts: Sequence[int], eps: float, residual: bool
-) -> Tensor:
-    """Compute the branch of images that differ in parameters; without gradients.
+def forward_sets(x: Tensor, sets: Sets, eps: float, residual: bool) -> Tensor:
+    """Compute the branch of images that may differ in parameters, and what is added to it; without gradients.
 
     Args:
         x: ``(B, C, H, W)``.
-        parameters: in the order of `feed_forward`, some of them `PerImage`.
-        counts: of all of these.
+        sets: of the parameters in the order of `feed_forward`.
         eps: added to the variance.
         residual: whether x is added.
     """
-    return _run(x, parameters, counts, eps, residual, False)[0]
+    return _run(x, sets, eps, residual, False)[0]
 
 
-def _run(
-    x: Tensor, parameters: Sequence[Tensor | None], counts: Sequence[int], eps: float, residual: bool, keep: bool
-) -> tuple[Tensor, Tensor]:
-    norm_weight, norm_bias, *others = map(choices, parameters)
+def _run(x: Tensor, sets: Sets, eps: float, residual: bool, keep: bool) -> tuple[Tensor, Tensor]:
+    norm_weight, norm_bias, *others = sets.parameters
     layout = memory_format(x)
-    in_weight = parameters[2]
+    in_weight = sets.parameters[2][0]
     assert in_weight is not None
     result = empty_pixels(x, x.shape[1])
     convolved = empty_pixels(x, in_weight.shape[0]) if keep else None
     torch.ops.adair_native.feed_forward(
-        pixels(x), counts, norm_weight, norm_bias, eps, *others, residual, result, convolved
+        pixels(x), sets.counts, norm_weight, norm_bias, eps, *others, residual, sets.epilogue, result, convolved
     )
     return images(result, layout), x.new_empty(0) if convolved is None else images(convolved, layout)
 
