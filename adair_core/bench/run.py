@@ -24,6 +24,9 @@ from adair_core.errors import AdairError
 Say = Callable[[str], None]
 Rates = dict[torch.dtype, roofline.Roofline]
 
+CLOSE = 4
+"""Adair with an adapter beside adair without, and four adapters beside one, differ by less than their rounds do."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -34,7 +37,7 @@ class Plan:
         threads: of PyTorch.
         least: rounds that every case gets.
         most: rounds that no case exceeds.
-        budget: seconds of a case's rounds.
+        budget: seconds of a case's rounds; `CLOSE` times as many where a few per cent count.
         only: competitors that run; ``None`` = all but the optional ones.
         judge: whether errors against float64 are computed.
         brief: whether whole networks are compiled for channels last alone. For channels first, compiling takes minutes,
@@ -136,7 +139,8 @@ def _measured(case: Case, plan: Plan, rates: Rates) -> CaseResult:
     del exact
     children = [value.process for value in competitors.values() if isinstance(value, StockProcess)]
     before = machine.Ticks.now(children)
-    times = interleave(competitors, least=plan.least, most=plan.most, budget=plan.budget)
+    budget = plan.budget * (CLOSE if case.group in ("adapter", "mixed") else 1)
+    times = interleave(competitors, least=plan.least, most=plan.most, budget=budget)
     others = machine.others(before, machine.Ticks.now(children))
     for competitor in competitors.values():
         competitor.close()

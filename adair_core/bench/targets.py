@@ -21,6 +21,7 @@ ROWS = (*TORCH, STOCK, PEFT, PEFT_BATCH, OURS, ONE_FOR_ALL, DEPTHWISE, *PLAIN, *
 
 _LARGE = ("1x48x256x256", "1x96x256x256")
 _MIXED_OP = "low_rank_convolution/4x96x128x128/bfloat16"
+_MIXED = ("paper", "paper bottleneck", "tiny", "tiny bottleneck")
 _IMAGES = ("1x3x128x128", "1x3x256x256", "1x3x131x97")
 # Deep levels, tiny images, odd sizes: where a fused kernel has the least to win.
 _SMALL = (
@@ -114,9 +115,9 @@ def needed(items: Iterable[int] = range(1, 8)) -> list[Case]:
             for shape in _LARGE
         ),
         2: tuple(f"model/paper/{shape}/{precision}" for shape in _IMAGES for precision in ("float32", "autocast")),
-        3: ("adapter/paper/1x3x128x128/",),
+        3: ("adapter/paper/1x3x128x128/", "adapter/paper PEFT/1x3x128x128/"),
         4: ("train/paper lora/",),
-        5: ("mixed/", f"op/{_MIXED_OP}"),
+        5: (*(f"mixed/{network}/" for network in _MIXED), "mixed/paper PEFT/4x3x128x128/", f"op/{_MIXED_OP}"),
         6: tuple(f"{name}/" for name in _SMALL),
         7: ("train/tiny full/16x3x64x64/autocast",),
     }
@@ -183,6 +184,7 @@ def _models(report: Report) -> Iterator[Verdict]:
 def _adapters(report: Report) -> Iterator[Verdict]:
     for precision in ("float32", "autocast"):
         case = report.case(f"adapter/paper/1x3x128x128/{precision}")
+        rivals = report.case(f"adapter/paper PEFT/1x3x128x128/{precision}")
         for kind in KINDS:
             row, what = with_adapter(kind), f"not merged, {precision}: {with_adapter(kind)} / {OURS}"
             allowed = 1.05 + (case.shares.get(row, 0.0) if case else 0.0)
@@ -190,10 +192,12 @@ def _adapters(report: Report) -> Iterator[Verdict]:
                 yield Verdict(3, what, allowed, None, None, at_least=False, note="the case was not run")
                 continue
             note = f"{case.shares.get(row, 0.0):.1%} more operations"
-            for other in (PEFT, *PLAIN) if kind == "lora" and case.has(EAGER) else ():
-                note += f"; {other} / eager is {case.ratio(other, EAGER).value:.2f}" if case.has(other) else ""
-            value = case.ratio(row, OURS).value
-            yield Verdict(3, what, allowed, None, value, at_least=False, note=_marked(case, note))
+            if kind == "lora" and rivals is not None and rivals.has(EAGER):
+                there = [other for other in (PEFT, *PLAIN) if rivals.has(other)]
+                note += "".join(f"; {other} / eager is {rivals.ratio(other, EAGER).value:.2f}" for other in there)
+            found = case.ratio(row, OURS)
+            note = f"95 %: {found.low:.2f} - {found.high:.2f}; {note}"
+            yield Verdict(3, what, allowed, None, found.value, at_least=False, note=_marked(case, note))
 
 
 def _training(report: Report) -> Iterator[Verdict]:
@@ -219,15 +223,19 @@ def _kept(case: CaseResult | None, name: str, row: str, figure: float) -> Verdic
 
 def _mixed(report: Report) -> Iterator[Verdict]:
     for precision, figure in (("float32", 2.0), ("autocast", 3.5)):
-        for network in ("paper", "paper bottleneck", "tiny", "tiny bottleneck"):
+        for network in _MIXED:
             for side in (64, 128):
                 name = f"mixed/{network}/4x3x{side}x{side}/{precision}"
                 case = report.case(name)
-                value = case.ratio(OURS, ONE_FOR_ALL).value if case and case.has(OURS, ONE_FOR_ALL) else None
                 what = f"{name}: four adapters / one for all"
-                yield Verdict(5, what, 1.1, None, value, at_least=False, note=_marked(case, "") if case else "")
+                if case is None or not case.has(OURS, ONE_FOR_ALL):
+                    yield Verdict(5, what, 1.1, None, None, at_least=False, note="the case was not run")
+                    continue
+                found = case.ratio(OURS, ONE_FOR_ALL)
+                note = _marked(case, f"95 %: {found.low:.2f} - {found.high:.2f}")
+                yield Verdict(5, what, 1.1, None, found.value, at_least=False, note=note)
         for other in (PEFT, PEFT_BATCH):
-            yield speed(report, f"mixed/paper/4x3x128x128/{precision}", other, number=5, first=figure, second=None)
+            yield speed(report, f"mixed/paper PEFT/4x3x128x128/{precision}", other, number=5, first=figure, second=None)
     # Eager is a loop over the adapters, as PEFT has.
     yield speed(report, f"op/{_MIXED_OP}", EAGER, number=5, first=5.0, second=None)
 

@@ -48,16 +48,23 @@ struct Epilogue {
     }
   }
 
+  // Floats as the adapter by itself would read them: rounded to T.
+  static const E* operand_of(const float* features, int64_t count, E* room) {
+    if constexpr (std::is_same_v<T, float>) {
+      return features;
+    } else {
+      for (int64_t i = 0; i < count; i += kWidth) store(room + i, rounded<T>(load(features + i)));
+      return room;
+    }
+  }
+
   // Takes the branch's output at `count` pixels of a row from x on: floats, padded with zeros to whole vectors.
   void reduce(int64_t image, int64_t y, int64_t x, int64_t count, const float* features, const Room& room) const {
     const int64_t c = round_up(f.channels, kWidth), r = round_up(f.rank, kWidth);
     for (int64_t first = 0; first < count; first += kPixels) {
       const int64_t some = std::min(kPixels, count - first);
-      // As the adapter by itself would read them.
-      for (int64_t i = 0; i < some * c; i += kWidth) {
-        store(room.features + i, rounded<T>(load(features + first * c + i)));
-      }
-      multiply(room.features, c, some, weights.down, r, c, weights.down_bias, place(image, y, x + first), r);
+      const E* operand = operand_of(features + first * c, some * c, room.features);
+      multiply(operand, c, some, weights.down, r, c, weights.down_bias, place(image, y, x + first), r);
     }
   }
 

@@ -53,7 +53,7 @@ def test_depthwise_lora_keeps_no_more_than_lora():
 
 
 def test_lora_beside_is_lora_folded():
-    subject = case_named("adapter/paper/1x3x17x13/float32", "smoke").make()
+    subject = case_named("adapter/paper PEFT/1x3x17x13/float32", "smoke").make()
     folded, beside = (subject.rows[with_adapter("lora", row)]()() for row in (OURS, EAGER))
     torch.testing.assert_close(folded, beside, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(beside, subject.rows[EAGER]()())

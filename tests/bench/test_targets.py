@@ -51,8 +51,11 @@ def test_failures_are_told_and_are_not_misses():
 
 
 def test_adapters_may_cost_their_operations_and_five_points():
-    rows = {"adair": (1.0,), "adair + bottleneck": (1.13,), "adair + lora": (1.06,), "eager": (2.0,), "PEFT": (3.0,)}
-    made = report(case_result("adapter/paper/1x3x128x128/float32", rows, shares={"adair + bottleneck": 0.1}))
+    rows = {"adair": (1.0,), "adair + bottleneck": (1.13,), "adair + lora": (1.06,)}
+    made = report(
+        case_result("adapter/paper/1x3x128x128/float32", rows, shares={"adair + bottleneck": 0.1}),
+        case_result("adapter/paper PEFT/1x3x128x128/float32", {"eager": (2.0,), "PEFT": (3.0,)}),
+    )
     bottleneck = verdict(made, "not merged, float32: adair + bottleneck / adair")
     assert (bottleneck.first, bottleneck.outcome) == (pytest.approx(1.15), "first")
     lora = verdict(made, "not merged, float32: adair + lora / adair")

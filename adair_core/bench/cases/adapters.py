@@ -45,6 +45,11 @@ SHAPES: dict[Size, tuple[tuple[int, int], ...]] = {
     "smoke": ((17, 13),),
 }
 PRECISIONS: tuple[Precision, ...] = ("float32", "autocast")
+OWN, RIVALS = "", " PEFT"
+"""What stands beside adair with an adapter: adair without one, or other programs with theirs.
+
+Each has rounds of its own: the first differ by a few per cent, and take a fraction of the time of the others.
+"""
 
 
 def with_adapter(kind: str, competitor: str = OURS) -> str:
@@ -64,12 +69,13 @@ def cases(size: Size) -> list[Case]:
 def _cases(size: Size) -> Iterator[Case]:
     for height, width in SHAPES[size]:
         for precision in PRECISIONS:
-            shape = (1, 3, height, width)
-            make = partial(_subject, shape, precision, SMOKE if size == "smoke" else {})
-            yield Case("adapter", "paper", text_of(shape), precision, make)
+            for beside in (OWN, RIVALS):
+                shape = (1, 3, height, width)
+                make = partial(_subject, beside, shape, precision, SMOKE if size == "smoke" else {})
+                yield Case("adapter", f"paper{beside}", text_of(shape), precision, make)
 
 
-def _subject(shape: tuple[int, ...], precision: Precision, options: Mapping[str, Any]) -> Subject:
+def _subject(beside: str, shape: tuple[int, ...], precision: Precision, options: Mapping[str, Any]) -> Subject:
     network = our_network("paper", **options)
     rival = plain_network(network).requires_grad_(False)
     model = adapted(network, [(kind, kind, choice) for kind, choice in KINDS.items()])
@@ -88,19 +94,21 @@ def _subject(shape: tuple[int, ...], precision: Precision, options: Mapping[str,
         return timed(peft_lora(plain_network(network), {"lora": lora_factors(model, "lora")}, RANK), [images])
 
     rows: dict[str, Row] = {OURS: ours([]), **{with_adapter(kind): ours([kind]) for kind in KINDS}}
-    rows[EAGER] = lambda: timed(rival, [images])
-    beside = plain_lora(plain_network(network), lora_factors(model, "lora"), RANK)
-    in_pytorch = torch_rows(beside, [images], timed)
-    rows |= {with_adapter("lora", competitor): in_pytorch[competitor] for competitor in (EAGER, COMPILED_LAST)}
-    if peft_available():
-        rows[PEFT] = by_peft
+    if beside == RIVALS:
+        lora = plain_lora(plain_network(network), lora_factors(model, "lora"), RANK)
+        in_pytorch = torch_rows(lora, [images], timed)
+        rows = {name: rows[name] for name in (OURS, with_adapter("lora"))}
+        rows[EAGER] = lambda: timed(rival, [images])
+        rows |= {with_adapter("lora", competitor): in_pytorch[competitor] for competitor in (EAGER, COMPILED_LAST)}
+        if peft_available():
+            rows[PEFT] = by_peft
     flops = flops_of(timed(rival, [images]))
     return Subject(
         rows=rows,
         exact=None,  # the rows compute different things
         flops=flops,
         bytes=2 * bytes_of([images]) + bytes_of(list(rival.parameters())),
-        shares={with_adapter(kind): share(model, kind, images, flops) for kind in KINDS},
+        shares={name: share(model, kind, images, flops) for kind in KINDS if (name := with_adapter(kind)) in rows},
     )
 
 

@@ -31,14 +31,20 @@ PEFT_BATCH = "PEFT, adapter_names"
 """PEFT's own way: the base's convolutions for the whole batch, the adapters' for the images of each. `PEFT` is the
 network once for each image with its adapter."""
 ONE_BY_ONE = f"{OURS}, image by image"
-LORA, BOTTLENECK, TYPES = "", " bottleneck", " types"
-"""What is mixed: four adapters of a type, or one of each type and none."""
+LORA, BOTTLENECK, TYPES, RIVALS = "", " bottleneck", " types", " PEFT"
+"""What is mixed: four adapters of a type, or one of each type and none.
+
+Or four LoRA beside PEFT, in rounds of their own, which take many times as long.
+"""
 SHAPES: dict[Size, tuple[tuple[str, str, int], ...]] = {
     "full": tuple(
-        (preset, kind, side) for preset in ("paper", "tiny") for kind in (LORA, BOTTLENECK, TYPES) for side in (64, 128)
+        (preset, kind, side)
+        for preset in ("paper", "tiny")
+        for kind in (LORA, BOTTLENECK, TYPES, RIVALS)
+        for side in (64, 128)
     ),
-    "quick": (("tiny", LORA, 128), ("tiny", TYPES, 64)),
-    "smoke": (("paper", LORA, 17), ("paper", BOTTLENECK, 17), ("paper", TYPES, 17)),
+    "quick": (("tiny", LORA, 128), ("tiny", TYPES, 64), ("tiny", RIVALS, 64)),
+    "smoke": (("paper", LORA, 17), ("paper", BOTTLENECK, 17), ("paper", TYPES, 17), ("paper", RIVALS, 17)),
 }
 PRECISIONS: tuple[Precision, ...] = ("float32", "autocast")
 
@@ -60,9 +66,7 @@ def _subject(
     preset: str, kind: str, shape: tuple[int, ...], precision: Precision, options: Mapping[str, Any]
 ) -> Subject:
     network = our_network(preset, **options)
-    types = {LORA: ["lora"] * IMAGES, BOTTLENECK: ["bottleneck"] * IMAGES, TYPES: ["lora", "bottleneck", "prompt"]}[
-        kind
-    ]
+    types = {BOTTLENECK: ["bottleneck"] * IMAGES, TYPES: ["lora", "bottleneck", "prompt"]}.get(kind, ["lora"] * IMAGES)
     names = [f"task{number}" for number in range(len(types))]
     settings = [(name, own, {"rank": RANK} if own == "lora" else {}) for name, own in zip(names, types, strict=True)]
     model = adapted(network, settings)
@@ -98,7 +102,7 @@ def _subject(
         return timed(lambda x: wrapped(x, adapter_names=names), [images])
 
     def exact() -> Tensor:
-        if kind != LORA:
+        if kind not in (LORA, RIVALS):
             return inference("float32")(one_by_one(ours(copy.deepcopy(model).double())), [images.double()])()
 
         def choose(name: str | None) -> Callable[[Tensor], Tensor]:
@@ -111,9 +115,9 @@ def _subject(
         OURS: lambda: timed(lambda x: model(x, chosen), [images]),
         ONE_BY_ONE: lambda: timed(one_by_one(ours(model)), [images]),
     }
-    if kind != TYPES:
+    if kind in (LORA, BOTTLENECK):
         rows[ONE_FOR_ALL] = lambda: timed(lambda x: model(x, [names[0]] * IMAGES), [images])
-    if kind == LORA and peft_available():
+    if kind == RIVALS and peft_available():
         rows |= {PEFT: by_peft, PEFT_BATCH: by_peft_at_once}
     rival = plain_network(network).requires_grad_(False)
     return Subject(
