@@ -141,7 +141,7 @@ def read_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> ImageFile:
     return _opened(Path(path), _Limits(max_pixels, max_pixels)).whole()
 
 
-def open_image(path: Path | str) -> FileRows:
+def open_image(path: Path | str, *, page: int | None = None) -> FileRows:
     """Open an image whose rows are read one after another, in memory for those alone, as far as its format allows.
 
     TIFF, PNG and JPEG are decoded so. Interlaced PNG, progressive JPEG, WebP, AVIF, GIF and what libvips cannot read
@@ -150,6 +150,7 @@ def open_image(path: Path | str) -> FileRows:
 
     Args:
         path: the file; images of up to `MAX_ROWWISE_PIXELS` pixels are taken, where decoding holds rows alone.
+        page: of a TIFF, the number of the page's directory; None = the first, and of several that is noted.
 
     Returns:
         The image, of which only the header is read; `FileRows.whole` gives what `read_image` does.
@@ -157,13 +158,13 @@ def open_image(path: Path | str) -> FileRows:
     Raises:
         DataError: as `read_image`, as far as the header tells.
     """
-    return _opened(Path(path), _Limits(MAX_PIXELS, MAX_ROWWISE_PIXELS))
+    return _opened(Path(path), _Limits(MAX_PIXELS, MAX_ROWWISE_PIXELS), page)
 
 
-def _opened(path: Path, limits: _Limits) -> FileRows:
-    kind, first, opened = _open(path, limits)
+def _opened(path: Path, limits: _Limits, page: int | None = None) -> FileRows:
+    kind, first, opened = _open(path, limits, page)
     before_computing()
-    storage, stored = read_storage(path, kind, first)
+    storage, stored = read_storage(path, kind, first, page=page)
     is_turned = _orientation(first) != 1
 
     def prepared(image: Any) -> tuple[Any, tuple[str, ...]]:
@@ -172,14 +173,14 @@ def _opened(path: Path, limits: _Limits) -> FileRows:
 
     def again() -> Any:
         # A stream of rows cannot be turned.
-        return prepared(_loaded(path, kind, limits, access="random" if is_turned else "sequential")[0])[0]
+        return prepared(_loaded(path, kind, limits, page, access="random" if is_turned else "sequential")[0])[0]
 
     with damage_told(path):
         if is_turned and first.get_typeof("vips-sequential"):
-            first = _loaded(path, kind, limits, access="random")[0]
+            first = _loaded(path, kind, limits, page, access="random")[0]
         image, converted = prepared(first)
     metadata = {name: bytes(image.get(name)) for name in METADATA if image.get_typeof(name)}
-    about = exif_of(read_directory(path)) if kind == "tiff" else metadata.get("exif-data")
+    about = exif_of(read_directory(path, page or 0)) if kind == "tiff" else metadata.get("exif-data")
     if about is not None:
         metadata["exif-data"] = exif.normalized(about)
     colors, dtype = 3 if image.bands >= 3 else 1, np.dtype(DTYPES[image.format])
@@ -217,8 +218,12 @@ def format_of(start: bytes) -> Format | None:
     return None
 
 
-def _open(path: Path, limits: _Limits) -> tuple[Format, Any, tuple[str, ...]]:
-    """Open a file lazily, check all that its header can tell, and tell what opening it converted."""
+def format_in(path: Path) -> Format:
+    """Tell the format of a file.
+
+    Raises:
+        DataError: there is no such file, it cannot be read, or its format is none of those that are.
+    """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise DataError(expected(str(path), expected="an image file", got="a folder or a device"))
@@ -235,7 +240,13 @@ def _open(path: Path, limits: _Limits) -> tuple[Format, Any, tuple[str, ...]]:
         foreign = _foreign(start)
         got = f"a {foreign} file; convert it first" if foreign else f"a file that begins with {start[:8]!r}"
         raise DataError(expected(str(path), expected="a PNG, JPEG, WebP, TIFF, AVIF or GIF image", got=got))
-    image, notes = _loaded(path, kind, limits)
+    return kind
+
+
+def _open(path: Path, limits: _Limits, page: int | None = None) -> tuple[Format, Any, tuple[str, ...]]:
+    """Open a file lazily, check all that its header can tell, and tell what opening it converted."""
+    kind = format_in(path)
+    image, notes = _loaded(path, kind, limits, page)
     limit = limits.rowwise if _is_rowwise(kind, image) else limits.whole
     _check_size(path, image.height, image.width, limit)
     if image.format not in DTYPES and image.interpretation not in LAB:
@@ -249,10 +260,12 @@ def _open(path: Path, limits: _Limits) -> tuple[Format, Any, tuple[str, ...]]:
     return kind, image, notes
 
 
-def _loaded(path: Path, kind: Format, limits: _Limits, *, access: str = "sequential") -> tuple[Any, tuple[str, ...]]:
+def _loaded(
+    path: Path, kind: Format, limits: _Limits, page: int | None, *, access: str = "sequential"
+) -> tuple[Any, tuple[str, ...]]:
     if kind == "tiff":
-        directory = read_directory(path)
-        unusual = unusual_reader(directory)
+        directory = read_directory(path, page or 0)
+        unusual = unusual_reader(directory, page or 0)
         if unusual is not None:
             _check_size(path, *size_of(directory), limits.whole)
             return unusual[0](path), unusual[1:]
@@ -260,7 +273,8 @@ def _loaded(path: Path, kind: Format, limits: _Limits, *, access: str = "sequent
     def load(fail_on: str) -> Any:
         # Bytes, as names need not be UTF-8. Without `revalidate` libvips answers a second read of a changed file from
         # its memory.
-        return LOADERS[kind](os.fsencode(path), access=access, fail_on=fail_on, revalidate=True)
+        which = {"page": page} if page is not None and kind == "tiff" else {}
+        return LOADERS[kind](os.fsencode(path), access=access, fail_on=fail_on, revalidate=True, **which)
 
     try:
         # What an earlier file left in libvips' one buffer of messages would be read as this file's.

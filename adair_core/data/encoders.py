@@ -21,14 +21,12 @@ from adair_core.data.exif import HEADER
 from adair_core.data.image_file import ImageFile, ImageInfo, Subsampling
 from adair_core.data.pixels import Array
 from adair_core.data.png_chunks import Chunk, WithChunks, profile_chunk, resolution_chunk, xmp_chunk
-from adair_core.data.tiff_directory import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, add_exif
+from adair_core.data.tiff_directory import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION
+from adair_core.data.tiff_writing import GrowingTiff
 from adair_core.data.vips_target import writing_to
 
 JPEG_QUALITY = 95
 MM_PER_INCH = 25.4
-CLASSIC_TIFF = 2**32 - 2**24
-"""Bytes from which a TIFF file gets offsets of 64 bits."""
-
 BAND_FORMATS = {
     "uint8": ("uchar", "b-w", "srgb"),
     "uint16": ("ushort", "grey16", "rgb16"),
@@ -111,8 +109,8 @@ def encode_avif(image: ImageFile, quality: int | None) -> bytes:
     return _bytes(vips.heifsave_buffer(compression="av1", bitdepth=bits, keep=keep, **choice))
 
 
-def save_tiff(vips: Any, info: ImageInfo, file: BinaryIO) -> None:
-    """Write libvips' image of 8 or 16 bit or floats into a file, row by row and without loss.
+def save_tiff(vips: Any, info: ImageInfo, file: GrowingTiff) -> None:
+    """Write libvips' image of 8 or 16 bit or floats as a file's next page, row by row and without loss.
 
     Raises:
         pyvips.Error: it cannot be computed.
@@ -125,16 +123,17 @@ def save_tiff(vips: Any, info: ImageInfo, file: BinaryIO) -> None:
         if name in info.metadata:
             vips.set_type(pyvips.GValue.blob_type, name, info.metadata[name])
     predictor = "float" if vips.format == "float" else "horizontal"
-    with writing_to(file) as target:
+    page = file.page()
+    with writing_to(page) as target:
         vips.tiffsave_target(
             target,
             compression=compression,
             predictor="none" if compression in ("none", "packbits") else predictor,
-            bigtiff=info.height * info.width * info.channels * info.dtype.itemsize > CLASSIC_TIFF,
+            bigtiff=file.is_big,
             resunit="inch",
         )
     dropped = (X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT) if resolution is None else ()
-    add_exif(file, info.metadata.get("exif-data"), dropped=dropped)
+    file.finish(page, info.metadata.get("exif-data"), dropped=dropped)
 
 
 def _are_finer(tables: tuple[tuple[int, ...], ...]) -> bool:

@@ -5,81 +5,38 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
-
-import numpy as np
-import pyvips
-import torch
+from typing import Any, BinaryIO
 
 from adair_core.atomic_file import replacing
 from adair_core.data import exif
-from adair_core.data.encoders import (
-    JPEG_QUALITY,
-    encode_avif,
-    encode_jpeg,
-    encode_webp,
-    save_png,
-    save_tiff,
-    to_vips,
-)
-from adair_core.data.file_rows import reason_of
-from adair_core.data.image_file import SUFFIXES, Format, ImageFile, ImageInfo, Subsampling
-from adair_core.data.pixels import Array, from_unit, to_unit
+from adair_core.data.encoders import JPEG_QUALITY
+from adair_core.data.image_file import SUFFIXES, Format, ImageFile, ImageInfo
+from adair_core.data.page_writing import DEEPEST, ROWWISE, Coding, PageRows, Quality, held_type
 from adair_core.data.png_chunks import meaningful_color
-from adair_core.data.row_pipe import RowPipe
+from adair_core.data.tiff_writing import GrowingTiff
 from adair_core.data.workers import before_computing
-from adair_core.errors import DataError, UsageError, expected
+from adair_core.errors import DataError, expected
 
-__all__ = ["JPEG_QUALITY", "Coding", "Quality", "write_image", "writing_rows"]
+__all__ = ["JPEG_QUALITY", "ROWWISE", "Coding", "Quality", "write_image", "writing_pages", "writing_rows"]
 
-Quality = int | Literal["keep"] | None
-
-DEEPEST: Mapping[Format, int] = {"png": 2, "jpeg": 1, "webp": 1, "tiff": 4, "avif": 2}
-"""Bytes of the largest values that a format holds."""
+PAGED: tuple[Format, ...] = ("tiff",)
+"""Formats that hold several pages."""
 
 LONGEST: Mapping[Format, int] = {"jpeg": 65500, "webp": 16383}
 """Rows and columns that a format holds at most, where that is told before hours of work."""
 
-ROWWISE: Mapping[str, Callable[[Any, ImageInfo, BinaryIO], None]] = {"png": save_png, "tiff": save_tiff}
-"""Formats that are encoded row by row, and by what; the encoders of the others take a whole image."""
+CLASSIC_TIFF = 2**32 - 2**24
+"""Bytes of images from which on a TIFF file gets offsets of 64 bits."""
 
 WriteRows = Callable[[ImageFile], None]
 """Takes the next rows of an image, which its file gets."""
 
-
-@dataclass(frozen=True)
-class Coding:
-    """What is chosen about how lossy formats are written; the rest follows the file that the image came from.
-
-    Attributes:
-        quality: 1 to 100. None: 95, or better where a JPEG's own tables are finer; WebP and AVIF are lossless unless
-            the image comes from a lossy file. ``"keep"``: a JPEG gets the quantisation tables that it had.
-        subsampling: of JPEG's colour; None = that of the JPEG that the image comes from, or none (4:4:4).
-    """
-
-    quality: Quality = None
-    subsampling: Subsampling | None = None
-
-    def __post_init__(self) -> None:
-        quality = self.quality
-        if isinstance(quality, str) and quality != "keep":
-            raise UsageError(expected("quality", expected="1 to 100 or 'keep'", got=repr(quality)))
-        if isinstance(quality, int) and not 1 <= quality <= 100:
-            raise UsageError(expected("quality", expected="1 to 100 or 'keep'", got=quality))
-
-    @property
-    def is_default(self) -> bool:
-        """Whether nothing was chosen."""
-        return self == Coding()
-
-    def number(self, image: ImageFile) -> int | None:
-        """The quality for WebP and AVIF; None = lossless."""
-        if isinstance(self.quality, int):
-            return self.quality
-        return None if image.storage.lossless else JPEG_QUALITY
+NextPage = Callable[[ImageInfo], AbstractContextManager[WriteRows]]
+"""Begins a file's next page; what is to know about its image is known then."""
 
 
 def write_image(path: Path | str, image: ImageFile, *, overwrite: bool = False, coding: Coding | None = None) -> None:
@@ -126,17 +83,60 @@ def writing_rows(
     Raises:
         DataError: as `write_image`; rows missing at the end are one, too.
     """
+    metadata_bytes = sum(map(len, info.metadata.values()))
+    options: dict[str, Any] = {"overwrite": overwrite, "coding": coding, "metadata_bytes": metadata_bytes}
+    with writing_pages(path, [info], **options) as next_page, next_page(info) as write:
+        yield write
+
+
+@contextlib.contextmanager
+def writing_pages(
+    path: Path | str,
+    pages: Sequence[ImageInfo],
+    *,
+    metadata_bytes: int = 0,
+    overwrite: bool = False,
+    coding: Coding | None = None,
+) -> Iterator[NextPage]:
+    """Write images as the pages of one file, whose rows come one after another; a TIFF holds more than one.
+
+    Args:
+        path: the new file.
+        pages: about each image, as far as it is known before: its size, channels and type of values.
+        metadata_bytes: of all pages together.
+        overwrite: replace an existing file.
+        coding: what is chosen about lossy formats.
+
+    Yields:
+        What begins a page, and gives what takes its rows. The file gets its name when the context ends well.
+
+    Raises:
+        DataError: as `writing_rows`; the format holds one page, or pages are missing at the end.
+    """
     path = Path(path)
-    kind = _checked(path, info, overwrite=overwrite)
+    kind = _checked(path, pages, overwrite=overwrite)
     before_computing()
-    held = replace(info, dtype=_held(info.dtype, DEEPEST[kind]), metadata={**info.metadata, **_current_exif(info)})
+    begun = 0
     with _new_file(path, overwrite=overwrite) as file:
-        rows = _Rows(path, kind, held, coding or Coding(), file)
-        try:
-            yield rows.write
-            rows.finish()
-        finally:
-            rows.close()
+        is_big = metadata_bytes + sum(map(_pixel_bytes, pages)) > CLASSIC_TIFF
+        target = GrowingTiff(file, is_big=is_big, is_document=len(pages) > 1) if kind == "tiff" else file
+
+        @contextlib.contextmanager
+        def next_page(info: ImageInfo) -> Iterator[WriteRows]:
+            nonlocal begun
+            begun += 1
+            metadata = {**info.metadata, **_current_exif(info)}
+            held = replace(info, dtype=held_type(info.dtype, kind), metadata=metadata)
+            rows = PageRows(path, kind, held, coding or Coding(), target)
+            try:
+                yield rows.write
+                rows.finish()
+            finally:
+                rows.close()
+
+        yield next_page
+        if begun != len(pages):
+            raise DataError(expected(str(path), expected=f"{len(pages)} pages", got=begun))
 
 
 def copy_image(source: Path, path: Path, *, overwrite: bool = False) -> None:
@@ -166,79 +166,7 @@ def losses(info: ImageInfo, kind: Format) -> tuple[str, ...]:
     return tuple(notes)
 
 
-class _Rows:
-    """The rows of an image on their way into a file.
-
-    Args:
-        path: its name, for messages.
-        kind: its format.
-        info: about the image as it will be stored.
-        coding: what is chosen about lossy formats.
-        file: it, empty.
-    """
-
-    def __init__(self, path: Path, kind: Format, info: ImageInfo, coding: Coding, file: BinaryIO) -> None:
-        self._path, self._kind, self._info, self._coding, self._file = path, kind, info, coding, file
-        self._count = 0
-        self._pipe: RowPipe | None = None
-        self._gathered: ImageFile | None = None
-
-    def write(self, band: ImageFile) -> None:
-        """Take the next rows."""
-        deepest = DEEPEST[self._kind]
-        alpha = None if band.alpha is None else _rounded(band.alpha, deepest)
-        band = replace(band, pixels=_rounded(band.pixels, deepest), alpha=alpha, metadata=self._info.metadata)
-        top, self._count = self._count, self._count + band.height
-        with self._failures_told():
-            if band.height == self._info.height:
-                self._write_whole(band)
-            elif self._kind in ROWWISE:
-                self._pipe = self._pipe or RowPipe(self._info, self._save)
-                self._pipe.write(band)
-            else:
-                self._gathered = self._gathered or self._info.blank()
-                band.copy_into(self._gathered, top)
-
-    def finish(self) -> None:
-        """Write what is left."""
-        if self._count != self._info.height:
-            raise DataError(expected(str(self._path), expected=f"{self._info.height} rows", got=self._count))
-        with self._failures_told():
-            if self._pipe is not None:
-                self._pipe.finish()
-            elif self._gathered is not None:
-                self._write_whole(self._gathered)
-
-    def close(self) -> None:
-        """Let go of everything, finished or not."""
-        if self._pipe is not None:
-            self._pipe.close()
-
-    def _save(self, vips: Any) -> None:
-        ROWWISE[self._kind](vips, self._info, self._file)
-
-    def _write_whole(self, image: ImageFile) -> None:
-        coding = self._coding
-        if self._kind in ROWWISE:
-            self._save(to_vips(image))
-        elif self._kind == "jpeg":
-            self._file.write(encode_jpeg(image, coding.quality, coding.subsampling))
-        elif self._kind == "webp":
-            self._file.write(encode_webp(image, coding.number(image)))
-        else:
-            self._file.write(encode_avif(image, coding.number(image)))
-
-    @contextlib.contextmanager
-    def _failures_told(self) -> Iterator[None]:
-        try:
-            yield
-        except pyvips.Error as error:
-            raise DataError(f"{self._path}: cannot be written: {reason_of(error)}") from error
-        except (ValueError, SystemError) as error:  # Pillow's encoders
-            raise DataError(f"{self._path}: cannot be written as {self._kind.upper()}: {error}") from error
-
-
-def _checked(path: Path, info: ImageInfo, *, overwrite: bool) -> Format:
+def _checked(path: Path, pages: Sequence[ImageInfo], *, overwrite: bool) -> Format:
     """Find what can be found wrong before anything is written."""
     kind = SUFFIXES.get(path.suffix.lower())
     if kind is None:
@@ -247,12 +175,20 @@ def _checked(path: Path, info: ImageInfo, *, overwrite: bool) -> Format:
         raise DataError(f"{path}: cannot be written: there is no folder {path.parent}")
     if path.exists() and not overwrite:
         raise _exists(path)
-    if kind == "jpeg" and info.has_alpha:
-        raise DataError(f"{path}: JPEG cannot hold the image's alpha channel; write PNG, WebP, TIFF or AVIF")
-    if max(info.height, info.width) > LONGEST.get(kind, math.inf):
-        wanted, got = f"at most {LONGEST[kind]:,} rows and columns", f"{info.width} x {info.height}"
-        raise DataError(expected(f"{path}: cannot be written", expected=wanted, got=got, hint="write PNG or TIFF"))
+    if len(pages) > 1 and kind not in PAGED:
+        wanted = f"one page, as {kind.upper()} holds no more"
+        raise DataError(expected(str(path), expected=wanted, got=f"{len(pages)} pages", hint="write a TIFF"))
+    for info in pages:
+        if kind == "jpeg" and info.has_alpha:
+            raise DataError(f"{path}: JPEG cannot hold the image's alpha channel; write PNG, WebP, TIFF or AVIF")
+        if max(info.height, info.width) > LONGEST.get(kind, math.inf):
+            wanted, got = f"at most {LONGEST[kind]:,} rows and columns", f"{info.width} x {info.height}"
+            raise DataError(expected(f"{path}: cannot be written", expected=wanted, got=got, hint="write PNG or TIFF"))
     return kind
+
+
+def _pixel_bytes(info: ImageInfo) -> int:
+    return info.height * info.width * info.channels * info.dtype.itemsize
 
 
 @contextlib.contextmanager
@@ -280,17 +216,3 @@ def _exists(path: Path) -> DataError:
 def _current_exif(info: ImageInfo) -> dict[str, bytes]:
     found = info.metadata.get("exif-data")
     return {} if found is None else {"exif-data": exif.for_pixels(found, height=info.height, width=info.width)}
-
-
-def _held(dtype: np.dtype[Any], deepest: int) -> np.dtype[Any]:
-    """The deepest type of values that a format holds of those given."""
-    return dtype if dtype.itemsize <= deepest else np.dtype(np.uint8 if deepest == 1 else np.uint16)
-
-
-def _rounded(values: Array, deepest: int) -> Array:
-    """Round to the deepest type that the format holds."""
-    if values.dtype.itemsize <= deepest:
-        return np.ascontiguousarray(values)
-    dtype = torch.uint8 if deepest == 1 else torch.uint16
-    rounded: Array = from_unit(to_unit(torch.from_numpy(np.ascontiguousarray(values))), dtype).numpy()
-    return rounded

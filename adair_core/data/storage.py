@@ -45,13 +45,14 @@ class _Found:
     notes: list[str] = field(default_factory=list)
 
 
-def read_storage(path: Path, kind: Format, image: Any) -> tuple[Storage, tuple[str, ...]]:
+def read_storage(path: Path, kind: Format, image: Any, *, page: int | None = None) -> tuple[Storage, tuple[str, ...]]:
     """Read how a file stores its image.
 
     Args:
         path: the file.
         kind: its format.
         image: it, opened by libvips.
+        page: of a TIFF, the number of its directory; None = the first, and others are told.
 
     Returns:
         How, and what the pixels cannot keep of it, for people. A header that is damaged in a place that the pixels do
@@ -64,7 +65,7 @@ def read_storage(path: Path, kind: Format, image: Any) -> tuple[Storage, tuple[s
     elif kind == "jpeg":
         _of_jpeg(path, found)
     elif kind == "tiff":
-        _of_tiff(path, found)
+        _of_tiff(path, found, page or 0)
     elif kind == "webp":
         found.fields["lossless"] = _is_lossless_webp(path)
     elif kind == "avif":
@@ -77,7 +78,7 @@ def read_storage(path: Path, kind: Format, image: Any) -> tuple[Storage, tuple[s
         found.notes.append("palette became full colour")
     elif kind == "png" and found.fields.get("bits") == 1:
         found.notes.append("1 bit became 8 bit gray")
-    if pages > 1:
+    if pages > 1 and page is None:
         found.notes.append(f"only the first of {pages} pages or frames is used")
     if image.get_typeof("n-subifds"):
         found.notes.append(f"{image.get('n-subifds')} smaller or further images below it are left out")
@@ -114,8 +115,8 @@ def _of_jpeg(path: Path, found: _Found) -> None:
         found.notes.append(f"{after:,} bytes after the picture (such as further pictures or a video) are left out")
 
 
-def _of_tiff(path: Path, found: _Found) -> None:
-    directory = read_directory(path)
+def _of_tiff(path: Path, found: _Found, page: int) -> None:
+    directory = read_directory(path, page)
     compression = int(number_in(directory, COMPRESSION, 1))
     across, down = (number_in(directory, tag, 0) for tag in (X_RESOLUTION, Y_RESOLUTION))
     unit = number_in(directory, RESOLUTION_UNIT, UNIT_INCH)

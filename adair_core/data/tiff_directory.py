@@ -1,22 +1,22 @@
-"""TIFF's directories: what a file says about its picture, read and written without changing a value.
+"""TIFF's directories: what a file says about its pictures, read and written without changing a value.
 
     file = byte order, 42, offset of a directory;  directory = count, entries of 12 bytes in the order of their tags,
     offset of the next;  entry = tag, type, count, and the value or its offset
 
 EXIF data are such a file without an image. libvips neither reads nor writes them in TIFF, and Pillow cannot write
-16 bit colours or floats: so libvips writes the file, and its directory is extended here.
+16 bit colours or floats: so libvips writes pictures, and `adair_core.data.tiff_writing` extends their directories.
 
 Source: TIFF Revision 6.0, section 2; BigTIFF's wider fields as in libtiff; Exif 2.32, section 4.6.3.
 """
 
 from __future__ import annotations
 
-import io
+import itertools
 import struct
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import Protocol, TypeAlias
 
 from adair_core.data.exif import HEADER
 
@@ -34,16 +34,28 @@ EXIF, GPS, INTEROPERABILITY = 0x8769, 0x8825, 0xA005
 INNER = (EXIF, GPS, INTEROPERABILITY)
 """Entries whose value is the offset of a directory."""
 
-X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
+KIND_OF_PAGE, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 254, 282, 283, 296
 ABOUT_THE_PICTURE = (
     *(0x010D, 0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x013C, 0x8298),  # name, maker, date, artist, copyright
+    *(0x011D, 0x0129),  # name and number of the page
     *(0x4746, 0x4749, 0x9C9B, 0x9C9C, 0x9C9D, 0x9C9E, 0x9C9F),  # rating; Windows' title, comment, author, keywords
     *(EXIF, GPS),
 )
 """Entries of the first directory that are about the picture and not about how its pixels are stored."""
 
+MOST_ENTRIES = 2**12
 LONGEST = 2**24
 """Values of more bytes are not read: a damaged count can claim anything."""
+
+
+class Readable(Protocol):
+    """What directories are read from: a file, or a part of one."""
+
+    def read(self, size: int, /) -> bytes:
+        """Read on."""
+
+    def seek(self, offset: int, /) -> int:
+        """Move."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,7 @@ Directory: TypeAlias = Mapping[int, Entry]
 
 
 @dataclass(frozen=True)
-class _Form:
+class Form:
     """How wide the fields of directories are.
 
     Attributes:
@@ -106,14 +118,65 @@ class _Form:
         return 4 + 2 * self.width
 
 
-CLASSIC, BIG = _Form(4, "H", "I", pointer=4), _Form(8, "Q", "Q", pointer=16)
+CLASSIC, BIG = Form(4, "H", "I", pointer=4), Form(8, "Q", "Q", pointer=16)
 """Of TIFF, and of BigTIFF, whose files may be larger than 4 GiB."""
 
 
-def read_directory(path: Path) -> Directory:
-    """Read a TIFF file's first directory; what is damaged is left out."""
+def read_directory(path: Path, page: int = 0) -> Directory:
+    """Read a directory of a TIFF file; what is damaged is left out.
+
+    Args:
+        path: the file.
+        page: the directory's number in their chain.
+    """
     with path.open("rb") as stream:
-        return _read(stream)
+        return directory_in(stream, page)
+
+
+def directory_in(stream: Readable, page: int = 0) -> Directory:
+    """Read a directory of what a stream holds; see `read_directory`."""
+    order, form = _begun(stream)
+    place = next(itertools.islice(places(stream), page, None), None)
+    return {} if place is None else _directory_at(stream, place.start, order, form, depth=0)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a directory of a chain is.
+
+    Attributes:
+        start: its offset.
+        kind: what its picture is of the others, in bits; see `KIND_OF_PAGE`.
+        following: the offset of the next one; 0 = none.
+    """
+
+    start: int
+    kind: int
+    following: int
+
+
+def places(stream: Readable) -> Iterator[Place]:
+    """Go through the chain of a file's directories, as far as it makes sense."""
+    order, form = _begun(stream)
+    stream.seek(0)
+    head = stream.read(form.start + form.width)
+    if not order or len(head) < form.start + form.width:
+        return
+    start = struct.unpack_from(f"{order}{form.offset}", head, form.start)[0]
+    seen: set[int] = set()
+    while start and start not in seen:
+        seen.add(start)
+        stream.seek(start)
+        counted = stream.read(struct.calcsize(form.counter))
+        if len(counted) < struct.calcsize(form.counter):
+            return
+        count = struct.unpack(order + form.counter, counted)[0]
+        entries = stream.read(min(count, MOST_ENTRIES) * form.entry_size)
+        stream.seek(start + len(counted) + count * form.entry_size)
+        after = stream.read(form.width)
+        following = struct.unpack(order + form.offset, after)[0] if len(after) == form.width else 0
+        yield Place(start, _kind_of_page(entries, order, form), following)
+        start = following
 
 
 def number_in(directory: Directory, tag: int, default: float) -> float:
@@ -125,54 +188,32 @@ def number_in(directory: Directory, tag: int, default: float) -> float:
 def exif_of(directory: Directory) -> bytes | None:
     """Make EXIF data of what a TIFF file says about its picture; None if that is nothing."""
     found = {tag: entry for tag, entry in directory.items() if tag in ABOUT_THE_PICTURE}
-    return HEADER + b"II*\0\x08\0\0\0" + _encoded(found, 8, CLASSIC) if found else None
+    return HEADER + b"II*\0\x08\0\0\0" + encoded(found, 8, CLASSIC) if found else None
 
 
-def add_exif(file: BinaryIO, exif: bytes | None, *, dropped: Collection[int] = ()) -> None:
-    """Add EXIF data to a TIFF file, and take entries out; its directory moves to its end.
-
-    Args:
-        file: a little-endian file of one image; to be read and written.
-        exif: with their header; what cannot be understood of them is left out.
-        dropped: tags.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    added = _read(io.BytesIO(exif[len(HEADER) :])) if exif else {}
-    about = {tag: entry for tag, entry in added.items() if tag in ABOUT_THE_PICTURE}
-    file.seek(0)
-    form = _form(file.read(4))
-    own = {tag: entry for tag, entry in _read(file).items() if tag not in dropped}
-    end = file.seek(0, io.SEEK_END)
-    start = end + end % 2  # directories begin at even offsets
-    file.write(bytes(start - end) + _encoded({**about, **own}, start, form))
-    file.seek(form.start)
-    file.write(struct.pack(f"<{form.offset}", start))
-
-
-def _form(head: bytes) -> _Form:
-    return BIG if head[2:3] == b"+" or head[3:4] == b"+" else CLASSIC
-
-
-def _read(stream: BinaryIO) -> Directory:
+def _begun(stream: Readable) -> tuple[str, Form]:
+    """Read a file's byte order, empty if it is none, and form."""
     stream.seek(0)
-    head = stream.read(16)
-    order = {b"II": "<", b"MM": ">"}.get(head[:2])
-    form = _form(head)
-    if order is None or len(head) < form.start + form.width:
-        return {}
-    start = struct.unpack_from(f"{order}{form.offset}", head, form.start)[0]
-    return _directory_at(stream, start, order, form, depth=0)
+    head = stream.read(4)
+    form = BIG if head[2:3] == b"+" or head[3:4] == b"+" else CLASSIC
+    return {b"II": "<", b"MM": ">"}.get(head[:2], ""), form
 
 
-def _directory_at(stream: BinaryIO, start: int, order: str, form: _Form, *, depth: int) -> Directory:
+def _kind_of_page(entries: bytes, order: str, form: Form) -> int:
+    for position in range(0, len(entries) - form.entry_size + 1, form.entry_size):
+        tag, kind, _, value = struct.unpack_from(order + form.entry, entries, position)
+        if tag == KIND_OF_PAGE and kind in (3, 4):
+            return int(struct.unpack_from(order + ("H" if kind == 3 else "I"), value)[0])
+    return 0
+
+
+def _directory_at(stream: Readable, start: int, order: str, form: Form, *, depth: int) -> Directory:
     size = form.entry_size
     stream.seek(start)
     head = stream.read(struct.calcsize(form.counter))
     if len(head) < struct.calcsize(form.counter):
         return {}
-    count = min(struct.unpack(order + form.counter, head)[0], 2**12)
+    count = min(struct.unpack(order + form.counter, head)[0], MOST_ENTRIES)
     content = stream.read(count * size)
     found: dict[int, Entry] = {}
     for position in range(0, len(content) - size + 1, size):
@@ -204,8 +245,8 @@ def _little(data: bytes, unit: int, order: str) -> bytes:
     return b"".join(data[start : start + unit][::-1] for start in range(0, len(data), unit))
 
 
-def _encoded(directory: Directory, start: int, form: _Form) -> bytes:
-    """Encode a directory that begins at an offset, with its values and inner directories after it."""
+def encoded(directory: Directory, start: int, form: Form) -> bytes:
+    """Encode a little-endian directory that begins at an offset, with its values and inner directories after it."""
     entries = sorted(directory.items())
     tail = bytearray()
     end = start + struct.calcsize(form.counter) + form.entry_size * len(entries) + form.width
@@ -216,7 +257,7 @@ def _encoded(directory: Directory, start: int, form: _Form) -> bytes:
         unit, per_value = UNITS[entry.kind]
         kind, count, value = entry.kind, len(entry.data) // (unit * per_value), entry.data
         if entry.inner:
-            tail += _encoded(entry.inner, place, form)
+            tail += encoded(entry.inner, place, form)
             kind, count, value = form.pointer, 1, offset
         elif len(value) > form.width:
             tail += value + bytes(len(value) % 2)

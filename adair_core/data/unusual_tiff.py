@@ -26,11 +26,12 @@ UNCOMPRESSED, SUBSAMPLING = 1, 530
 Reader = Callable[[Path], Any]
 
 
-def unusual_reader(directory: Directory) -> tuple[Reader, str] | None:
+def unusual_reader(directory: Directory, page: int) -> tuple[Reader, str] | None:
     """Choose what reads a TIFF file that libvips cannot.
 
     Args:
-        directory: of the file.
+        directory: of the page that is read.
+        page: its number.
 
     Returns:
         From the file to libvips' image, and what that did to the values, for people; None: libvips reads it.
@@ -38,15 +39,15 @@ def unusual_reader(directory: Directory) -> tuple[Reader, str] | None:
     bits = number_in(directory, BITS, 1)
     if number_in(directory, FORMAT, 1) == IS_FLOAT and bits in (16, 64):
         kept = "became 32 bit ones" if bits == 16 else "were rounded to 32 bits"
-        return (lambda path: _floats(path, directory)), f"{bits:.0f} bit floats {kept}"
+        return (lambda path: _floats(path, directory, page)), f"{bits:.0f} bit floats {kept}"
     space = number_in(directory, PHOTOMETRIC, 1)
     if space == CIELAB and bits == 8:
-        return (lambda path: _by_pillow(path, directory)), "converted from CIELAB to sRGB"
+        return (lambda path: _by_pillow(path, directory, page)), "converted from CIELAB to sRGB"
     compression = number_in(directory, COMPRESSION, UNCOMPRESSED)
     if space == YCBCR and bits == 8 and compression == UNCOMPRESSED and number_in(directory, SUBSAMPLING, 2) == 1:
-        return (lambda path: _ycbcr(path, directory)), "converted from YCbCr to RGB"
+        return (lambda path: _ycbcr(path, directory, page)), "converted from YCbCr to RGB"
     if space == YCBCR and compression not in JPEG:
-        return (lambda path: _by_pillow(path, directory)), "converted from YCbCr to RGB"
+        return (lambda path: _by_pillow(path, directory, page)), "converted from YCbCr to RGB"
     return None
 
 
@@ -55,13 +56,13 @@ def size_of(directory: Directory) -> tuple[int, int]:
     return int(number_in(directory, HEIGHT, 0)), int(number_in(directory, WIDTH, 0))
 
 
-def _values(path: Path) -> Any:
+def _values(path: Path, number: int) -> Any:
     """Read ``(H, W, C)`` as stored."""
     import tifffile
 
     try:
         with tifffile.TiffFile(path) as file:
-            page = file.pages[0]
+            page = file.pages[number]
             values, axes = page.asarray(), page.axes
     except Exception as error:  # it raises what its decompressors raise
         raise DataError(f"{path}: a TIFF file that is damaged or of an unknown kind: {error}") from error
@@ -70,31 +71,32 @@ def _values(path: Path) -> Any:
     return np.moveaxis(values, 0, -1) if axes == "SYX" else values.reshape(*values.shape[:2], -1)
 
 
-def _ycbcr(path: Path, directory: Directory) -> Any:
-    values = np.ascontiguousarray(_values(path))
+def _ycbcr(path: Path, directory: Directory, number: int) -> Any:
+    values = np.ascontiguousarray(_values(path, number))
     if values.shape[2] != 3:
         raise DataError(f"{path}: expected three channels of YCbCr, got {values.shape[2]}")
     rgb = Image.frombytes("YCbCr", (values.shape[1], values.shape[0]), values.tobytes()).convert("RGB")
     return _described(pyvips.Image.new_from_array(np.asarray(rgb)).copy(interpretation="srgb"), directory)
 
 
-def _floats(path: Path, directory: Directory) -> Any:
-    values = _values(path)
+def _floats(path: Path, directory: Directory, number: int) -> Any:
+    values = _values(path, number)
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
         image = pyvips.Image.new_from_array(np.ascontiguousarray(values, dtype=np.float32))
     return _described(image.copy(interpretation="b-w" if image.bands < 3 else "scrgb"), directory)
 
 
-def _by_pillow(path: Path, directory: Directory) -> Any:
+def _by_pillow(path: Path, directory: Directory, number: int) -> Any:
     try:
         with TiffImagePlugin.TiffImageFile(str(path)) as image:
+            image.seek(number)
             if image.mode == "LAB":
                 lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
                 converted = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
                 assert converted is not None
             else:
                 converted = image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, UserWarning, ImageCms.PyCMSError) as error:
+    except (OSError, EOFError, ValueError, SyntaxError, UserWarning, ImageCms.PyCMSError) as error:
         raise DataError(f"{path}: a TIFF file that is damaged or of an unknown kind: {error}") from error
     return _described(pyvips.Image.new_from_array(np.asarray(converted)).copy(interpretation="srgb"), directory)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from adair_core.data.images import ImageRows, open_image, to_tensor
 from adair_core.diagnosis import Diagnoser, Diagnosis, Finding
 from adair_core.errors import UnknownNameError, UsageError
-from adair_core.inference.files import Chosen
+from adair_core.inference.pages import Chosen
 from adair_core.model.restoration_model import RestorationModel
 from adair_core.model.zoo import adapter_for
 from adair_core.specs import WeightsSpec

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Literal
 
 from adair_core.atomic_file import remove_abandoned
-from adair_core.data.encoding import ROWWISE, copy_image, losses, write_image, writing_rows
-from adair_core.data.file_rows import FileRows
-from adair_core.data.images import READ_SUFFIXES, SUFFIXES, ImageFile, ImageInfo, ImageRows, open_image
+from adair_core.data.document import Document, open_document
+from adair_core.data.encoding import PAGED, ROWWISE, copy_image, losses, write_image
+from adair_core.data.images import READ_SUFFIXES, SUFFIXES, ImageFile, ImageInfo
 from adair_core.errors import AdairError, DataError, Interrupted, UsageError, is_out_of_memory
-from adair_core.inference.image_restoring import WHOLE, bytes_as_a_whole, restore_read, restore_rows, restored_info
+from adair_core.inference.image_restoring import WHOLE, bytes_as_a_whole, restore_read
 from adair_core.inference.outputs import Job, check_jobs
 from adair_core.inference.overlap import Overlap, Room, given_back
+from adair_core.inference.pages import Choose, Chosen, check_pages, notes_of_pages, restore_pages
 from adair_core.inference.settings import Settings
-from adair_core.inference.strength_map import StrengthMap, open_map
+from adair_core.inference.strength_map import open_map
 from adair_core.inference.video import restore_video
 from adair_core.model.restoration_model import RestorationModel
 from adair_core.model.tiling import OnShare
@@ -53,30 +54,14 @@ OnResult = Callable[[FileResult, int, int], None]
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """How an image is to be restored.
-
-    Attributes:
-        adapter: name of the model's adapter; ``None`` = the image is left alone.
-        why: for people.
-    """
-
-    adapter: str | None
-    why: str
-
-
-Choose = Callable[[ImageRows], Chosen]
-"""Looks at an image and chooses its adapter."""
-
-
-@dataclass(frozen=True)
 class _Work:
     """An image on its way from file to file.
 
     Attributes:
         job: which.
-        image: as read, or as opened where it is large; later as restored. None = the file is copied, or `result` says
-            what became of it.
+        image: as read, or opened where it is large or has several pages; later as restored. None = the file is copied,
+            or `result` says what became of it.
+        choices: of adapters, one for each page; none = the active ones.
         notes: what people should know.
         size: bytes of room that it takes.
         seconds: that it took so far.
@@ -84,7 +69,8 @@ class _Work:
     """
 
     job: Job
-    image: ImageFile | FileRows | None = None
+    image: ImageFile | Document | None = None
+    choices: tuple[Chosen, ...] = ()
     notes: tuple[str, ...] = ()
     size: int = 0
     seconds: float = 0.0
@@ -160,7 +146,7 @@ def _results(
                 if job.is_video and work.result is None:
                     restored = replace(work, result=_video(model, job, settings, on_share))
                 else:
-                    restored = _restore(model, _with_adapter(model, work, choose), settings, room, on_share)
+                    restored = _restore(model, _with_choices(work, choose), settings, room, on_share)
                 overlap.write(partial(_write, restored, settings, room))
                 for result in overlap.written():
                     stopping = stopping or _stops(result, settings)
@@ -188,35 +174,36 @@ def _read(job: Job, settings: Settings, room: Room) -> _Work:
             raise DataError(f"{job.output}: exists already and is not overwritten; {hint}")
         if job.is_video:
             return _Work(job)
-        image = open_image(job.source)
-        wanted = image.info.height * image.info.width * 4 * image.info.dtype.itemsize * (1 + settings.enlargement**2)
+        document = open_document(job.source, page=settings.page)
+        check_pages(document, job)
+        largest = max(document.pages, key=lambda page: page.height * page.width * page.dtype.itemsize)
+        wanted = largest.height * largest.width * 4 * largest.dtype.itemsize * (1 + settings.enlargement**2)
         room.take(wanted)
         size = wanted
-        is_large = bytes_as_a_whole(image.info, settings.enlargement) > WHOLE
-        held = image if is_large else image.whole()
+        is_large = bytes_as_a_whole(largest, settings.enlargement) > WHOLE
+        held = document if is_large or len(document) > 1 else document.open(0).whole()
         return _Work(job, held, size=size, seconds=time.perf_counter() - start)
     except Exception as error:
         room.give_back(size)
         return _Work(job, result=_failure(job, error, time.perf_counter() - start))
 
 
-def _with_adapter(model: RestorationModel, work: _Work, choose: Choose | None) -> _Work:
-    """Let the image choose its adapter."""
+def _with_choices(work: _Work, choose: Choose | None) -> _Work:
+    """Let each page choose its adapter."""
     if choose is None or work.image is None:
         return work
     start = time.perf_counter()
-    job = work.job
+    job, image = work.job, work.image
     try:
-        chosen = choose(work.image)
+        pages = [image] if isinstance(image, ImageFile) else map(image.open, range(len(image)))
+        choices = tuple(choose(page) for page in pages)
     except Exception as error:
         return replace(work, image=None, result=_failure(job, error, work.seconds + time.perf_counter() - start))
-    work = replace(work, seconds=work.seconds + time.perf_counter() - start)
-    if chosen.adapter is None:
-        return replace(
-            work, image=None, result=FileResult(job.source, job.output, "left alone", chosen.why, work.seconds)
-        )
-    model.set_adapters([chosen.adapter])
-    return replace(work, notes=(chosen.why,))
+    work = replace(work, choices=choices, seconds=work.seconds + time.perf_counter() - start)
+    if all(chosen.adapter is None for chosen in choices):
+        why = "; ".join(notes_of_pages([(chosen.why,) for chosen in choices]))
+        return replace(work, image=None, result=FileResult(job.source, job.output, "left alone", why, work.seconds))
+    return work
 
 
 def _restore(model: RestorationModel, work: _Work, settings: Settings, room: Room, on_share: OnShare | None) -> _Work:
@@ -225,44 +212,41 @@ def _restore(model: RestorationModel, work: _Work, settings: Settings, room: Roo
         return work
     start = time.perf_counter()
     kind = SUFFIXES[job.output.suffix.lower()]
-    if settings.copies and kind == image.info.format and settings.coding.is_default:
+    info = image.info if isinstance(image, ImageFile) else image.pages[0]
+    keeps_pages = settings.page is None or info.format not in PAGED
+    if settings.copies and kind == info.format and settings.coding.is_default and keeps_pages:
         # Decoding and encoding again would change the bits of lossy formats.
         return replace(work, image=None)
     restored: ImageFile | None = None
     try:
-        strengths = None
-        if job.strength_map is not None:
-            strengths = open_map(job.strength_map, image.info, resize=settings.resize_map)
         if isinstance(image, ImageFile):
-            restored, notes = restore_read(
-                model, image, settings, path=job.source, strengths=strengths, on_share=on_share
-            )
+            restored, notes = _whole(model, image, work, settings, on_share)
+            notes += losses(info, kind)
         else:
-            notes = _rows_to_rows(model, image, job, settings, strengths, on_share)
+            notes = restore_pages(model, image, job, settings, work.choices, on_share)
+            if kind not in ROWWISE:
+                notes += (f"encoded from memory, as {kind.upper()} is; TIFF and PNG take less",)
     except BaseException as error:
         room.give_back(work.size)
         seconds = work.seconds + time.perf_counter() - start
         return replace(work, image=None, size=0, result=_failure(job, error, seconds))
-    told = (*work.notes, *image.info.notes, *_misnamed(job, image.info), *notes, *losses(image.info, kind))
+    told = (*_misnamed(job, info), *notes)
     work = replace(work, image=restored, notes=told, seconds=work.seconds + time.perf_counter() - start)
     return work if restored is not None else replace(work, result=_done(work))
 
 
-def _rows_to_rows(
-    model: RestorationModel,
-    image: FileRows,
-    job: Job,
-    settings: Settings,
-    strengths: StrengthMap | None,
-    on_share: OnShare | None,
-) -> tuple[str, ...]:
-    """Read, restore and write an image that is never in memory as a whole, if its formats allow that."""
-    job.output.parent.mkdir(parents=True, exist_ok=True)
-    info = restored_info(image.info, settings.enlargement)
-    with writing_rows(job.output, info, overwrite=settings.overwrite, coding=settings.coding) as write:
-        notes = restore_rows(model, image, write, settings, path=job.source, strengths=strengths, on_share=on_share)
-    kind = SUFFIXES[job.output.suffix.lower()]
-    return notes if kind in ROWWISE else (*notes, f"encoded from memory, as {kind.upper()} is; TIFF and PNG take less")
+def _whole(
+    model: RestorationModel, image: ImageFile, work: _Work, settings: Settings, on_share: OnShare | None
+) -> tuple[ImageFile, tuple[str, ...]]:
+    """Restore an image that is in memory; gives what people should know, too."""
+    job, strengths = work.job, None
+    if job.strength_map is not None:
+        strengths = open_map(job.strength_map, image.info, resize=settings.resize_map)
+    for chosen in work.choices:
+        assert chosen.adapter is not None
+        model.set_adapters([chosen.adapter])
+    restored, notes = restore_read(model, image, settings, path=job.source, strengths=strengths, on_share=on_share)
+    return restored, (*(chosen.why for chosen in work.choices), *image.notes, *notes)
 
 
 def _write(work: _Work, settings: Settings, room: Room) -> FileResult:

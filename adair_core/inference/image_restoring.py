@@ -109,16 +109,16 @@ def restore_rows(
     """
     source, dtype, steps = image, image.info.dtype, settings.in_turn
     is_float = dtype == np.float32
-    notes = check_range(path, (band.pixels for band in _bands(image)), settings.white) if is_float else ()
+    notes = check_range(path, (band.pixels for band in bands(image)), settings.white) if is_float else ()
     white = settings.white if is_float else 1.0
     store = Store(HELD_BETWEEN, HELD_BETWEEN)
     shares = _shares(steps)
     for step, (start, end) in zip(steps[:-1], shares, strict=False):
         between = Between(restored_info(image.info, step.scale), store)
-        told = _part_of(on_share, start, end)
+        told = part_of(on_share, start, end)
         _restore_step(model, image, between.write, step, settings, dtype=between.info.dtype, white=white, on_share=told)
         image = between
-    told = _part_of(on_share, *shares[-1])
+    told = part_of(on_share, *shares[-1])
 
     def mix(top: int, restored: Tensor) -> Tensor:
         if strengths is None:
@@ -176,7 +176,8 @@ def _shares(steps: Sequence[Step]) -> list[tuple[float, float]]:
     return [(start / ends[-1], end / ends[-1]) for start, end in itertools.pairwise(ends)]
 
 
-def _part_of(on_share: OnShare | None, start: float, end: float) -> OnShare | None:
+def part_of(on_share: OnShare | None, start: float, end: float) -> OnShare | None:
+    """What is told about a part of the work that goes from one share of all to another."""
     if on_share is None or (start, end) == (0, 1):
         return on_share
     return lambda share: on_share(start + share * (end - start))
@@ -263,7 +264,8 @@ def _by_parts(read: Callable[[int, int], Tensor], top: int, bottom: int, row_byt
     return made
 
 
-def _bands(image: ImageRows) -> Iterator[ImageFile]:
+def bands(image: ImageRows) -> Iterator[ImageFile]:
+    """An image's rows, a few at a time."""
     info = image.info
     step = max(1, WRITTEN_AT_ONCE // (info.width * info.channels * info.dtype.itemsize))
     for top in range(0, info.height, step):

@@ -116,13 +116,15 @@ def check_jobs(jobs: Sequence[Job], settings: Settings, *, chooses: bool) -> Non
         chooses: each image gets its own adapter.
 
     Raises:
-        UsageError: a strength map for results that are larger than their inputs, or a video whose adapter would be
-            chosen.
+        UsageError: a strength map for results that are larger than their inputs, a page of a video, or a video whose
+            adapter would be chosen.
     """
     if settings.enlargement > 1 and any(job.strength_map for job in jobs):
         what = "strength map: expected a result of the input's size, where it can mix both"
         raise UsageError(f"{what}, got one that is {settings.enlargement} times larger")
     videos = [job.source for job in jobs if job.is_video]
+    if settings.page is not None and videos:
+        raise UsageError(expected("page", expected="images, which have pages", got=f"videos: {listing(videos)}"))
     if chooses and videos:
         wanted = "images, where each gets its own adapter"
         hint = "name the task of a video"

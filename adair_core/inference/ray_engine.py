@@ -15,8 +15,9 @@ from functools import lru_cache, partial
 from typing import Any
 
 from adair_core.errors import AdairError, UsageError, expected
-from adair_core.inference.files import Choose, FileResult, OnResult, restore_files
+from adair_core.inference.files import FileResult, OnResult, restore_files
 from adair_core.inference.outputs import Job, check_jobs
+from adair_core.inference.pages import Choose
 from adair_core.inference.settings import Settings
 from adair_core.model.restoration_model import RestorationModel
 from adair_core.tuning import tune_process

@@ -29,6 +29,7 @@ class Settings:
         steps: restorations that are made one after the other, each of what the one before it made, neither rounded nor
             clipped; they say strength and scale themselves. Empty = one, with the model's active adapters.
         white: the value of white in float images.
+        page: the only page of each image that is restored, from 1 on; None = all pages of a TIFF.
         resize_map: stretch strength maps of other sizes over their images, bilinearly; else they are errors.
         coding: how images of lossy formats are written.
         video: how videos are written.
@@ -49,6 +50,7 @@ class Settings:
     scale: int = 1
     steps: tuple[Step, ...] = ()
     white: float = 1.0
+    page: int | None = None
     resize_map: bool = False
     coding: Coding = field(default_factory=Coding)
     video: VideoCoding = field(default_factory=VideoCoding)
@@ -63,6 +65,8 @@ class Settings:
             raise UsageError(expected("settings", expected="strength and scale in the steps themselves", got=got))
         if not math.isfinite(self.white) or self.white <= 0:
             raise UsageError(expected("white", expected="a positive number", got=self.white))
+        if self.page is not None and self.page < 1:
+            raise UsageError(expected("page", expected="a whole number from 1", got=self.page))
         if self.overwrite and self.skip_existing:
             raise UsageError("expected overwrite or skip_existing for results that are there already, got both")
         check_precision(self.precision)

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adair_core.data.images import ImageInfo, ImageRows, find_images, open_image, to_tensor
+from adair_core.data.document import open_document
+from adair_core.data.images import ImageInfo, ImageRows, find_images, to_tensor
 from adair_core.errors import DataError, expected, listing
 
 
@@ -47,18 +48,24 @@ class StrengthMap:
         return torch.lerp(given, restored.to(given), strengths.to(given).expand_as(given))
 
 
-def open_map(path: Path, info: ImageInfo, *, resize: bool) -> StrengthMap:
-    """Open a map for an image.
+def open_map(path: Path, info: ImageInfo, *, resize: bool, page: int = 0, pages: int = 1) -> StrengthMap:
+    """Open a map for an image, or for a page of several.
 
     Args:
         path: of the map.
         info: about the image.
         resize: whether a map of another size is stretched over the image, bilinearly.
+        page: the image's place among its file's pages; a map of several pages has one for each.
+        pages: of the image's file.
 
     Raises:
-        DataError: it cannot be read, is not gray of 8 or 16 bits, or is of another size.
+        DataError: it cannot be read, is not gray of 8 or 16 bits, or is of another size or number of pages.
     """
-    image = open_image(path)
+    maps = open_document(path)
+    if len(maps) not in (1, pages):
+        wanted = "one page" if pages == 1 else f"one page, or {pages} as the image has"
+        raise DataError(expected(f"strength map {path}", expected=wanted, got=f"{len(maps)} pages"))
+    image = maps.open(page if len(maps) > 1 else 0)
     own = image.info
     if own.colors != 1 or own.has_alpha or own.dtype.kind != "u":
         kind = f"{'gray' if own.colors == 1 else 'colour'}{' with alpha' if own.has_alpha else ''} of {own.dtype}"

@@ -13,7 +13,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from adair_core.data import encoders
+from adair_core.data import encoding
 from adair_core.data.decoding import open_image
 from adair_core.data.encoding import writing_rows
 from adair_core.data.images import ImageFile, Storage, read_image, write_image
@@ -171,7 +171,7 @@ def test_deeper_bands_are_rounded_as_the_whole_is(tmp_path):
 
 @pytest.mark.parametrize("step", [7, 61])
 def test_a_bigtiff_keeps_what_a_tiff_keeps(tmp_path, monkeypatch, step):
-    monkeypatch.setattr(encoders, "CLASSIC_TIFF", 0)
+    monkeypatch.setattr(encoding, "CLASSIC_TIFF", 0)
     for resolution in (None, (11.8, 5.9)):
         image = picture("uint16", metadata=about(), storage=Storage(resolution=resolution))
         in_bands(tmp_path / "x.tif", image, step=step, overwrite=True)

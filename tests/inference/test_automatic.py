@@ -15,7 +15,7 @@ from adair_core.errors import DataError, UsageError
 from adair_core.inference import files as files_of_inference
 from adair_core.inference import plan, restore_files
 from adair_core.inference.diagnosing import AdapterChooser, diagnose_image
-from adair_core.inference.files import Chosen
+from adair_core.inference.pages import Chosen
 from adair_core.model import AdapterCard, RestorationModel, load, save_base, untrained
 from adair_core.testing import installed, write_package
 

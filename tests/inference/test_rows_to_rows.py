@@ -16,6 +16,7 @@ import torch
 from PIL import Image, ImageCms
 from torch import Tensor, nn
 
+from adair_core.data.document import Document
 from adair_core.data.images import ImageFile, Storage, open_image, read_image, write_image
 from adair_core.errors import AdairError, Interrupted
 from adair_core.inference import FileResult, Settings, files, image_restoring, plan, restore_files
@@ -24,6 +25,7 @@ from adair_core.model.backbone import BaseInfo
 from adair_core.specs import Choice
 
 HEIGHT, WIDTH = 211, 157
+OPEN = Document.open
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
@@ -71,12 +73,12 @@ def both_ways(model: RestorationModel, monkeypatch: pytest.MonkeyPatch) -> Any:
             monkeypatch.setattr(module, "WRITTEN_AT_ONCE", 40_000)
         for way, limit in (("whole", 2**60), ("rows", 0)):
             monkeypatch.setattr(files, "WHOLE", limit)
-            monkeypatch.setattr(files, "open_image", lambda path: opened.append(open_image(path)) or opened[-1])
+            monkeypatch.setattr(Document, "open", lambda *which: opened.append(OPEN(*which)) or opened[-1])
             output = source.parent / way / f"x{ending or source.suffix}"
             (result,) = restore_files(model, plan([source], output), Settings(**settings))
             assert result.status == "restored", result.message
             results.append(result)
-        return results, opened[1].passes
+        return results, opened[-1].passes
 
     return both
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from affine_network import affine_model, picture
 
-from adair_core.data.images import ImageFile, open_image, read_image, write_image
+from adair_core.data.document import Document
+from adair_core.data.images import ImageFile, read_image, write_image
 from adair_core.errors import DataError, UsageError
 from adair_core.inference import Settings, Step, files, image_restoring, plan, restore_files
 from adair_core.inference.strength_map import StrengthMap
@@ -19,6 +20,7 @@ from adair_core.model import RestorationModel
 MATRIX = np.random.default_rng(1).uniform(0, 0.4, (3, 3))
 STEPS = (Step(adapters={"mixing": 1.0}),)
 SIZE = 120, 70
+OPEN = Document.open
 
 
 @pytest.fixture
@@ -88,10 +90,10 @@ def test_by_rows_it_is_what_it_is_whole_and_no_file_is_begun_twice(
     image, opened = picture("uint16", alpha=True, size=SIZE), []
     whole = restored(model, image, mask(), tmp_path, tile=64)
     monkeypatch.setattr(files, "WHOLE", 0)
-    monkeypatch.setattr(files, "open_image", lambda path: opened.append(open_image(path)) or opened[-1])
+    monkeypatch.setattr(Document, "open", lambda *which: opened.append(OPEN(*which)) or opened[-1])
     rows = restored(model, image, mask(), tmp_path, tile=64)
     assert np.array_equal(rows.pixels, whole.pixels)
-    assert [file.passes for file in opened] == [1]
+    assert [file.passes for file in opened] == [1, 1]  # the image and the map
 
 
 def test_a_sequence_is_mixed_with_the_input_and_strength_comes_first(tmp_path: Path, model: RestorationModel) -> None:

@@ -65,6 +65,9 @@ def _groups(typed: Mapping[str, Any]) -> list[Group]:
 )
 @rich_click.option("--resize-strength-map", is_flag=True, help="stretch a strength map of another size over its image")
 @rich_click.option("--scale", type=int, metavar="N", help="enlarge N times first (super-resolution)")
+@rich_click.option(
+    "--page", type=rich_click.IntRange(min=1), metavar="N", help="only this page of a TIFF, from 1 on [default: all]"
+)
 @rich_click.option("--suffix", metavar=".EXT", help="another image format, such as .png")
 @rich_click.option(
     "--quality",
@@ -233,6 +236,7 @@ def _settings(parameters: Mapping[str, Any], tasks: Sequence[str]) -> Settings:
         exact=parameters["exact"],
         graphs=not parameters["no_graphs"],
         white=parameters["white"],
+        page=parameters["page"],
         resize_map=parameters["resize_strength_map"],
         coding=Coding(quality=_quality(parameters["quality"]), subsampling=parameters["subsampling"]),
         video=VideoCoding(codec=parameters["codec"], crf=parameters["crf"]),
