@@ -15,7 +15,7 @@ from adair_core.errors import UsageError, expected
 
 if TYPE_CHECKING:
     from adair_core.inference import FileResult, Job, Settings
-    from adair_core.inference.files import OnResult
+    from adair_core.inference.file_result import OnResult
     from adair_core.inference.pages import Choose
     from adair_core.model import RestorationModel
 

@@ -1,12 +1,11 @@
 """Reading image files, from their headers alone or whole.
 
-The format is told by the file's first bytes, never by its name, and only the loaders below ever see a file.
+Only the loader of the format that a file has by its content (`adair_core.data.format`) ever sees it.
 """
 
 from __future__ import annotations
 
 import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pyvips
 
 from adair_core.data import exif
 from adair_core.data.file_rows import UNDECODABLE, FileRows, damage_told, reason_of
+from adair_core.data.format import format_in
 from adair_core.data.image_file import Format, ImageFile, ImageInfo
 from adair_core.data.storage import read_storage
 from adair_core.data.tiff_directory import exif_of, read_directory
@@ -41,17 +41,6 @@ LOADERS: dict[Format, Any] = {
     "gif": pyvips.Image.gifload,
 }
 METADATA = ("exif-data", "icc-profile-data", "xmp-data", "iptc-data")
-FOREIGN = {
-    b"BM": "BMP",
-    b"8BPS": "Photoshop",
-    b"%PDF": "PDF",
-    b"<svg": "SVG",
-    b"\xff\x0a": "JPEG XL",
-    b"\0\0\0\x0cJXL ": "JPEG XL",
-    b"\0\0\0\x0cjP  ": "JPEG 2000",
-    b"v/1\x01": "OpenEXR",
-}
-"""Beginnings of images that are not read."""
 UNREAD_VALUES = {
     "char": "8 bit signed integers",
     "short": "16 bit signed integers",
@@ -201,48 +190,6 @@ def _opened(path: Path, limits: _Limits, page: int | None = None) -> FileRows:
     return FileRows(path, info, image, again)
 
 
-def format_of(start: bytes) -> Format | None:
-    """Tell the format from a file's first 12 bytes."""
-    if start.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "png"
-    if start.startswith(b"\xff\xd8\xff"):
-        return "jpeg"
-    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
-        return "webp"
-    if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "tiff"
-    if start[:6] in (b"GIF87a", b"GIF89a"):
-        return "gif"
-    if start[4:12] in (b"ftypavif", b"ftypavis"):
-        return "avif"
-    return None
-
-
-def format_in(path: Path) -> Format:
-    """Tell the format of a file.
-
-    Raises:
-        DataError: there is no such file, it cannot be read, or its format is none of those that are.
-    """
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise DataError(expected(str(path), expected="an image file", got="a folder or a device"))
-        with path.open("rb") as stream:
-            start = stream.read(12)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if not start:
-        raise DataError(f"{path}: the file is empty (0 bytes)")
-    kind = format_of(start)
-    if kind is None:
-        foreign = _foreign(start)
-        got = f"a {foreign} file; convert it first" if foreign else f"a file that begins with {start[:8]!r}"
-        raise DataError(expected(str(path), expected="a PNG, JPEG, WebP, TIFF, AVIF or GIF image", got=got))
-    return kind
-
-
 def _open(path: Path, limits: _Limits, page: int | None = None) -> tuple[Format, Any, tuple[str, ...]]:
     """Open a file lazily, check all that its header can tell, and tell what opening it converted."""
     kind = format_in(path)
@@ -299,14 +246,6 @@ def _check_size(path: Path, height: int, width: int, max_pixels: int) -> None:
     if height * width > max_pixels:
         got = f"{width} x {height} = {width * height:,}"
         raise DataError(expected(str(path), expected=f"at most {max_pixels:,} pixels", got=got))
-
-
-def _foreign(start: bytes) -> str | None:
-    """Name a format that is not read, if its beginning is a known one."""
-    if start[4:8] == b"ftyp":
-        is_heif = start[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc")
-        return "HEIC" if is_heif else "video or ISO media"
-    return next((name for beginning, name in FOREIGN.items() if start.startswith(beginning)), None)
 
 
 def _widened(values: npt.NDArray[Any], bits: int) -> npt.NDArray[Any]:

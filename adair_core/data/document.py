@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adair_core.data.decoding import format_in, open_image
+from adair_core.data.decoding import open_image
 from adair_core.data.file_rows import FileRows
+from adair_core.data.format import format_in
 from adair_core.data.image_file import ImageInfo, Storage
 from adair_core.data.tiff_directory import places
 from adair_core.errors import DataError, expected

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from adair_core.inference.enlarging import enlarged
-from adair_core.inference.files import FileResult, restore_files
+from adair_core.inference.file_result import FileResult
+from adair_core.inference.files import restore_files
 from adair_core.inference.outputs import Job, left_out, plan
 from adair_core.inference.sequence import restore_sequence
 from adair_core.inference.settings import Settings

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Literal
 
 from adair_core.atomic_file import remove_abandoned
 from adair_core.data.document import Document, open_document
 from adair_core.data.encoding import PAGED, ROWWISE, copy_image, losses, write_image
 from adair_core.data.images import READ_SUFFIXES, SUFFIXES, ImageFile, ImageInfo
-from adair_core.errors import AdairError, DataError, Interrupted, UsageError, is_out_of_memory
+from adair_core.errors import DataError, Interrupted
+from adair_core.inference.file_result import FileResult, OnResult, failure_of
 from adair_core.inference.image_restoring import WHOLE, bytes_as_a_whole, restore_read
 from adair_core.inference.outputs import Job, check_jobs
 from adair_core.inference.overlap import Overlap, Room, given_back
@@ -24,33 +22,6 @@ from adair_core.inference.strength_map import open_map
 from adair_core.inference.video import restore_video
 from adair_core.model.restoration_model import RestorationModel
 from adair_core.model.tiling import OnShare
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-
-
-@dataclass(frozen=True)
-class FileResult:
-    """What became of a file.
-
-    Attributes:
-        source: the image or video.
-        output: where the restored one is, or would be.
-        status: ``skipped`` if the output was there already and that was asked for; ``left alone`` if `Choose` said so.
-        message: why it failed or was left alone, or what could not be kept; empty for nothing to say.
-        seconds: that it took to read, restore and write.
-        is_disk_full: it failed because the disk is full, or is only read, as all others would.
-    """
-
-    source: Path
-    output: Path
-    status: Literal["restored", "skipped", "left alone", "failed"]
-    message: str = ""
-    seconds: float = 0.0
-    is_disk_full: bool = False
-
-
-OnResult = Callable[[FileResult, int, int], None]
-"""Called after each file with its result, how many are done and how many there are."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +156,7 @@ def _read(job: Job, settings: Settings, room: Room) -> _Work:
         return _Work(job, held, size=size, seconds=time.perf_counter() - start)
     except Exception as error:
         room.give_back(size)
-        return _Work(job, result=_failure(job, error, time.perf_counter() - start))
+        return _Work(job, result=failure_of(job, error, time.perf_counter() - start))
 
 
 def _with_choices(work: _Work, choose: Choose | None) -> _Work:
@@ -198,7 +169,7 @@ def _with_choices(work: _Work, choose: Choose | None) -> _Work:
         pages = [image] if isinstance(image, ImageFile) else map(image.open, range(len(image)))
         choices = tuple(choose(page) for page in pages)
     except Exception as error:
-        return replace(work, image=None, result=_failure(job, error, work.seconds + time.perf_counter() - start))
+        return replace(work, image=None, result=failure_of(job, error, work.seconds + time.perf_counter() - start))
     work = replace(work, choices=choices, seconds=work.seconds + time.perf_counter() - start)
     if all(chosen.adapter is None for chosen in choices):
         why = "; ".join(notes_of_pages([(chosen.why,) for chosen in choices]))
@@ -229,7 +200,7 @@ def _restore(model: RestorationModel, work: _Work, settings: Settings, room: Roo
     except BaseException as error:
         room.give_back(work.size)
         seconds = work.seconds + time.perf_counter() - start
-        return replace(work, image=None, size=0, result=_failure(job, error, seconds))
+        return replace(work, image=None, size=0, result=failure_of(job, error, seconds))
     told = (*_misnamed(job, info), *notes)
     work = replace(work, image=restored, notes=told, seconds=work.seconds + time.perf_counter() - start)
     return work if restored is not None else replace(work, result=_done(work))
@@ -263,7 +234,7 @@ def _write(work: _Work, settings: Settings, room: Room) -> FileResult:
                 assert isinstance(work.image, ImageFile)
                 write_image(job.output, work.image, overwrite=settings.overwrite, coding=settings.coding)
         except Exception as error:
-            return _failure(job, error, work.seconds + time.perf_counter() - start)
+            return failure_of(job, error, work.seconds + time.perf_counter() - start)
     return _done(work, time.perf_counter() - start)
 
 
@@ -277,29 +248,8 @@ def _video(model: RestorationModel, job: Job, settings: Settings, on_share: OnSh
         job.output.parent.mkdir(parents=True, exist_ok=True)
         notes = restore_video(model, job.source, job.output, settings, on_share=on_share)
     except Exception as error:
-        return _failure(job, error, time.perf_counter() - start)
+        return failure_of(job, error, time.perf_counter() - start)
     return FileResult(job.source, job.output, "restored", "; ".join(notes), time.perf_counter() - start)
-
-
-def _failure(job: Job, error: BaseException, seconds: float) -> FileResult:
-    """Say why a file failed.
-
-    Raises:
-        BaseException: `error`, if it is not the file's.
-    """
-    if isinstance(error, OSError):
-        message = f"{error.filename or job.output}: {error.strerror or error}"
-    elif isinstance(error, AdairError) and not isinstance(error, UsageError):
-        message = str(error)
-        if str(job.source) not in message and str(job.output) not in message:
-            message = f"{job.source}: {message}"
-    elif isinstance(error, (MemoryError, RuntimeError)) and is_out_of_memory(error):
-        message = f"{job.source}: not enough memory to restore it in one piece this large; try smaller tiles"
-    else:
-        raise error
-    system = error if isinstance(error, OSError) else error.__cause__
-    is_full = isinstance(system, OSError) and system.errno in FULL
-    return FileResult(job.source, job.output, "failed", message, seconds, is_full)
 
 
 def _misnamed(job: Job, info: ImageInfo) -> tuple[str, ...]:

@@ -15,7 +15,8 @@ from functools import lru_cache, partial
 from typing import Any
 
 from adair_core.errors import AdairError, UsageError, expected
-from adair_core.inference.files import FileResult, OnResult, restore_files
+from adair_core.inference.file_result import FileResult, OnResult
+from adair_core.inference.files import restore_files
 from adair_core.inference.outputs import Job, check_jobs
 from adair_core.inference.pages import Choose
 from adair_core.inference.settings import Settings
