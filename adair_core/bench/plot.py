@@ -7,6 +7,7 @@ from pathlib import Path
 from adair_core.bench.case import EAGER
 from adair_core.bench.report import Report, rates_text
 from adair_core.errors import AdairError
+from adair_core.new_folder import make_folder
 
 BAR = 0.22
 """Inches of a bar."""
@@ -57,7 +58,7 @@ def draw(report: Report, path: Path) -> None:
     unique = dict(zip(texts, handles, strict=True))
     axes.legend(unique.values(), unique.keys(), fontsize=7, loc="best")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         figure.savefig(path, dpi=130, bbox_inches="tight")
     except ValueError as error:
         raise AdairError(f"{path}: expected a file name that ends in .png, .svg or .pdf ({error})") from error

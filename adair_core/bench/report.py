@@ -20,6 +20,7 @@ from adair_core.bench.machine import BUSY
 from adair_core.bench.memory import Memory
 from adair_core.bench.ratios import Ratio, ratio
 from adair_core.errors import DataError, expected
+from adair_core.new_folder import make_folder
 from adair_core.specs import Config
 
 FORMAT = "adair-bench-1"
@@ -136,7 +137,7 @@ class Report(Config):
 
     def write(self, path: Path) -> None:
         """Write the file."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
     @classmethod

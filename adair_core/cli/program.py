@@ -121,7 +121,7 @@ def _report(error: BaseException, *, debug: bool) -> int:
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         return _say("interrupted", code=INTERRUPTED)
     if isinstance(error, OSError) and error.strerror:
-        return _say(f"{error.strerror}: {error.filename}" if error.filename else error.strerror, code=1)
+        return _say(f"{error.filename}: {error.strerror}" if error.filename else error.strerror, code=1)
     if is_out_of_memory(error):
         return _say(
             "out of memory; try a smaller --batch-size, --patch-size or model, or restore with a smaller --tile", code=1

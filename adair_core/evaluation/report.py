@@ -18,6 +18,7 @@ from adair_core.evaluation.cells import decimals_for, mean_cell, plural
 from adair_core.evaluation.checksums import MeasuredImage, data_set_checksum, data_set_remark, known_data_set
 from adair_core.evaluation.restorer import Restorer
 from adair_core.evaluation.statistics import Statistic, bootstrap
+from adair_core.new_folder import make_folder
 from adair_core.specs import Config, Protocol
 
 Side = Literal["input", "restored", "gain"]
@@ -276,6 +277,6 @@ def csv_text(lines: Sequence[Sequence[str]]) -> str:
 def written(text: str, path: Path | None) -> str:
     """Write a text to a file, if there is one to write to, and return it."""
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_atomically(path, text.encode())
     return text

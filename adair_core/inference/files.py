@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from adair_core.inference.strength_map import open_map
 from adair_core.inference.video import restore_video
 from adair_core.model.restoration_model import RestorationModel
 from adair_core.model.tiling import OnShare
+from adair_core.new_folder import make_folder
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def _read(job: Job, settings: Settings, room: Room) -> _Work:
         return _Work(job, result=FileResult(job.source, job.output, "skipped", "exists already"))
     size = 0
     try:
-        if job.output.exists() and not settings.overwrite:
+        if os.path.lexists(job.output) and not settings.overwrite:  # a link to nothing too has the name
             hint = "choose another output, or overwrite it (--overwrite)"
             raise DataError(f"{job.output}: exists already and is not overwritten; {hint}")
         if job.is_video:
@@ -227,7 +229,7 @@ def _write(work: _Work, settings: Settings, room: Room) -> FileResult:
         if work.result is not None:
             return work.result
         try:
-            job.output.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(job.output.parent)
             if work.image is None:
                 copy_image(job.source, job.output, overwrite=settings.overwrite)
             else:
@@ -245,7 +247,7 @@ def _done(work: _Work, seconds: float = 0.0) -> FileResult:
 def _video(model: RestorationModel, job: Job, settings: Settings, on_share: OnShare | None) -> FileResult:
     start = time.perf_counter()
     try:
-        job.output.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(job.output.parent)
         notes = restore_video(model, job.source, job.output, settings, on_share=on_share)
     except Exception as error:
         return failure_of(job, error, time.perf_counter() - start)

@@ -15,6 +15,7 @@ from adair_core.inference.file_lists import read_file_list
 from adair_core.inference.settings import Settings
 from adair_core.inference.strength_map import maps_for
 from adair_core.inference.video_formats import VIDEO_SUFFIXES, is_video
+from adair_core.new_folder import check_folder
 
 MARK = ".restored"
 """``photo.png`` becomes ``photo.restored.png`` when it is restored beside itself."""
@@ -82,8 +83,8 @@ def plan(
             whatever the ending; see `adair_core.inference.strength_map`.
 
     Raises:
-        UsageError: a result would replace an input or another result, `output` or `suffix` do not fit, or a video has
-            a strength map.
+        UsageError: a result would replace an input or another result, its folder cannot be made, `output` or `suffix`
+            do not fit, or a video has a strength map.
         DataError: a folder has no images, a pattern matches nothing, or a strength map is missing.
     """
     target = None if output is None else Path(output)
@@ -104,6 +105,8 @@ def plan(
         )
         jobs = list({(os.path.realpath(job.source), os.path.realpath(job.output)): job for job in named}.values())
     _check(jobs)
+    for folder in dict.fromkeys(job.output.parent for job in jobs):
+        check_folder(folder)
     return jobs
 
 

@@ -16,6 +16,7 @@ from adair_core.inference.settings import Settings
 from adair_core.inference.strength_map import open_map
 from adair_core.model.restoration_model import RestorationModel
 from adair_core.model.tiling import OnShare
+from adair_core.new_folder import make_folder
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def restore_pages(
     Raises:
         AdairError: a page cannot be read, restored or written; there is no result then.
     """
-    job.output.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(job.output.parent)
     kind = SUFFIXES[job.output.suffix.lower()]
     results = [restored_info(page, settings.enlargement) for page in document.pages]
     sizes = list(itertools.accumulate((page.height * page.width for page in document.pages), initial=0))

@@ -30,6 +30,7 @@ from adair_core.model.weights_file import (
     to_storage,
     write_tensors,
 )
+from adair_core.new_folder import make_folder
 from adair_core.specs import Choice, Site
 
 ADAPTER_FORMAT = "adair-adapter"
@@ -96,7 +97,7 @@ def write_adapter(
     config = peft_config(adapter, base=info.name) if in_peft else {**metadata, "config": adapter.choice.options}
     config.pop("card", None)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         text = card_text(adapter, info=info, card=card, size=sum(t.nbytes for t in stored.values()))
         write_atomically(folder / CARD_FILE, text.encode())
         write_atomically(folder / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())

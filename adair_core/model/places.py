@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 from adair_core.atomic_file import write_atomically
 from adair_core.errors import UsageError, WeightsError, expected
 from adair_core.model.sharing import Fetched, Place
+from adair_core.new_folder import make_folder
 
 _REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 KINDS = "user/name on the Hugging Face Hub, or a folder as /path, ./path or file:///path"
@@ -63,7 +64,7 @@ class FolderPlace:
         if there and not self._overwrite:
             raise UsageError(f"{self.folder}: {there[0]} is there already; choose another folder, or --overwrite")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             for name, content in files.items():
                 write_atomically(self.folder / name, content)
         except OSError as error:

@@ -28,6 +28,7 @@ from adair_core.model.load import load
 from adair_core.model.shared_card import shared_card, without_folders
 from adair_core.model.weights_file import read_tensors, write_tensors
 from adair_core.model.zoo import find_weights
+from adair_core.new_folder import make_folder
 from adair_core.plugins import plugins
 
 FILES = (CARD_FILE, CONFIG_FILE, WEIGHTS_FILE)
@@ -167,7 +168,7 @@ def pull_adapter(
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for name in FILES:
         if name in files:
             write_atomically(folder / name, files[name])

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from adair_core.atomic_file import remove_leftovers, replacing
 from adair_core.errors import RunFolderError
+from adair_core.new_folder import make_folder
 
 _held: set[Path] = set()  # fcntl locks are per process: they do not keep this one from itself
 
@@ -49,7 +50,7 @@ class RunFolder:
         """
         is_new = not self.path.exists()
         try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            make_folder(self.checkpoints)
             lock = (self.path / ".lock").open("a+")
         except OSError as error:
             raise RunFolderError(

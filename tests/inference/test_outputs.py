@@ -170,3 +170,11 @@ def test_folders_without_images(photos: Path) -> None:
     Path("empty").mkdir()
     with pytest.raises(DataError, match="empty"):
         plan(["empty", photos], "out")
+
+
+def test_a_folder_that_is_a_link_to_nothing_is_told_before_anything_is_restored(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    (tmp_path / "out").symlink_to("nowhere")
+    for output in ("out", "out/b.png", "out/deep/"):
+        with pytest.raises(UsageError, match="out: expected a folder, got a symbolic link to nowhere"):
+            plan([tmp_path / "a.png"], f"{tmp_path}/{output}")

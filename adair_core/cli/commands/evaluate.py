@@ -95,9 +95,10 @@ def command(
     """
     from adair_core.evaluation import write
     from adair_core.evaluation.writing import kind_of
+    from adair_core.new_folder import check_folder
 
-    for path in reports:
-        kind_of(path)  # a wrong name is told before the work, not after it
+    for path in reports:  # a wrong name is told before the work, not after it
+        check_folder(path.parent if kind_of(path) else path)
     if candidates and not compare:
         raise UsageError(
             f"{candidates[0]}: to compare candidates, give --compare; images are given by --data or --pairs"

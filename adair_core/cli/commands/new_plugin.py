@@ -15,6 +15,7 @@ import rich_click
 from adair_core.cli.command import Command
 from adair_core.cli.output import say
 from adair_core.errors import UsageError, expected
+from adair_core.new_folder import make_folder
 from adair_core.plugins import plugins
 from adair_core.registry import Registry
 from adair_core.specs import NAME_PATTERN
@@ -69,7 +70,7 @@ def command(name: str, kind: str, out: Path) -> None:
     for source, target in targets.items():
         text = (templates / f"{source}.template").read_text(encoding="utf-8")
         file = folder / target
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         file.write_text(Template(text).substitute(values), encoding="utf-8")
     say(f"wrote {folder}")
     say(f"next: pip install -e '{folder}[dev]' && pytest {folder}, then {values['usage']}")

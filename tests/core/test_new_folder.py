@@ -1,0 +1,46 @@
+"""Folders for results, and what is in their way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from adair_core.errors import UsageError
+from adair_core.new_folder import check_folder, make_folder
+
+
+def test_a_folder_is_made_with_those_that_it_is_in(tmp_path: Path) -> None:
+    check_folder(tmp_path / "a/b")
+    assert not (tmp_path / "a").exists()
+    make_folder(tmp_path / "a/b")
+    make_folder(tmp_path / "a/b")
+    assert (tmp_path / "a/b").is_dir()
+
+
+def test_a_link_to_a_folder_is_one(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    check_folder(tmp_path / "link/x")
+    make_folder(tmp_path / "link/x")
+    assert (tmp_path / "x").is_dir()
+
+
+@pytest.mark.parametrize("inside", ["", "x/y"])
+def test_a_link_to_nothing_is_told(tmp_path: Path, inside: str) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    wanted = "expected a folder, got a symbolic link to nowhere, which is not there; make the folder nowhere"
+    with pytest.raises(UsageError, match=f"link: {wanted}"):
+        check_folder(tmp_path / "link" / inside)
+    with pytest.raises(NotADirectoryError) as caught:
+        make_folder(tmp_path / "link" / inside)
+    assert caught.value.strerror.startswith(wanted)
+    assert caught.value.filename == str(tmp_path / "link")
+
+
+@pytest.mark.parametrize("inside", ["", "x/y"])
+def test_a_file_is_told(tmp_path: Path, inside: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="file: expected a folder, got a file; name another folder"):
+        check_folder(tmp_path / "file" / inside)
+    with pytest.raises(NotADirectoryError, match="expected a folder, got a file"):
+        make_folder(tmp_path / "file" / inside)
