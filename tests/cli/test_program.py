@@ -53,7 +53,7 @@ def work(monkeypatch):
             "stopped; continue with: adair train --resume\n",
         ),
         (KeyboardInterrupt(), 130, "interrupted\n"),
-        (PermissionError(13, "Permission denied", "/x/y"), 1, "error: Permission denied: /x/y\n"),
+        (PermissionError(13, "Permission denied", "/x/y"), 1, "error: /x/y: Permission denied\n"),
         (OSError(28, "No space left on device"), 1, "error: No space left on device\n"),
         (MemoryError(), 1, "error: out of memory; try a smaller --batch-size, --patch-size or model"),
         (
