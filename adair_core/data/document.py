@@ -99,7 +99,7 @@ def _tiff_pages(path: Path) -> tuple[tuple[int | None, ...], tuple[str, ...]]:
     # The first counts as a page whatever it says: there is none without one.
     others = [index for index, place in enumerate(chain) if index and place.kind & (REDUCED | MASK)]
     pages = tuple(index for index in range(len(chain)) if index not in others) or (0,)
-    notes = (f"{len(others)} smaller copies or masks of pages are left out",) if others else ()
+    notes = (f"smaller copies or masks of pages are left out: {len(others)}",) if others else ()
     return pages, notes
 
 

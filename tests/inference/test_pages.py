@@ -144,7 +144,7 @@ def test_smaller_copies_and_masks_are_no_pages(tmp_path: Path, model: Restoratio
     small = {**PAGES[0], "data": PAGES[0]["data"][::2, ::2], "subfiletype": 1}
     result = restored(model, document(tmp_path / "a.tif", [PAGES[0], small, PAGES[1]]))
     assert [page.shape for page in pages_of(result.output)] == [(40, 30, 3), (21, 50)]
-    assert result.message == "1 smaller copies or masks of pages are left out"
+    assert result.message == "smaller copies or masks of pages are left out: 1"
 
 
 def test_one_page_by_its_number(tmp_path: Path, model: RestorationModel) -> None:
