@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from adair_core.data.images import ImageRows, open_image, to_tensor
+from adair_core.data.document import open_document
+from adair_core.data.images import ImageRows, to_tensor
 from adair_core.diagnosis import Diagnoser, Diagnosis, Finding
 from adair_core.errors import UnknownNameError, UsageError
 from adair_core.inference.pages import Chosen
@@ -17,13 +18,18 @@ from adair_core.model.zoo import adapter_for
 from adair_core.specs import WeightsSpec
 
 
-def diagnose_file(diagnoser: Diagnoser, path: Path) -> Diagnosis:
-    """Diagnose an image file; a large one is read row by row.
+def diagnose_file(diagnoser: Diagnoser, path: Path) -> list[Diagnosis]:
+    """Diagnose each page of an image file; a large one is read row by row.
 
     Raises:
         DataError: it cannot be read.
     """
-    return diagnose_image(diagnoser, open_image(path))
+    document = open_document(path)
+    found = []
+    for index in range(len(document)):
+        with document.named(index):
+            found.append(diagnose_image(diagnoser, document.open(index)))
+    return found
 
 
 def diagnose_image(diagnoser: Diagnoser, image: ImageRows, *, white: float = 1.0) -> Diagnosis:

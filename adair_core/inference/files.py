@@ -121,6 +121,8 @@ def _results(
                 else:
                     restored = _restore(model, _with_choices(work, choose), settings, room, on_share)
                 overlap.write(partial(_write, restored, settings, room))
+                # what failed already is not waited for: the next image would be restored meanwhile
+                stopping = restored.result is not None and _stops(restored.result, settings)
                 for result in overlap.written():
                     stopping = stopping or _stops(result, settings)
                     yield result

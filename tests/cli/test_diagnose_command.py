@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 
 from adair_core.cli.program import program
 from adair_core.diagnosis import CLEAN, Diagnoser, DiagnosisNetwork, DiagnosisNetworkConfig, Finding
@@ -65,3 +66,10 @@ def test_videos_are_refused(tmp_path):
     outcome = run_program("diagnose", tmp_path / "clip.mp4")
     assert outcome.exit_code == 2
     assert "expected images, got videos" in outcome.stderr
+
+
+def test_each_page_is_diagnosed(always, tmp_path):
+    first, second = (Image.new("RGB", (40, 30), (level, 0, 0)) for level in (10, 200))
+    first.save(tmp_path / "two.tif", save_all=True, append_images=[second])
+    result = run(str(tmp_path / "two.tif"), "--diagnoser", always(1), "--json")
+    assert [(told["page"], told["task"]) for told in json.loads(result.stdout)] == [(1, "deblur"), (2, "deblur")]

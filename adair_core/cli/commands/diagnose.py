@@ -42,7 +42,7 @@ def command(inputs: Sequence[str], name: str, threads: int | None, as_json: bool
     files = images_of(inputs)
     tune(threads)
     diagnoser = Diagnoser.load(name)
-    found: list[tuple[Path, Diagnosis]] = []
+    found: list[tuple[Path, list[Diagnosis]]] = []
     failed = 0
     for file in files:
         try:
@@ -51,11 +51,20 @@ def command(inputs: Sequence[str], name: str, threads: int | None, as_json: bool
             say(f"error: {error}")
             failed += 1
     if as_json:
-        print_json([_as_json(file, diagnosis) for file, diagnosis in found])
+        print_json([_as_json(file, page, of_page) for file, pages in found for page, of_page in enumerate(pages, 1)])
     elif found:
         print_table(
             ("image", "finding", "expected PSNR", "restore with"),
-            [(file, diagnosis, f"{diagnosis.psnr:.0f} dB", task_words(diagnosis)) for file, diagnosis in found],
+            [
+                (
+                    file if len(pages) == 1 else f"{file}, page {page}",
+                    of_page,
+                    f"{of_page.psnr:.0f} dB",
+                    task_words(of_page),
+                )
+                for file, pages in found
+                for page, of_page in enumerate(pages, 1)
+            ],
         )
     if failed:
         click.get_current_context().exit(1)
@@ -70,9 +79,10 @@ def task_words(diagnosis: Diagnosis) -> str:
     return " ".join([f"--task {finding.task}", *options])
 
 
-def _as_json(file: Path, diagnosis: Diagnosis) -> dict[str, Any]:
+def _as_json(file: Path, page: int, diagnosis: Diagnosis) -> dict[str, Any]:
     return {
         "image": str(file),
+        "page": page,
         "verdict": diagnosis.verdict,
         "finding": diagnosis.finding.name,
         "task": diagnosis.finding.task,
