@@ -19,7 +19,7 @@ from adair_core.data.file_rows import UNDECODABLE, FileRows, damage_told, reason
 from adair_core.data.format import format_in
 from adair_core.data.image_file import Format, ImageFile, ImageInfo
 from adair_core.data.storage import read_storage
-from adair_core.data.tiff_directory import exif_of, read_directory
+from adair_core.data.tiff_directory import Place, exif_of, read_directory
 from adair_core.data.unusual_tiff import size_of, unusual_reader
 from adair_core.data.workers import before_computing
 from adair_core.errors import DataError, expected
@@ -130,7 +130,7 @@ def read_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> ImageFile:
     return _opened(Path(path), _Limits(max_pixels, max_pixels)).whole()
 
 
-def open_image(path: Path | str, *, page: int | None = None) -> FileRows:
+def open_image(path: Path | str, *, page: Place | None = None) -> FileRows:
     """Open an image whose rows are read one after another, in memory for those alone, as far as its format allows.
 
     TIFF, PNG and JPEG are decoded so. Interlaced PNG, progressive JPEG, WebP, AVIF, GIF and what libvips cannot read
@@ -139,7 +139,7 @@ def open_image(path: Path | str, *, page: int | None = None) -> FileRows:
 
     Args:
         path: the file; images of up to `MAX_ROWWISE_PIXELS` pixels are taken, where decoding holds rows alone.
-        page: of a TIFF, the number of the page's directory; None = the first, and of several that is noted.
+        page: of a TIFF, where the page's directory is; None = the first, and of several that is noted.
 
     Returns:
         The image, of which only the header is read; `FileRows.whole` gives what `read_image` does.
@@ -150,7 +150,7 @@ def open_image(path: Path | str, *, page: int | None = None) -> FileRows:
     return _opened(Path(path), _Limits(MAX_PIXELS, MAX_ROWWISE_PIXELS), page)
 
 
-def _opened(path: Path, limits: _Limits, page: int | None = None) -> FileRows:
+def _opened(path: Path, limits: _Limits, page: Place | None = None) -> FileRows:
     kind, first, opened = _open(path, limits, page)
     before_computing()
     storage, stored = read_storage(path, kind, first, page=page)
@@ -169,7 +169,7 @@ def _opened(path: Path, limits: _Limits, page: int | None = None) -> FileRows:
             first = _loaded(path, kind, limits, page, access="random")[0]
         image, converted = prepared(first)
     metadata = {name: bytes(image.get(name)) for name in METADATA if image.get_typeof(name)}
-    about = exif_of(read_directory(path, page or 0)) if kind == "tiff" else metadata.get("exif-data")
+    about = exif_of(read_directory(path, page)) if kind == "tiff" else metadata.get("exif-data")
     if about is not None:
         metadata["exif-data"] = exif.normalized(about)
     colors, dtype = 3 if image.bands >= 3 else 1, np.dtype(DTYPES[image.format])
@@ -190,7 +190,7 @@ def _opened(path: Path, limits: _Limits, page: int | None = None) -> FileRows:
     return FileRows(path, info, image, again)
 
 
-def _open(path: Path, limits: _Limits, page: int | None = None) -> tuple[Format, Any, tuple[str, ...]]:
+def _open(path: Path, limits: _Limits, page: Place | None = None) -> tuple[Format, Any, tuple[str, ...]]:
     """Open a file lazily, check all that its header can tell, and tell what opening it converted."""
     kind = format_in(path)
     image, notes = _loaded(path, kind, limits, page)
@@ -208,11 +208,11 @@ def _open(path: Path, limits: _Limits, page: int | None = None) -> tuple[Format,
 
 
 def _loaded(
-    path: Path, kind: Format, limits: _Limits, page: int | None, *, access: str = "sequential"
+    path: Path, kind: Format, limits: _Limits, page: Place | None, *, access: str = "sequential"
 ) -> tuple[Any, tuple[str, ...]]:
     if kind == "tiff":
-        directory = read_directory(path, page or 0)
-        unusual = unusual_reader(directory, page or 0)
+        directory = read_directory(path, page)
+        unusual = unusual_reader(directory, 0 if page is None else page.number)
         if unusual is not None:
             _check_size(path, *size_of(directory), limits.whole)
             return unusual[0](path), unusual[1:]
@@ -220,7 +220,7 @@ def _loaded(
     def load(fail_on: str) -> Any:
         # Bytes, as names need not be UTF-8. Without `revalidate` libvips answers a second read of a changed file from
         # its memory.
-        which = {"page": page} if page is not None and kind == "tiff" else {}
+        which = {"page": page.number} if page is not None and kind == "tiff" else {}
         return LOADERS[kind](os.fsencode(path), access=access, fail_on=fail_on, revalidate=True, **which)
 
     try:

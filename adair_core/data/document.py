@@ -15,7 +15,7 @@ from adair_core.data.decoding import open_image
 from adair_core.data.file_rows import FileRows
 from adair_core.data.format import format_in
 from adair_core.data.image_file import ImageInfo, Storage
-from adair_core.data.tiff_directory import places
+from adair_core.data.tiff_directory import Place, places
 from adair_core.errors import DataError, expected
 
 REDUCED, MASK = 1, 4
@@ -28,21 +28,21 @@ class Document:
 
     Attributes:
         path: the file.
-        directories: each page's number for `open_image`.
+        places: of each page, for `open_image`.
         pages: about each page, without metadata.
         metadata_bytes: of all pages together.
         notes: what does not count as a page, for people.
     """
 
     path: Path
-    directories: tuple[int | None, ...]
+    places: tuple[Place | None, ...]
     pages: tuple[ImageInfo, ...]
     metadata_bytes: int = 0
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Count the pages."""
-        return len(self.directories)
+        return len(self.places)
 
     def open(self, index: int) -> FileRows:
         """Open a page; see `open_image`.
@@ -51,7 +51,7 @@ class Document:
             DataError: as `open_image`; the message says which page.
         """
         with self.named(index):
-            return open_image(self.path, page=self.directories[index])
+            return open_image(self.path, page=self.places[index])
 
     @contextlib.contextmanager
     def named(self, index: int) -> Iterator[None]:
@@ -81,15 +81,15 @@ def open_document(path: Path | str, *, page: int | None = None) -> Document:
         found = found[page - 1 : page]
         notes = ()  # whoever wants one page knows that there are others
     pages, metadata_bytes = [], 0
-    for index, directory in enumerate(found):
+    for index, place in enumerate(found):
         with _named(path, index, len(found)):
-            info = open_image(path, page=directory).info
+            info = open_image(path, page=place).info
         metadata_bytes += sum(map(len, info.metadata.values()))
         pages.append(replace(info, metadata={}, storage=Storage(), notes=()))
     return Document(path, found, tuple(pages), metadata_bytes, notes)
 
 
-def _tiff_pages(path: Path) -> tuple[tuple[int | None, ...], tuple[str, ...]]:
+def _tiff_pages(path: Path) -> tuple[tuple[Place | None, ...], tuple[str, ...]]:
     with path.open("rb") as stream:
         chain = list(places(stream))
     if chain and chain[-1].following:
@@ -97,10 +97,9 @@ def _tiff_pages(path: Path) -> tuple[tuple[int | None, ...], tuple[str, ...]]:
         hint = "it was cut off or damaged: copy it again"
         raise DataError(expected(str(path), expected=wanted, got="none there", hint=hint))
     # The first counts as a page whatever it says: there is none without one.
-    others = [index for index, place in enumerate(chain) if index and place.kind & (REDUCED | MASK)]
-    pages = tuple(index for index in range(len(chain)) if index not in others) or (0,)
-    notes = (f"smaller copies or masks of pages are left out: {len(others)}",) if others else ()
-    return pages, notes
+    pages = tuple(place for place in chain if not place.number or not place.kind & (REDUCED | MASK))
+    others = len(chain) - len(pages)
+    return pages or (None,), (f"smaller copies or masks of pages are left out: {others}",) if others else ()
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from adair_core.data.image_file import Format, Storage, TiffCompression
 from adair_core.data.jpeg_end import bytes_after_picture
 from adair_core.data.jpeg_header import read_jpeg_header
 from adair_core.data.png_chunks import read_chunks
-from adair_core.data.tiff_directory import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, number_in, read_directory
+from adair_core.data.tiff_directory import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, Place, number_in, read_directory
 
 PHYS_UNIT_METRE = 1
 MM_PER_INCH = 25.4
@@ -45,14 +45,14 @@ class _Found:
     notes: list[str] = field(default_factory=list)
 
 
-def read_storage(path: Path, kind: Format, image: Any, *, page: int | None = None) -> tuple[Storage, tuple[str, ...]]:
+def read_storage(path: Path, kind: Format, image: Any, *, page: Place | None = None) -> tuple[Storage, tuple[str, ...]]:
     """Read how a file stores its image.
 
     Args:
         path: the file.
         kind: its format.
         image: it, opened by libvips.
-        page: of a TIFF, the number of its directory; None = the first, and others are told.
+        page: of a TIFF, where its directory is; None = the first, and others are told.
 
     Returns:
         How, and what the pixels cannot keep of it, for people. A header that is damaged in a place that the pixels do
@@ -65,7 +65,7 @@ def read_storage(path: Path, kind: Format, image: Any, *, page: int | None = Non
     elif kind == "jpeg":
         _of_jpeg(path, found)
     elif kind == "tiff":
-        _of_tiff(path, found, page or 0)
+        _of_tiff(path, found, page)
     elif kind == "webp":
         found.fields["lossless"] = _is_lossless_webp(path)
     elif kind == "avif":
@@ -115,7 +115,7 @@ def _of_jpeg(path: Path, found: _Found) -> None:
         found.notes.append(f"{after:,} bytes after the picture (such as further pictures or a video) are left out")
 
 
-def _of_tiff(path: Path, found: _Found, page: int) -> None:
+def _of_tiff(path: Path, found: _Found, page: Place | None) -> None:
     directory = read_directory(path, page)
     compression = int(number_in(directory, COMPRESSION, 1))
     across, down = (number_in(directory, tag, 0) for tag in (X_RESOLUTION, Y_RESOLUTION))

@@ -11,7 +11,6 @@ Source: TIFF Revision 6.0, section 2; BigTIFF's wider fields as in libtiff; Exif
 
 from __future__ import annotations
 
-import itertools
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -122,21 +121,21 @@ CLASSIC, BIG = Form(4, "H", "I", pointer=4), Form(8, "Q", "Q", pointer=16)
 """Of TIFF, and of BigTIFF, whose files may be larger than 4 GiB."""
 
 
-def read_directory(path: Path, page: int = 0) -> Directory:
+def read_directory(path: Path, place: Place | None = None) -> Directory:
     """Read a directory of a TIFF file; what is damaged is left out.
 
     Args:
         path: the file.
-        page: the directory's number in their chain.
+        place: where the directory is; None = the first of the chain.
     """
     with path.open("rb") as stream:
-        return directory_in(stream, page)
+        return directory_in(stream, place)
 
 
-def directory_in(stream: Readable, page: int = 0) -> Directory:
+def directory_in(stream: Readable, place: Place | None = None) -> Directory:
     """Read a directory of what a stream holds; see `read_directory`."""
+    place = place or next(places(stream), None)
     order, form = _begun(stream)
-    place = next(itertools.islice(places(stream), page, None), None)
     return {} if place is None else _directory_at(stream, place.start, order, form, depth=0)
 
 
@@ -145,11 +144,13 @@ class Place:
     """Where a directory of a chain is.
 
     Attributes:
+        number: in the chain, from 0 on.
         start: its offset.
         kind: what its picture is of the others, in bits; see `KIND_OF_PAGE`.
         following: the offset of the next one; 0 = none.
     """
 
+    number: int
     start: int
     kind: int
     following: int
@@ -175,7 +176,7 @@ def places(stream: Readable) -> Iterator[Place]:
         stream.seek(start + len(counted) + count * form.entry_size)
         after = stream.read(form.width)
         following = struct.unpack(order + form.offset, after)[0] if len(after) == form.width else 0
-        yield Place(start, _kind_of_page(entries, order, form), following)
+        yield Place(len(seen) - 1, start, _kind_of_page(entries, order, form), following)
         start = following
 
 
