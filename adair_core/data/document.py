@@ -16,7 +16,7 @@ from adair_core.data.file_rows import FileRows
 from adair_core.data.format import format_in
 from adair_core.data.image_file import ImageInfo, Storage
 from adair_core.data.tiff_directory import Place, places
-from adair_core.errors import DataError, expected
+from adair_core.errors import AdairError, DataError, expected
 
 REDUCED, MASK = 1, 4
 """Bits of `adair_core.data.tiff_directory.KIND_OF_PAGE`."""
@@ -55,7 +55,7 @@ class Document:
 
     @contextlib.contextmanager
     def named(self, index: int) -> Iterator[None]:
-        """Say in the message of a `DataError` about which of several pages it is."""
+        """Say in the message of an error about a page's content which of several pages it is."""
         with _named(self.path, index, len(self)):
             yield
 
@@ -106,8 +106,8 @@ def _tiff_pages(path: Path) -> tuple[tuple[Place | None, ...], tuple[str, ...]]:
 def _named(path: Path, index: int, count: int) -> Iterator[None]:
     try:
         yield
-    except DataError as error:
-        if count == 1:
+    except AdairError as error:
+        if count == 1 or type(error) not in (AdairError, DataError):
             raise
         message = str(error).removeprefix(f"{path}: ")
-        raise DataError(f"{path}: page {index + 1} of {count}: {message}") from error
+        raise type(error)(f"{path}: page {index + 1} of {count}: {message}") from error

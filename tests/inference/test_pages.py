@@ -189,6 +189,19 @@ def test_a_damaged_page_leaves_no_result(tmp_path: Path, model: RestorationModel
     assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
 
 
+def test_a_page_that_the_network_cannot_restore_is_named(tmp_path: Path) -> None:
+    model = affine_model(good=(1.0, 0.0), bad=(np.nan, 0.0))
+
+    def choose(image: ImageRows) -> Chosen:
+        return Chosen("bad" if image.info.colors == 1 else "good", "")
+
+    source = document(tmp_path / "a.tif", PAGES[:3])
+    result = restored(model, source, choose=choose)
+    assert result.status == "failed"
+    assert result.message.startswith(f"{source}: page 2 of 3: restored image: expected finite values")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+
+
 def test_a_file_that_was_cut_between_its_pages_is_not_taken_for_a_shorter_one(
     tmp_path: Path, model: RestorationModel
 ) -> None:
