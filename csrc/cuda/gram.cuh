@@ -137,11 +137,11 @@ __global__ void __launch_bounds__(kGramThreads) gram(Gram<T> f) {
 
 template <int kRows, class T, class Device>
 void launch_gram(Device& device, const Gram<T>& f) {
-  const dim3 blocks(f.images * f.parts, divided_up(f.columns, kGramColumns), f.groups * divided_up(f.rows, kRows));
+  const Blocks blocks{f.images * f.parts, divided_up(f.columns, kGramColumns), f.groups * divided_up(f.rows, kRows)};
   if (fits_widest<T>({f.rows, f.columns, f.a_stride, f.b_stride}, {f.a, f.b})) {
-    device.launch("gram", gram<T, kRows, true>, blocks, dim3(kGramThreads), f);
+    device.launch("gram", gram<T, kRows, true>, blocks, kGramThreads, f);
   } else {
-    device.launch("gram", gram<T, kRows, false>, blocks, dim3(kGramThreads), f);
+    device.launch("gram", gram<T, kRows, false>, blocks, kGramThreads, f);
   }
 }
 
