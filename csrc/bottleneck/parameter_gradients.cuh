@@ -78,6 +78,7 @@ void launch_bottleneck_parameter_gradients(Device& device, const BottleneckBackw
   const auto product = [&](const T* a, const T* images, bool with_sums) {
     const int64_t pixels = f.height * f.width, parts = gram_parts(pixels), count = f.images * parts * f.channels;
     Gram<T> gram{f.images, pixels, kRank, f.channels, parts, a, images, f.index};
+    gram.indices = f.adapters;
     gram.sums = device.template workspace<float>(count * kRank);
     if (with_sums) gram.column_sums = device.template workspace<float>(count);
     launch_gram<kRank>(device, gram);

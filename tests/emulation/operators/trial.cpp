@@ -120,6 +120,13 @@ TRIAL(not_aligned)
 TRIAL(beyond_shared)
 TRIAL(unwritten_shared)
 
+// Of which 32 bits would be one block.
+EMULATED(trial_too_wide_a_grid) {
+  call.device.launch("reverse", reverse, Blocks{(int64_t(1) << 32) + 1}, 64, call.tensor<float>("x"), call.tensor<float>("y"));
+}
+EMULATED(trial_too_high_a_grid) {
+  call.device.launch("reverse", reverse, Blocks{1, 65536}, 64, call.tensor<float>("x"), call.tensor<float>("y"));
+}
 EMULATED(trial_lane_numbers) {
   call.device.launch("lane_numbers", lane_numbers, Blocks{3}, 64, call.tensor<float>("y"));
 }
