@@ -86,7 +86,7 @@ MUTATIONS: dict[str, list[tuple[Mutation, str]]] = {
         (Mutation(PREPARE, "hidden < f.expansion.part ?", "hidden <= f.expansion.part ?"), "out of bounds|error"),
         (Mutation(PREPARE, "set * steps.depthwise + row", "row"), "depends on the others"),
         (Mutation(TILES, "divided_up(e.height, kRows - 2)", "divided_up(e.height, kRows)"), "never written"),
-        (Mutation(TILES, "with.sets == 1 ? 0 :", "true ? 0 :"), "depends on the others"),
+        (Mutation(TILES, "with.sets == 1 ? 0", "with.sets < 9 ? 0"), "depends on the others"),
     ],
     "depthwise": [
         (Mutation(DEPTHWISE, "  __syncthreads();\n", "", 0), "a race|nobody has written"),
