@@ -2,6 +2,7 @@
 
     python tools/gpu_check.py run                first the steps of correctness, then all measurements
     python tools/gpu_check.py run --first        only what belongs to the first visit
+    python tools/gpu_check.py run --optional     also torch.compile's max-autotune, one size a step
     python tools/gpu_check.py run --step block   this step, again
     python tools/gpu_check.py run --dry-run      rehearse everything but the GPU itself on a CPU
 
@@ -39,9 +40,10 @@ def main() -> None:
 @click.option("--out", type=click.Path(path_type=Path), default=OUT, show_default=True)
 @click.option("--step", "names", multiple=True, type=click.Choice(list(STEPS)), help="only these, even if they passed")
 @click.option("--first", is_flag=True, help="only the steps of the first visit")
+@click.option("--optional", is_flag=True, help="also the steps that take long for what they tell")
 @click.option("--budget", type=float, help="seconds after which no further step begins")
 @click.option("--dry-run", is_flag=True, help="rehearse on the CPU")
-def run(out: Path, names: tuple[str, ...], first: bool, budget: float | None, dry_run: bool) -> None:
+def run(out: Path, names: tuple[str, ...], first: bool, optional: bool, budget: float | None, dry_run: bool) -> None:
     """Run the steps that have not passed yet. Exits with 1 if one has failed."""
     begun = time.monotonic()
     version = commit()
@@ -50,7 +52,8 @@ def run(out: Path, names: tuple[str, ...], first: bool, budget: float | None, dr
         file = out / "steps" / f"{step.name.replace(' ', '-')}.json"
         done = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
         known = done is not None and done["status"] == "passed" and done["commit"] == version
-        wanted = step.name in names if names else not known and (step.first or not first)
+        fits = (step.first or not first) and (optional or dry_run or not step.optional)
+        wanted = step.name in names if names else fits and not known
         late = budget is not None and time.monotonic() - begun > budget
         if wanted and not late:
             click.echo(f"{step.name}: {step.summary}")

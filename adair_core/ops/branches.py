@@ -15,7 +15,7 @@ from adair_core.ops.epilogue import BottleneckParameters, Epilogue
 from adair_core.ops.keeping import keeps
 from adair_core.ops.layout import autocast, memory_format
 from adair_core.ops.native import NativeKernel, choices, parameter, refusal
-from adair_core.ops.per_image import NotPerImageError, PerImage, shares, varies
+from adair_core.ops.per_image import NotPerImageError, PerImage, counts_of, shares, varies
 
 _NOTHING = torch.empty(0)
 
@@ -35,6 +35,7 @@ class BranchKernels(Protocol):
 def run_branch(
     forward: Callable[..., tuple[Tensor, ...]],
     kernels: BranchKernels,
+    on_device: NativeKernel,
     x: Tensor,
     parameters: Sequence[Tensor | None],
     eps: float,
@@ -45,7 +46,8 @@ def run_branch(
 
     Args:
         forward: its operator, whose first result is the branch.
-        kernels: its native kernels.
+        kernels: its native kernels for CPUs.
+        on_device: that for CUDA devices, whose parameters may be `PerImage` where nothing is kept for a backward pass.
         x: ``(B, C, H, W)``.
         parameters: of the branch, some of them perhaps `PerImage`.
         eps: added to the variance.
@@ -62,22 +64,26 @@ def run_branch(
     if _fuses(x, kernels.FORWARD) and (different or not kernels.composes(x)):
         return kernels.forward_sets(x, sets_of(x, parameters, epilogue), eps, residual)
     alone = residual and epilogue is None
-    parts = [
-        forward(share, *own, eps, alone, keeps(share, *own))[0]
-        for share, own in (shares(x, parameters) if different else [(x, list(parameters))])
-    ]
+    if different and _fuses(x, on_device, "cuda"):
+        counts_of(x, parameters)
+        parts = [on_device.run(x, *parameters, eps, alone, False)[0]]
+    else:
+        parts = [
+            forward(share, *own, eps, alone, keeps(share, *own))[0]
+            for share, own in (shares(x, parameters) if different else [(x, list(parameters))])
+        ]
     output = parts[0] if len(parts) == 1 else torch.cat(parts).contiguous(memory_format=memory_format(x))
     return output if epilogue is None else epilogue.add_to(output, x if residual else None)
 
 
-def _fuses(x: Tensor, kernel: NativeKernel) -> bool:
+def _fuses(x: Tensor, kernel: NativeKernel, device: str = "cpu") -> bool:
     # The kernel is called as it is: where nothing is differentiated or traced.
     return (
         type(x) is Tensor
-        and x.device.type == "cpu"
+        and x.device.type == device
         and not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
-        and refusal(kernel, x) is None
+        and refusal(kernel, x, device=device) is None
     )
 
 

@@ -228,10 +228,17 @@ def undense(result: Tensor, layout: torch.memory_format) -> Tensor:
 
 
 def parameter(value: Tensor | None) -> Tensor | None:
-    """The form in which kernels take parameters: contiguous float32."""
+    """The form in which kernels take parameters: contiguous float32; those per image `stacked`, on CUDA devices."""
+    if isinstance(value, PerImage):
+        return stacked(value).to(torch.float32)
     if value is None or (value.dtype is torch.float32 and value.is_contiguous()):
         return value
     return value.to(torch.float32).contiguous()
+
+
+def stacked(value: PerImage) -> Tensor:
+    """A parameter for each image of a batch, one after the other: ``(B, ...)``, contiguous."""
+    return torch.stack([own for own, count in zip(value.variants, value.counts, strict=True) for _ in range(count)])
 
 
 def choices(value: Tensor | None) -> list[Tensor | None]:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from adair_core.ops.native import empty_gradients, parameter
+from adair_core.ops.native import empty_gradients, parameter, stacked
+from adair_core.ops.per_image import PerImage, shares, varies
 
 kernels: Any = torch.ops.adair_native
 """Where the kernels are; the tests have others, that run on a CPU."""
@@ -20,6 +21,14 @@ kernels: Any = torch.ops.adair_native
 
 def normalise(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     """The layer norm over channels, and the mean and the reciprocal deviation of each pixel."""
+    if varies((weight, bias)):  # what few adapters change
+        each = [
+            normalise(share, own, own_bias, eps)
+            for share, (own, own_bias) in shares(x, (weight, bias))
+            if own is not None
+        ]
+        result, mean, rstd = map(torch.cat, zip(*each, strict=True))
+        return result, mean, rstd
     result = torch.empty_like(x)
     mean = x.new_empty(x.shape[:3], dtype=torch.float32)
     rstd = torch.empty_like(mean)
@@ -45,8 +54,22 @@ def normalise_backward(
 
 
 def project(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """A 1x1 convolution, its parameters rounded to the dtype of x."""
+    """A 1x1 convolution, its parameters rounded to the dtype of x; for parameters per image one batched product."""
+    if varies((weight, bias)):
+        return _project_each(x, weight, bias)
     return functional.linear(x, weight.flatten(1).to(x.dtype), None if bias is None else bias.to(x.dtype))
+
+
+def _project_each(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    rows = x.flatten(1, 2)
+    matrices = stacked(weight) if isinstance(weight, PerImage) else weight.expand(len(x), *weight.shape)
+    matrices = matrices.to(x.dtype).flatten(2).mT
+    if bias is None:
+        result = torch.bmm(rows, matrices)
+    else:
+        biases = stacked(bias) if isinstance(bias, PerImage) else bias.expand(len(x), -1)
+        result = torch.baddbmm(biases.to(x.dtype).unsqueeze(1), rows, matrices)
+    return result.view(*x.shape[:3], -1)
 
 
 def project_backward(

@@ -132,7 +132,7 @@ void launch_bottleneck_backward(Device& device, const BottleneckBackward<T>& b) 
     hidden.to_reduced = device.template workspace<T>(pixels * kRank);
     hidden.sums = device.template workspace<float>(f.images * hidden.tiles * kBottleneckSums * kRank);
     device.launch("bottleneck_backward", bottleneck_backward<T, kRank, decltype(is_whole)::value>,
-                  dim3(f.images * hidden.tiles), dim3(kBottleneckThreads), b, with, hidden);
+                  Blocks{f.images * hidden.tiles}, kBottleneckThreads, b, with, hidden);
     launch_bottleneck_parameter_gradients<kRank>(device, b, hidden);
   });
 }

@@ -31,7 +31,7 @@ ADAIR_DEVICE void pass_through(const T* base, const T* residual, T* y, int64_t c
                                int64_t width, bool is_error) {
   typedef HiddenTile<kRows, kColumns, 0, 1> Tile;
   for (int64_t i = threadIdx.x; i < Tile::kPixels * channels; i += kBottleneckThreads) {
-    const int64_t pixel = pixel_at<Tile>(i / channels, 0, place, height, width);
+    const int64_t pixel = pixel_at<Tile>(int(i / channels), 0, place, height, width);
     if (pixel < 0) continue;
     const int64_t at = pixel * channels + i % channels;
     float sum = is_error ? NAN : 0.0f;
@@ -90,8 +90,8 @@ void launch_bottleneck(Device& device, const Bottleneck<T>& f) {
   with_bottleneck_form<T>(with.padded_rank, fits_widest<T>(f.channels, {f.x, f.base, f.y}), [&](auto rank, auto whole) {
     constexpr int kRank = decltype(rank)::value;
     const int64_t tiles = divided_up(f.height, kForwardRows) * divided_up(f.width, kForwardColumns<kRank>);
-    device.launch("bottleneck", bottleneck<T, kRank, decltype(whole)::value>, dim3(f.images * tiles),
-                  dim3(kBottleneckThreads), f, with);
+    device.launch("bottleneck", bottleneck<T, kRank, decltype(whole)::value>, Blocks{f.images * tiles},
+                  kBottleneckThreads, f, with);
   });
 }
 

@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(256) bottleneck_tap_gradients(BottleneckBackwa
   const Bottleneck<T>& f = b.forward;
   const int64_t index = int64_t(blockIdx.x) * (256 / kWarpSize) + threadIdx.x / kWarpSize;
   const int64_t adapter = index / (kBottleneckSums * f.rank), rank = index % f.rank;
-  const int k = index / f.rank % kBottleneckSums;
+  const int k = int(index / f.rank % kBottleneckSums);
   if (adapter >= f.adapters) return;
   float sum = 0.0f;
   for (int64_t image = 0; image < f.images; ++image) {
@@ -73,11 +73,12 @@ void launch_bottleneck_parameter_gradients(Device& device, const BottleneckBackw
                                            const BottleneckHidden<T>& hidden) {
   const Bottleneck<T>& f = b.forward;
   const int64_t taps = f.adapters * f.rank * kBottleneckSums, values = f.adapters * f.rank * f.channels;
-  device.launch("bottleneck_tap_gradients", bottleneck_tap_gradients<T, kRank>, dim3(divided_up(taps, 8)), dim3(256), b,
+  device.launch("bottleneck_tap_gradients", bottleneck_tap_gradients<T, kRank>, Blocks{divided_up(taps, 8)}, 256, b,
                 hidden);
   const auto product = [&](const T* a, const T* images, bool with_sums) {
     const int64_t pixels = f.height * f.width, parts = gram_parts(pixels), count = f.images * parts * f.channels;
     Gram<T> gram{f.images, pixels, kRank, f.channels, parts, a, images, f.index};
+    gram.indices = f.adapters;
     gram.sums = device.template workspace<float>(count * kRank);
     if (with_sums) gram.column_sums = device.template workspace<float>(count);
     launch_gram<kRank>(device, gram);
@@ -85,8 +86,8 @@ void launch_bottleneck_parameter_gradients(Device& device, const BottleneckBackw
   };
   const Gram<T> down = product(hidden.to_reduced, f.x, false);
   const Gram<T> up = product(hidden.activated, b.gradient, b.to_up_bias != nullptr);
-  device.launch("bottleneck_matrix_gradients", bottleneck_matrix_gradients<T, kRank>, dim3(divided_up(values, 256)),
-                dim3(256), b, down, up);
+  device.launch("bottleneck_matrix_gradients", bottleneck_matrix_gradients<T, kRank>, Blocks{divided_up(values, 256)},
+                256, b, down, up);
 }
 
 }  // namespace adair

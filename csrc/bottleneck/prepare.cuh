@@ -73,7 +73,7 @@ PreparedBottlenecks<T> launch_prepare_bottlenecks(Device& device, const Bottlene
   to.down_bias = device.template workspace<float>(f.adapters * to.padded_rank);
   to.taps_bias = device.template workspace<float>(f.adapters * to.padded_rank);
   to.up_bias = device.template workspace<float>(f.adapters * to.padded_channels);
-  device.launch("prepare_bottlenecks", prepare_bottlenecks<T>, dim3(divided_up(count, 256)), dim3(256), f, to);
+  device.launch("prepare_bottlenecks", prepare_bottlenecks<T>, Blocks{divided_up(count, 256)}, 256, f, to);
   return to;
 }
 

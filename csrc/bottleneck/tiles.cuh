@@ -39,6 +39,9 @@ ADAIR_DEVICE BottleneckPlace bottleneck_place(const Arguments& f) {
   return place;
 }
 
+// A thread keeps its hidden channel when it goes on to the next column.
+static_assert(kBottleneckThreads % kLargestRank == 0);
+
 // The pixel, counted from the first of all images, at a place of a tile with a margin; -1 outside of the image.
 template <class Tile>
 ADAIR_DEVICE int64_t pixel_at(int place_in_tile, int margin, const BottleneckPlace& place, int64_t height,
@@ -106,6 +109,7 @@ ADAIR_DEVICE void project_out(const SharedArray<T, kSize>& hidden, int stride, c
                               const float* bias, const T* base, const T* residual, T* y, int64_t channels,
                               const BottleneckPlace& place, int64_t height, int64_t width) {
   constexpr int kStep = kStepValues<T>, kOwn = kRank / 4;
+  static_assert(Tile::kPixels % 16 == 0, "a warp reads the hidden channels of 16 pixels, all of which must be there");
   const int lane = threadIdx.x % kWarpSize, g = lane / 4, t = lane % 4;
   for (int first = threadIdx.x / kWarpSize * 16; first < Tile::kPixels; first += kBottleneckWarps * 16) {
     const int64_t pixels[2] = {pixel_at<Tile>(first + g, 0, place, height, width),

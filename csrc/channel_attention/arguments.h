@@ -18,6 +18,8 @@ struct ChannelAttention {
   T* y;                      // (images, pixels, channels); null: only cosines and lengths are wanted
   float* cosines;            // (images, heads, channels / heads, channels / heads): of the angles between q and k
   float* lengths;            // (2, images, heads, channels / heads): of q and k, at least 1e-12
+  // On a GPU, forward: from an image's parameter to the next image's; 0: all have the same.
+  int64_t temperature_step = 0, out_weight_step = 0, out_bias_step = 0;
 
   int64_t per_head() const { return channels / heads; }
 };

@@ -38,17 +38,17 @@ void launch_channel_attention_backward(Device& device, const ChannelAttentionBac
   to.temperature_sums = device.template workspace<float>(f.images * f.channels);
   to.query_factors = device.template workspace<float>(f.images * f.channels);
   to.key_factors = device.template workspace<float>(f.images * f.channels);
-  device.launch("attention_gradient_rows", attention_gradient_rows<T>, dim3(divided_up(f.images * f.channels, 8)),
-                dim3(256), f, to);
+  device.launch("attention_gradient_rows", attention_gradient_rows<T>, Blocks{divided_up(f.images * f.channels, 8)},
+                256, f, to);
   if (b.to_temperature != nullptr || b.to_out_weight != nullptr) {
     device.launch("attention_parameter_gradients", attention_parameter_gradients<T>,
-                  dim3(divided_up(f.channels * f.channels, 256)), dim3(256), b, to);
+                  Blocks{divided_up(f.channels * f.channels, 256)}, 256, b, to);
   }
   if (b.to_qkv == nullptr) return;
   to.to_queries = device.template workspace<T>(count);
   to.to_keys = device.template workspace<T>(count);
   device.launch("attention_gradient_columns", attention_gradient_columns<T>,
-                dim3(divided_up(f.images * f.channels, 64)), dim3(64), f, to);
+                Blocks{divided_up(f.images * f.channels, 64)}, 64, f, to);
   const T* to_values = launch_mixing_matrices<true>(device, f, to.attention);
 
   const int64_t channels = f.channels, wide = 3 * channels;

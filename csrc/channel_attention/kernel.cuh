@@ -30,7 +30,7 @@ template <class T, class Device>
 void launch_channel_attention(Device& device, const ChannelAttention<T>& f) {
   const Gram<T> gram = launch_attention_gram(device, f);
   float* attention = device.template workspace<float>(f.images * f.channels * f.per_head());
-  device.launch("attention_rows", attention_rows<T>, dim3(f.images * f.channels), dim3(kSumThreads), f, gram, attention);
+  device.launch("attention_rows", attention_rows<T>, Blocks{f.images * f.channels}, kSumThreads, f, gram, attention);
   const T* matrices = launch_mixing_matrices<false>(device, f, attention);
   const int64_t groups = f.out_weight == nullptr ? f.heads : 1, size = f.channels / groups;
   PixelProducts<T> product{f.images, f.pixels, size,       size, groups, f.qkv + 2 * f.channels, 3 * f.channels,
@@ -38,6 +38,7 @@ void launch_channel_attention(Device& device, const ChannelAttention<T>& f) {
   product.base = f.base;
   product.base_stride = f.base == nullptr ? 0 : f.channels;
   product.bias = f.out_bias;
+  product.bias_each = f.out_bias_step != 0;
   launch_product_of_pixels(device, product);
 }
 

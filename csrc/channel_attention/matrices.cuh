@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(kSumThreads) attention_rows(ChannelAttention<T
   }
   __syncthreads();
   if (threadIdx.x >= kWarpSize) return;
-  softmax_of_row(f.cosines + (at + row) * size, load(f.temperature + head), size, attention + (at + row) * size);
+  softmax_of_row(f.cosines + (at + row) * size, load(f.temperature + image * f.temperature_step + head), size, attention + (at + row) * size);
 }
 
 // What y is the product of with v: A of each head, or W_o A; or the transpose, with which the gradient of v is the product of
@@ -80,7 +80,7 @@ __global__ void __launch_bounds__(256) mixing_matrices(ChannelAttention<T> f, co
     return;
   }
   const int64_t first = column / per_head * per_head;  // of the head's channels
-  const float* weights = f.out_weight + row * f.channels + first;
+  const float* weights = f.out_weight + matrix * f.out_weight_step + row * f.channels + first;
   const float* a = attention + (matrix * f.channels + first) * per_head + column - first;
   float sum = 0.0f;
   for (int64_t k = 0; k < per_head; ++k) sum = fmaf(rounded<T>(load(weights + k)), load(a + k * per_head), sum);
@@ -91,7 +91,7 @@ template <bool kTransposed, class T, class Device>
 T* launch_mixing_matrices(Device& device, const ChannelAttention<T>& f, const float* attention) {
   const int64_t count = f.images * f.channels * (f.out_weight == nullptr ? f.per_head() : f.channels);
   T* matrices = device.template workspace<T>(count);
-  device.launch("mixing_matrices", mixing_matrices<T, kTransposed>, dim3(divided_up(count, 256)), dim3(256), f, attention,
+  device.launch("mixing_matrices", mixing_matrices<T, kTransposed>, Blocks{divided_up(count, 256)}, 256, f, attention,
                 matrices);
   return matrices;
 }

@@ -19,6 +19,8 @@
 #include <optional>
 #include <vector>
 
+#include "cuda/platform.cuh"
+
 namespace adair {
 
 using torch::headeronly::ScalarType;
@@ -48,8 +50,12 @@ class Device {
   }
 
   template <class... Parameters, class... Arguments>
-  void launch(const char* name, void (*kernel)(Parameters...), dim3 blocks, dim3 threads, const Arguments&... arguments) {
-    kernel<<<blocks, threads, 0, stream_>>>(arguments...);
+  void launch(const char* name, void (*kernel)(Parameters...), const Blocks& blocks, int threads,
+              const Arguments&... arguments) {
+    STD_TORCH_CHECK(blocks.fit(), name, ": a grid of ", blocks.x, " x ", blocks.y, " x ", blocks.z,
+                    " blocks is more than CUDA has; divide the batch");
+    const dim3 grid(static_cast<unsigned>(blocks.x), static_cast<unsigned>(blocks.y), static_cast<unsigned>(blocks.z));
+    kernel<<<grid, threads, 0, stream_>>>(arguments...);
     const cudaError_t error = cudaGetLastError();
     STD_TORCH_CHECK(error == cudaSuccess, name, ": the kernel could not be launched: ", cudaGetErrorString(error));
   }
@@ -76,6 +82,22 @@ class Device {
   template <class T>
   T* data(OptionalTensor tensor, const char* name, std::initializer_list<int64_t> sizes) const {
     return tensor.has_value() ? data<T>(*tensor, name, sizes) : nullptr;
+  }
+
+  // The memory of a parameter with these sizes, or of one for each image, one after the other: `step` is then the distance from
+  // an image's to the next image's, and 0 if all have the same.
+  template <class T>
+  T* each(const Tensor& tensor, const char* name, int64_t images, std::initializer_list<int64_t> sizes, int64_t& step) const {
+    int64_t size = 1;
+    for (int64_t length : sizes) size *= length;
+    step = tensor.numel() == size ? 0 : size;
+    return data<T>(tensor, name, {step == 0 ? 1 : images, size});
+  }
+
+  template <class T>
+  T* each(OptionalTensor tensor, const char* name, int64_t images, std::initializer_list<int64_t> sizes, int64_t& step) const {
+    step = 0;
+    return tensor.has_value() ? each<T>(*tensor, name, images, sizes, step) : nullptr;
   }
 
  private:

@@ -24,12 +24,12 @@ struct Gram {
   int64_t images, pixels, rows, columns, parts;
   const T* a;                       // (images, pixels, a_stride), of which a group has `rows` channels
   const T* b;                       // (images, pixels, b_stride), of which a group has `columns` channels
-  const int64_t* index = nullptr;   // images with a negative index are left out; or null
+  const int64_t* index = nullptr;   // or null; images whose index is not in [0, indices) are left out
   float* sums = nullptr;            // (images, parts, groups, rows, columns)
   float* column_sums = nullptr;     // (images, parts, groups, columns) of B, or null
   float* row_squares = nullptr;     // (images, parts, groups, rows), sums of the squares of A, or null
   float* column_squares = nullptr;  // (images, parts, groups, columns) of B, null if `row_squares` is
-  int64_t groups = 1, a_stride = rows, b_stride = columns;
+  int64_t groups = 1, a_stride = rows, b_stride = columns, indices = 0;
 };
 
 // Channels of pixels, transposed: what a lane gives to a step, the values of neighbouring pixels, lies together.
@@ -79,7 +79,10 @@ __global__ void __launch_bounds__(kGramThreads) gram(Gram<T> f) {
   const int64_t image = blockIdx.x / f.parts, part = blockIdx.x % f.parts, row_tiles = (f.rows + kRows - 1) / kRows;
   const int64_t group = blockIdx.z / row_tiles, first_row = blockIdx.z % row_tiles * kRows;
   const int64_t first_column = int64_t(blockIdx.y) * kGramColumns;
-  if (f.index != nullptr && load(f.index + image) < 0) return;
+  if (f.index != nullptr) {
+    const int64_t index = load(f.index + image);
+    if (index < 0 || index >= f.indices) return;
+  }
   const T* a = f.a + group * f.rows + first_row;
   const T* b = f.b + group * f.columns + first_column;
   // For squares: two threads for each channel in shared memory, of A and then of B.
@@ -137,11 +140,11 @@ __global__ void __launch_bounds__(kGramThreads) gram(Gram<T> f) {
 
 template <int kRows, class T, class Device>
 void launch_gram(Device& device, const Gram<T>& f) {
-  const dim3 blocks(f.images * f.parts, divided_up(f.columns, kGramColumns), f.groups * divided_up(f.rows, kRows));
+  const Blocks blocks{f.images * f.parts, divided_up(f.columns, kGramColumns), f.groups * divided_up(f.rows, kRows)};
   if (fits_widest<T>({f.rows, f.columns, f.a_stride, f.b_stride}, {f.a, f.b})) {
-    device.launch("gram", gram<T, kRows, true>, blocks, dim3(kGramThreads), f);
+    device.launch("gram", gram<T, kRows, true>, blocks, kGramThreads, f);
   } else {
-    device.launch("gram", gram<T, kRows, false>, blocks, dim3(kGramThreads), f);
+    device.launch("gram", gram<T, kRows, false>, blocks, kGramThreads, f);
   }
 }
 

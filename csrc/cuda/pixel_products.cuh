@@ -22,6 +22,7 @@ struct PixelProducts {
   int64_t base_stride = 0;
   const float* factors = nullptr;  // (images, groups rows), of `base`; null: 1
   const float* bias = nullptr;     // (groups rows), rounded to T, or null
+  bool bias_each = false;          // whether each image has its own: (images, groups rows)
 };
 
 // Of 64 bytes of each pixel and row of the matrix at a time. The four lanes of a row read these whole, so that eight lanes
@@ -95,7 +96,7 @@ __global__ void __launch_bounds__(kProductThreads) product_of_pixels(PixelProduc
     for (int k = 0; k < N; ++k) {
       const bool inside = row + k < f.rows;
       factors[k] = inside && f.factors != nullptr ? load(f.factors + image * f.groups * f.rows + channel + k) : 1.0f;
-      biases[k] = inside && f.bias != nullptr ? rounded<T>(load(f.bias + channel + k)) : 0.0f;
+      biases[k] = inside && f.bias != nullptr ? rounded<T>(load(f.bias + (f.bias_each ? image * f.groups * f.rows : 0) + channel + k)) : 0.0f;
     }
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -116,13 +117,13 @@ __global__ void __launch_bounds__(kProductThreads) product_of_pixels(PixelProduc
 
 template <class T, class Device>
 void launch_product_of_pixels(Device& device, const PixelProducts<T>& f) {
-  const dim3 blocks(f.images * divided_up(f.pixels, kProductPixels), f.groups * divided_up(f.rows, kProductRows));
+  const Blocks blocks{f.images * divided_up(f.pixels, kProductPixels), f.groups * divided_up(f.rows, kProductRows)};
   const bool whole = fits_widest<T>({f.rows, f.columns, f.x_stride, f.y_stride, f.base_stride},
                                     {f.x, f.matrices, f.y, f.base});
   if (whole) {
-    device.launch("product_of_pixels", product_of_pixels<T, true>, blocks, dim3(kProductThreads), f);
+    device.launch("product_of_pixels", product_of_pixels<T, true>, blocks, kProductThreads, f);
   } else {
-    device.launch("product_of_pixels", product_of_pixels<T, false>, blocks, dim3(kProductThreads), f);
+    device.launch("product_of_pixels", product_of_pixels<T, false>, blocks, kProductThreads, f);
   }
 }
 

@@ -14,6 +14,13 @@
 
 namespace adair {
 
+// The blocks of a launch. What a grid holds: CUDA programming guide, "Technical specifications per compute capability".
+struct Blocks {
+  int64_t x = 1, y = 1, z = 1;
+
+  bool fit() const { return x > 0 && x <= 0x7fffffff && y > 0 && y <= 65535 && z > 0 && z <= 65535; }
+};
+
 constexpr int kWarpSize = 32;
 constexpr uint32_t kAllLanes = 0xffffffffu;
 

@@ -53,8 +53,8 @@ inline int64_t divided_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 template <class Device>
 inline void launch_sum_of_parts(Device& device, const float* from, int64_t count, int64_t parts, float* to,
                                 int64_t images = 1) {
-  const dim3 blocks(divided_up(count, kSumColumns), images);
-  device.launch("sum_of_parts", sum_of_parts<kSumThreads>, blocks, dim3(kSumThreads), from, count, parts, to);
+  const Blocks blocks{divided_up(count, kSumColumns), images};
+  device.launch("sum_of_parts", sum_of_parts<kSumThreads>, blocks, kSumThreads, from, count, parts, to);
 }
 
 // Whether all pointers can be read in vectors of 16 bytes that do not cross multiples of any of the counts.

@@ -17,6 +17,8 @@ struct Depthwise {
   const float* bias;    // (channels) or null
   bool flipped;         // taps in the opposite order: the gradient of the input from that of the output
   T* y;
+  // On a GPU: from an image's weight, and bias, to the next image's; 0: all have the same.
+  int64_t weight_step = 0, bias_step = 0;
 };
 
 // Gradients of the parameters.

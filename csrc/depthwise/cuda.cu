@@ -25,8 +25,8 @@ void run_depthwise(const Tensor& x, const Tensor& weight, OptionalTensor bias, b
     set_sizes(x, channels_last, f);
     f.flipped = flipped;
     f.x = device.data<T>(x, "x", {f.images, f.height, f.width, f.channels});
-    f.weight = device.data<float>(weight, "weight", {f.channels, 9});
-    f.bias = device.data<float>(bias, "bias", {f.channels});
+    f.weight = device.each<float>(weight, "weight", f.images, {f.channels, 9}, f.weight_step);
+    f.bias = device.each<float>(bias, "bias", f.images, {f.channels}, f.bias_step);
     f.y = device.data<T>(y, "y", {f.images, f.height, f.width, f.channels});
     launch_depthwise(device, f);
   });

@@ -42,9 +42,9 @@ __global__ void __launch_bounds__(kGateThreads) depthwise(Depthwise<T> f) {
     float taps[9];
 #pragma unroll
     for (int tap = 0; tap < 9; ++tap) {
-      taps[tap] = rounded<T>(load(f.weight + channel * 9 + (f.flipped ? 8 - tap : tap)));
+      taps[tap] = rounded<T>(load(f.weight + place.image * f.weight_step + channel * 9 + (f.flipped ? 8 - tap : tap)));
     }
-    const float bias = f.bias == nullptr ? 0.0f : rounded<T>(load(f.bias + channel));
+    const float bias = f.bias == nullptr ? 0.0f : rounded<T>(load(f.bias + place.image * f.bias_step + channel));
     convolve_strip<kLast, N>(shared.x, strip, taps, bias, [&](int i, float sum) {
       const int64_t y = place.top + strip.row + i;
       if (y < f.height) store(f.y + images.at(place.image, y, x, channel), from_float<T>(sum));
@@ -108,8 +108,8 @@ void launch_depthwise(Device& device, const Depthwise<T>& f) {
     constexpr bool kLast = decltype(last)::value;
     constexpr int N = decltype(width)::value;
     const int64_t groups = divided_up(f.channels, GateTile<kLast, N>::kChannels);
-    const dim3 blocks(gate_tiles<kLast, N>(f.images, f.height, f.width), groups);
-    device.launch("depthwise", depthwise<T, kLast, N>, blocks, dim3(kGateThreads), f);
+    const Blocks blocks{gate_tiles<kLast, N>(f.images, f.height, f.width), groups};
+    device.launch("depthwise", depthwise<T, kLast, N>, blocks, kGateThreads, f);
   });
 }
 
@@ -121,10 +121,10 @@ void launch_depthwise_gradients(Device& device, const DepthwiseGradients<T>& f) 
     const int64_t tiles = gate_tiles<kLast, N>(f.images, f.height, f.width), values = f.channels * kTapSums;
     const int64_t wanted = divided_up(tiles, kGatePartTiles), parts = wanted < kGateParts ? wanted : kGateParts;
     float* partial = device.template workspace<float>(parts * values);
-    const dim3 blocks(parts, divided_up(f.channels, GateTile<kLast, N>::kChannels));
-    device.launch("depthwise_gradients", depthwise_gradients<T, kLast, N>, blocks, dim3(kGateThreads), f, partial, tiles,
+    const Blocks blocks{parts, divided_up(f.channels, GateTile<kLast, N>::kChannels)};
+    device.launch("depthwise_gradients", depthwise_gradients<T, kLast, N>, blocks, kGateThreads, f, partial, tiles,
                   parts);
-    device.launch("sum_of_tap_gradients", sum_of_tap_gradients<256>, dim3(divided_up(values, 256)), dim3(256), partial,
+    device.launch("sum_of_tap_gradients", sum_of_tap_gradients<256>, Blocks{divided_up(values, 256)}, 256, partial,
                   f.channels, parts, f.to_weight, f.to_bias);
   });
 }

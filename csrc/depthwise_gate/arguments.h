@@ -17,6 +17,8 @@ struct DepthwiseGate {
   const float* bias;    // (2 hidden) or null
   T* y;
   T* convolved;  // [a, b], or null
+  // On a GPU: from an image's weight, and bias, to the next image's; 0: all have the same.
+  int64_t weight_step = 0, bias_step = 0;
 };
 
 template <class T>

@@ -24,8 +24,8 @@ void run_depthwise_gate(const Tensor& x, const Tensor& weight, OptionalTensor bi
     DepthwiseGate<T> f;
     set_sizes(y, channels_last, f);
     f.x = device.data<T>(x, "x", {f.images, f.height, f.width, 2 * f.hidden});
-    f.weight = device.data<float>(weight, "weight", {2 * f.hidden, 9});
-    f.bias = device.data<float>(bias, "bias", {2 * f.hidden});
+    f.weight = device.each<float>(weight, "weight", f.images, {2 * f.hidden, 9}, f.weight_step);
+    f.bias = device.each<float>(bias, "bias", f.images, {2 * f.hidden}, f.bias_step);
     f.y = device.data<T>(y, "y", {f.images, f.height, f.width, f.hidden});
     f.convolved = device.data<T>(convolved, "convolved", {f.images, f.height, f.width, 2 * f.hidden});
     launch_depthwise_gate(device, f);

@@ -50,8 +50,8 @@ __global__ void __launch_bounds__(kGateThreads) depthwise_gate(DepthwiseGate<T> 
     for (int half = 0; half < 2; ++half) {
       const int64_t from = half * f.hidden + channel;
       float taps[9];
-      load_taps<T, false>(f.weight, from, taps);
-      const float bias = f.bias == nullptr ? 0.0f : rounded<T>(load(f.bias + from));
+      load_taps<T, false>(f.weight + place.image * f.weight_step, from, taps);
+      const float bias = f.bias == nullptr ? 0.0f : rounded<T>(load(f.bias + place.image * f.bias_step + from));
       convolve_strip<kLast, N>(shared.halves[half], strip, taps, bias, [&](int i, float sum) {
         const int64_t y = place.top + strip.row + i;
         if (half == 0) activated[i] = gelu(sum);
@@ -114,8 +114,8 @@ void launch_depthwise_gate(Device& device, const DepthwiseGate<T>& f) {
     constexpr bool kLast = decltype(last)::value;
     constexpr int N = decltype(width)::value;
     const int64_t groups = divided_up(f.hidden, GateTile<kLast, N>::kChannels);
-    const dim3 blocks(gate_tiles<kLast, N>(f.images, f.height, f.width), groups);
-    device.launch("depthwise_gate", depthwise_gate<T, kLast, N>, blocks, dim3(kGateThreads), f);
+    const Blocks blocks{gate_tiles<kLast, N>(f.images, f.height, f.width), groups};
+    device.launch("depthwise_gate", depthwise_gate<T, kLast, N>, blocks, kGateThreads, f);
   });
 }
 
@@ -127,8 +127,8 @@ void launch_depthwise_gate_backward(Device& device, const DepthwiseGateBackward<
     const int64_t groups = divided_up(f.hidden, GateTile<kLast, N>::kChannels);
     const int64_t tiles = gate_tiles<kLast, N>(f.images, f.height, f.width);
     if (f.to_x != nullptr) {
-      device.launch("depthwise_gate_backward", depthwise_gate_backward<T, kLast, N>, dim3(tiles, groups),
-                    dim3(kGateThreads), f);
+      device.launch("depthwise_gate_backward", depthwise_gate_backward<T, kLast, N>, Blocks{tiles, groups},
+                    kGateThreads, f);
     }
     launch_tap_gradients<kLast, N>(device, f, tiles, groups);
   });

@@ -91,9 +91,9 @@ void launch_tap_gradients(Device& device, const DepthwiseGateBackward<T>& f, int
   const int64_t wanted = divided_up(tiles, kGatePartTiles), values = 2 * f.hidden * kTapSums;
   const int64_t parts = wanted < kGateParts ? wanted : kGateParts;
   float* partial = device.template workspace<float>(parts * values);
-  device.launch("tap_gradients", tap_gradients<T, kLast, N>, dim3(parts, groups, 2), dim3(kGateThreads), f, partial,
+  device.launch("tap_gradients", tap_gradients<T, kLast, N>, Blocks{parts, groups, 2}, kGateThreads, f, partial,
                 tiles, parts);
-  device.launch("sum_of_tap_gradients", sum_of_tap_gradients<256>, dim3(divided_up(values, 256)), dim3(256), partial,
+  device.launch("sum_of_tap_gradients", sum_of_tap_gradients<256>, Blocks{divided_up(values, 256)}, 256, partial,
                 2 * f.hidden, parts, f.to_weight, f.to_bias);
 }
 

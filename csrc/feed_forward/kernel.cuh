@@ -24,6 +24,12 @@ struct FeedForwardPlace {
   int64_t first_pixel;  // of the image, counted from the first of all images
   int top, left;
 
+  // Which of the sets of parameters is the image's.
+  template <class T>
+  ADAIR_DEVICE int64_t set(const Expansion<T>& e, const PreparedFeedForward<T>& with) const {
+    return with.sets == 1 ? 0 : first_pixel / (e.height * e.width);
+  }
+
   // The pixel, counted from the first of all images, at a place of the result's tile; -1 outside of the image.
   template <class T>
   ADAIR_DEVICE int64_t pixel(const Expansion<T>& e, int row, int column) const {
@@ -48,8 +54,8 @@ ADAIR_DEVICE Vector<T, N> load_some(const T* from, int64_t count, bool whole) {
 
 // The normalised channels of a pixel, shared by four lanes: of each step, a lane has kStepValues.
 template <class T, int kSteps>
-ADAIR_DEVICE void normalise(const Expansion<T>& e, const PreparedFeedForward<T>& with, int64_t pixel, bool whole,
-                            Operand<T> (&result)[kSteps]) {
+ADAIR_DEVICE void normalise(const Expansion<T>& e, const PreparedFeedForward<T>& with, int64_t set,
+                            int64_t pixel, bool whole, Operand<T> (&result)[kSteps]) {
   constexpr int N = kStepValues<T>;
   const int t = threadIdx.x % 4;
   Vector<T, N> values[kSteps];
@@ -61,7 +67,7 @@ ADAIR_DEVICE void normalise(const Expansion<T>& e, const PreparedFeedForward<T>&
 #pragma unroll
     for (int i = 0; i < N; ++i) mean += values[step][i];
   }
-  mean = sum_of_lanes(mean, 4) / e.channels;
+  mean = sum_of_lanes(mean, 4) / float(e.channels);
 #pragma unroll
   for (int step = 0; step < kSteps; ++step) {
 #pragma unroll
@@ -70,11 +76,11 @@ ADAIR_DEVICE void normalise(const Expansion<T>& e, const PreparedFeedForward<T>&
       squares = fmaf(distance, distance, squares);
     }
   }
-  const float rstd = rsqrtf(sum_of_lanes(squares, 4) / e.channels + e.eps), shift = e.norm_bias == nullptr ? 0.0f : mean;
+  const float rstd = rsqrtf(sum_of_lanes(squares, 4) / float(e.channels) + e.eps), shift = e.norm_bias == nullptr ? 0.0f : mean;
 #pragma unroll
   for (int step = 0; step < kSteps; ++step) {
-    const int channel = (step * 4 + t) * N;
-    const auto weight = load_vector<N>(with.norm_weight + channel), bias = load_vector<N>(with.norm_bias + channel);
+    const int64_t at = set * with.channels + (step * 4 + t) * N;
+    const auto weight = load_vector<N>(with.norm_weight + at), bias = load_vector<N>(with.norm_bias + at);
     Vector<T, N> normalised;
 #pragma unroll
     for (int i = 0; i < N; ++i) normalised.set(i, (values[step][i] - shift) * rstd * weight[i] + bias[i]);
@@ -118,7 +124,7 @@ ADAIR_DEVICE void expand(FeedForwardShared<T, kRows>& shared, const PreparedFeed
   }
 }
 
-// Convolves and gates a slice: a thread has some rows of one hidden channel of a column.
+// Convolves and gates a slice, one of those of all sets: a thread has some rows of one hidden channel of a column.
 template <class T, int kRows>
 ADAIR_DEVICE void gate_slice(FeedForwardShared<T, kRows>& shared, const FeedForward<T>& f,
                              const PreparedFeedForward<T>& with, int64_t slice) {
@@ -131,11 +137,11 @@ ADAIR_DEVICE void gate_slice(FeedForwardShared<T, kRows>& shared, const FeedForw
   // One after the other, GELU(a) waiting in shared memory: both at once are more registers than there are.
 #pragma unroll 1
   for (int half = 0; half < 2; ++half) {
-    const int64_t in_slices = slice * 2 * kHidden + half * kHidden + hidden;
+    const int in_slice = half * kHidden + hidden;
     float taps[9], rows[3][3];
 #pragma unroll
-    for (int tap = 0; tap < 9; ++tap) taps[tap] = load(with.depthwise + tap * with.slices * 2 * kHidden + in_slices);
-    const float bias = load(with.depthwise_bias + in_slices);
+    for (int tap = 0; tap < 9; ++tap) taps[tap] = load(with.depthwise + (slice * 9 + tap) * 2 * kHidden + in_slice);
+    const float bias = load(with.depthwise_bias + slice * 2 * kHidden + in_slice);
     // The tile of the result begins one row below and one column right of that of the expansion.
     const auto read_row = [&](int row, float(&values)[3]) {
 #pragma unroll
@@ -156,7 +162,8 @@ ADAIR_DEVICE void gate_slice(FeedForwardShared<T, kRows>& shared, const FeedForw
       const int at = ((first + i) * kTileColumns + column) * kHidden + hidden;
       shared.gated.set(at, from_float<T>(half == 0 ? gelu(sum) : to_float(shared.gated.get(at)) * sum));
       if (f.convolved == nullptr) continue;
-      const int64_t pixel = shared.place.get(0).pixel(f.expansion, first + i, column), channel = slice * kHidden + hidden;
+      const int64_t pixel = shared.place.get(0).pixel(f.expansion, first + i, column);
+      const int64_t channel = slice * kHidden + hidden;  // of the only set
       if (pixel >= 0 && channel < f.expansion.part) {
         store(f.convolved + (pixel * 2 + half) * f.expansion.part + channel, from_float<T>(sum));
       }
@@ -194,19 +201,22 @@ __global__ void __launch_bounds__(kRows* kWarpSize, kBlocks)
   const FeedForwardPlace place{blockIdx.x / (across * down) * e.height * e.width,
                                int(blockIdx.x / across % down * (kRows - 2)),
                                int(blockIdx.x % across * kResultColumns)};
+  const int64_t set = place.set(e, with);
   if (threadIdx.x == 0) shared.place.set(0, place);
   const int64_t around[2] = {place.pixel(e, row - 1, g - 1), place.pixel(e, row - 1, g + 7)};
   const bool upper_inside = around[0] >= 0, lower_inside = around[1] >= 0;
   Operand<T> upper[kSteps], lower[kSteps];
-  normalise(e, with, around[0], whole, upper);
-  normalise(e, with, around[1], whole, lower);
+  normalise(e, with, set, around[0], whole, upper);
+  normalise(e, with, set, around[1], whole, lower);
   // The last two columns of a row have no result, and are multiplied with the others.
   for (int i = threadIdx.x; i < (kRows - 2) * 2 * Shared::kHidden; i += kRows * kWarpSize) {
     const int pixel = i / (2 * Shared::kHidden) * kTileColumns + kResultColumns;
     shared.gated.set(pixel * Shared::kHidden + i % (2 * Shared::kHidden), from_float<T>(0.0f));
   }
   float sums[kPairs][2][4] = {};
-  for (int64_t slice = 0; slice < with.slices; ++slice) {
+  // 32 bits, as there are too few registers.
+  const int first_slice = int(set * with.slices), end = first_slice + int(with.slices);
+  for (int slice = first_slice; slice < end; ++slice) {
     expand(shared, with, slice, upper, lower, upper_inside, lower_inside);
     __syncthreads();
     gate_slice(shared, f, with, slice);
@@ -214,6 +224,7 @@ __global__ void __launch_bounds__(kRows* kWarpSize, kBlocks)
     if (row < kRows - 2) add_slice(shared, with, slice, sums);
   }
   if (row >= kRows - 2) return;
+  const float* biases = with.out_bias + shared.place.get(0).set(e, with) * with.channels;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int column = g + half * 8;
@@ -224,7 +235,7 @@ __global__ void __launch_bounds__(kRows* kWarpSize, kBlocks)
       const int64_t count = pixel < 0 ? 0 : e.channels - channel;
       Vector<T, 4> added{}, result;
       if (f.residual) added = load_some<4>(e.x + at, count, whole);
-      const auto bias = load_vector<4>(with.out_bias + channel);
+      const auto bias = load_vector<4>(biases + channel);
 #pragma unroll
       for (int i = 0; i < 4; ++i) result.set(i, added[i] + (sums[pair][i / 2][half * 2 + i % 2] + bias[i]));
       whole ? store_up_to<4, true>(f.y + at, result, count) : store_up_to<4, false>(f.y + at, result, count);
@@ -233,14 +244,14 @@ __global__ void __launch_bounds__(kRows* kWarpSize, kBlocks)
 }
 
 template <class T, class Device>
-void launch_feed_forward(Device& device, const FeedForward<T>& f) {
+void launch_feed_forward(Device& device, const FeedForward<T>& f, const FeedForwardSteps& steps = {}) {
   const Expansion<T>& e = f.expansion;
   const auto launch = [&](auto channels, auto rows, auto blocks) {
     constexpr int kChannels = decltype(channels)::value, kRows = decltype(rows)::value;
-    const auto with = launch_prepare_feed_forward(device, f, kChannels);
+    const auto with = launch_prepare_feed_forward(device, f, steps, kChannels);
     const int64_t tiles = divided_up(e.height, kRows - 2) * divided_up(e.width, kResultColumns);
-    device.launch("feed_forward", feed_forward<T, kChannels, kRows, decltype(blocks)::value>, dim3(e.images * tiles),
-                  dim3(kRows * kWarpSize), f, with, fits_widest<T>(e.channels, {e.x, f.y}));
+    device.launch("feed_forward", feed_forward<T, kChannels, kRows, decltype(blocks)::value>, Blocks{e.images * tiles},
+                  kRows * kWarpSize, f, with, fits_widest<T>(e.channels, {e.x, f.y}));
   };
   // As many rows and blocks as the registers are enough for.
   constexpr bool kIsWide = sizeof(T) == 4;

@@ -24,13 +24,13 @@ __global__ void __launch_bounds__(kNormThreads) layer_norm2d_last(LayerNorm2d<T>
     const Vector<T, N> values = load_vector<N>(x + c);
     for (int i = 0; i < N; ++i) sum += values[i];
   }
-  const float mean = sum_of_lanes(sum, lanes) / f.channels;
+  const float mean = sum_of_lanes(sum, lanes) / float(f.channels);
   float squares = 0.0f;
   for (int64_t c = lane * N; c < channels; c += lanes * N) {
     const Vector<T, N> values = load_vector<N>(x + c);
     for (int i = 0; i < N; ++i) squares += (values[i] - mean) * (values[i] - mean);
   }
-  const float rstd = rsqrtf(sum_of_lanes(squares, lanes) / f.channels + f.eps);
+  const float rstd = rsqrtf(sum_of_lanes(squares, lanes) / float(f.channels) + f.eps);
   for (int64_t c = lane * N; c < channels; c += lanes * N) {
     const Vector<T, N> values = load_vector<N>(x + c);
     Vector<T, N> result;
@@ -64,8 +64,8 @@ __global__ void __launch_bounds__(kNormThreads) layer_norm2d_backward_last(Layer
       along += inner * (values[i] - shift);
     }
   }
-  sum = f.bias_free ? 0.0f : sum_of_lanes(sum, lanes) / f.channels;
-  along = sum_of_lanes(along, lanes) / f.channels * rstd * rstd;
+  sum = f.bias_free ? 0.0f : sum_of_lanes(sum, lanes) / float(f.channels);
+  along = sum_of_lanes(along, lanes) / float(f.channels) * rstd * rstd;
   for (int64_t c = lane * N; c < channels; c += lanes * N) {
     const Vector<T, N> values = load_vector<N>(x + c), outer = load_vector<N>(gradient + c);
     Vector<T, N> result;
@@ -126,13 +126,13 @@ __global__ void __launch_bounds__(kNormThreads) layer_norm2d_first(LayerNorm2d<T
     for (int i = 0; i < N; ++i) mean[i] += values[i];
   }
   sum_of_warps<N>(shared, mean);
-  for (int i = 0; i < N; ++i) mean[i] /= f.channels;
+  for (int i = 0; i < N; ++i) mean[i] /= float(f.channels);
   for (int64_t c = first; c < channels; c += kNormWarps) {
     const Vector<T, N> values = load_vector<N>(f.x + place.start + c * f.pixels);
     for (int i = 0; i < N; ++i) rstd[i] += (values[i] - mean[i]) * (values[i] - mean[i]);
   }
   sum_of_warps<N>(shared, rstd);
-  for (int i = 0; i < N; ++i) rstd[i] = rsqrtf(rstd[i] / f.channels + f.eps);
+  for (int i = 0; i < N; ++i) rstd[i] = rsqrtf(rstd[i] / float(f.channels) + f.eps);
   for (int64_t c = first; c < channels; c += kNormWarps) {
     const Vector<T, N> values = load_vector<N>(f.x + place.start + c * f.pixels);
     const float weight = load(f.weight + c), bias = f.bias == nullptr ? 0.0f : load(f.bias + c);
@@ -176,8 +176,8 @@ __global__ void __launch_bounds__(kNormThreads) layer_norm2d_backward_first(Laye
     const float weight = load(f.weight + c);
     Vector<T, N> result;
     for (int i = 0; i < N; ++i) {
-      const float centre = f.bias_free ? 0.0f : sum[i] / f.channels;
-      const float slope = along[i] / f.channels * rstd[i] * rstd[i];
+      const float centre = f.bias_free ? 0.0f : sum[i] / float(f.channels);
+      const float slope = along[i] / float(f.channels) * rstd[i] * rstd[i];
       result.set(i, rstd[i] * (outer[i] * weight - centre - (values[i] - mean[i]) * slope));
     }
     store_vector(f.to_x + at, result);
@@ -198,11 +198,11 @@ void launch_layer_norm2d(Device& device, const LayerNorm2d<T>& f) {
     constexpr int N = decltype(constant)::value;
     if (f.channels_last) {
       const int lanes = norm_lanes(f.channels, N);
-      const dim3 blocks(divided_up(f.images * f.pixels, kNormThreads / lanes));
-      device.launch("layer_norm2d_last", layer_norm2d_last<T, N>, blocks, dim3(kNormThreads), f, lanes);
+      const Blocks blocks{divided_up(f.images * f.pixels, kNormThreads / lanes)};
+      device.launch("layer_norm2d_last", layer_norm2d_last<T, N>, blocks, kNormThreads, f, lanes);
     } else {
-      const dim3 blocks(f.images * divided_up(f.pixels, kWarpSize * N));
-      device.launch("layer_norm2d_first", layer_norm2d_first<T, N>, blocks, dim3(kNormThreads), f);
+      const Blocks blocks{f.images * divided_up(f.pixels, kWarpSize * N)};
+      device.launch("layer_norm2d_first", layer_norm2d_first<T, N>, blocks, kNormThreads, f);
     }
   });
 }
@@ -214,12 +214,12 @@ void launch_layer_norm2d_backward(Device& device, const LayerNorm2dBackward<T>& 
     constexpr int N = decltype(constant)::value;
     if (f.channels_last) {
       const int lanes = norm_lanes(f.channels, N);
-      const dim3 blocks(divided_up(f.images * f.pixels, kNormThreads / lanes));
-      device.launch("layer_norm2d_backward_last", layer_norm2d_backward_last<T, N>, blocks, dim3(kNormThreads), f,
+      const Blocks blocks{divided_up(f.images * f.pixels, kNormThreads / lanes)};
+      device.launch("layer_norm2d_backward_last", layer_norm2d_backward_last<T, N>, blocks, kNormThreads, f,
                     lanes);
     } else {
-      const dim3 blocks(f.images * divided_up(f.pixels, kWarpSize * N));
-      device.launch("layer_norm2d_backward_first", layer_norm2d_backward_first<T, N>, blocks, dim3(kNormThreads), f);
+      const Blocks blocks{f.images * divided_up(f.pixels, kWarpSize * N)};
+      device.launch("layer_norm2d_backward_first", layer_norm2d_backward_first<T, N>, blocks, kNormThreads, f);
     }
     launch_norm_parameter_gradients<N>(device, f);
   });

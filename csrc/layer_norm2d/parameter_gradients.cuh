@@ -111,12 +111,12 @@ void launch_norm_parameter_gradients(Device& device, const LayerNorm2dBackward<T
   partial.to_bias = device.template workspace<float>(partial.parts * f.channels);
   if (f.channels_last) {
     const int lanes = norm_lanes(f.channels, N);
-    const dim3 blocks(divided_up(f.channels, lanes * N), partial.parts);
-    device.launch("layer_norm2d_parameters_last", layer_norm2d_parameters_last<T, N>, blocks, dim3(kNormThreads), f,
+    const Blocks blocks{divided_up(f.channels, lanes * N), partial.parts};
+    device.launch("layer_norm2d_parameters_last", layer_norm2d_parameters_last<T, N>, blocks, kNormThreads, f,
                   partial, lanes);
   } else {
-    const dim3 blocks(f.channels, partial.parts);
-    device.launch("layer_norm2d_parameters_first", layer_norm2d_parameters_first<T, N>, blocks, dim3(kNormThreads), f,
+    const Blocks blocks{f.channels, partial.parts};
+    device.launch("layer_norm2d_parameters_first", layer_norm2d_parameters_first<T, N>, blocks, kNormThreads, f,
                   partial);
   }
   if (f.to_weight != nullptr) launch_sum_of_parts(device, partial.to_weight, f.channels, partial.parts, f.to_weight);

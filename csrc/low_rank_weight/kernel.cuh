@@ -89,8 +89,8 @@ template <class T, class Device>
 void launch_low_rank_weight(Device& device, const LowRankWeight<T>& f) {
   const auto with_width = [&](auto width) {
     constexpr int N = decltype(width)::value;
-    const dim3 blocks(divided_up(f.columns, kLowRankThreads * N), f.rows < 65535 ? f.rows : 65535);
-    device.launch("low_rank_weight", low_rank_weight<T, N>, blocks, dim3(kLowRankThreads), f);
+    const Blocks blocks{divided_up(f.columns, kLowRankThreads * N), f.rows < 65535 ? f.rows : 65535};
+    device.launch("low_rank_weight", low_rank_weight<T, N>, blocks, kLowRankThreads, f);
   };
   fits_widest<float>(f.columns, {f.a, f.weight, f.result}) ? with_width(Constant<4>()) : with_width(Constant<1>());
 }
@@ -98,10 +98,10 @@ void launch_low_rank_weight(Device& device, const LowRankWeight<T>& f) {
 template <class T, class Device>
 void launch_low_rank_weight_backward(Device& device, const LowRankWeightBackward<T>& f) {
   const int64_t groups = divided_up(f.rank, kRanksAtOnce);
-  device.launch("low_rank_weight_to_a", low_rank_weight_to_a<T>, dim3(divided_up(f.columns, kWarpSize), groups),
-                dim3(kLowRankThreads), f);
-  device.launch("low_rank_weight_to_b", low_rank_weight_to_b<T>, dim3(divided_up(f.rows, kLowRankWarps), groups),
-                dim3(kLowRankThreads), f);
+  device.launch("low_rank_weight_to_a", low_rank_weight_to_a<T>, Blocks{divided_up(f.columns, kWarpSize), groups},
+                kLowRankThreads, f);
+  device.launch("low_rank_weight_to_b", low_rank_weight_to_b<T>, Blocks{divided_up(f.rows, kLowRankWarps), groups},
+                kLowRankThreads, f);
 }
 
 }  // namespace adair

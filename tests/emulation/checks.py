@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import emulator
@@ -26,6 +27,19 @@ def double(value: Tensor | None) -> Tensor | None:
     return None if value is None else value.double()
 
 
+_shifts: list[bool] = []
+
+
+@contextlib.contextmanager
+def shifting() -> Iterator[None]:
+    """Repeat each call with each of its tensors where no vector of it is aligned, as a part of another may be."""
+    _shifts.append(True)
+    try:
+        yield
+    finally:
+        _shifts.pop()
+
+
 def run(
     built: Path,
     entry: str,
@@ -43,6 +57,11 @@ def run(
                 assert torch.equal(first.setdefault(name, bits.clone()), bits), (
                     f"{name} depends on the order of threads"
                 )
+    aligned = {name: value.double() for name, value in outputs.items() if value is not None}
+    for shifted in (name for name, value in {**inputs, **outputs}.items() if _shifts and value is not None):
+        emulator.run(built, entry, numbers, inputs, outputs, seed=1, shifted=shifted)
+        for name, value in aligned.items():
+            require_close(outputs[name], value, 1e-5, f"with {shifted} elsewhere: {name}")
 
 
 def require_close(found: Tensor | None, truth: Tensor | None, tolerance: float, name: str = "result") -> None:

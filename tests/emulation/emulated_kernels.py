@@ -68,7 +68,7 @@ def depthwise_gate_backward(gradient, convolved, x, weight, channels_last, to_x,
 
 def channel_attention(qkv, temperature, out_weight, out_bias, base, y, cosines, lengths) -> None:
     inputs = {"qkv": qkv, "temperature": temperature, "out_weight": out_weight, "out_bias": out_bias, "base": base}
-    numbers = {**_sizes(y), "heads": temperature.numel()}
+    numbers = {**_sizes(y), "heads": cosines.shape[1]}
     outputs = {"y": y, "cosines": cosines, "lengths": lengths}
     _call("channel_attention", "channel_attention", numbers, inputs, outputs)
 
@@ -98,7 +98,7 @@ def feed_forward_in_tiles(
     y,
     convolved,
 ) -> None:
-    numbers = {**_sizes(x), "hidden": out_weight.shape[1], "eps": eps, "residual": residual}
+    numbers = {**_sizes(x), "hidden": out_weight.shape[-3], "eps": eps, "residual": residual}
     inputs = {"x": x, "norm_weight": norm_weight, "norm_bias": norm_bias, "in_weight": in_weight, "in_bias": in_bias}
     inputs |= {"depthwise": depthwise_weight, "depthwise_bias": depthwise_bias}
     inputs |= {"out_weight": out_weight, "out_bias": out_bias}

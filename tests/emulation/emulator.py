@@ -40,6 +40,8 @@ FLAGS = [
     ),
     *(("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined") if SANITIZE else ("-O1",)),
 ]
+# A size or an index that is narrowed must say so: small tensors would not show that large ones do not fit.
+NARROWING = ["-Wconversion", "-Wno-sign-conversion", "-Wno-float-conversion"]
 DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 
 
@@ -84,7 +86,7 @@ def library(operator: str, csrc: Path = CSRC, *, float_only: bool = False) -> Pa
     sources = [entry, *entry.parent.glob("*.h"), *(HERE / "runner").iterdir()]
     sources += [path for pattern in ("*/*.cuh", "*/arguments.h", "common/*.h") for path in csrc.glob(pattern)]
     paths = [f"-I{csrc}", f"-I{HERE / 'runner'}", f"-I{entry.parent}"]
-    command = [COMPILER, *FLAGS, *paths, *(["-DEMULATED_FLOAT_ONLY"] if float_only else []), str(entry)]
+    command = [COMPILER, *FLAGS, *NARROWING, *paths, *(["-DEMULATED_FLOAT_ONLY"] if float_only else []), str(entry)]
     # It takes the runner from the module, which is loaded by then.
     return compiled(f"{operator}.so", [*command, str(runner().__file__)], sources)
 
@@ -97,6 +99,7 @@ def run(
     outputs: Mapping[str, Tensor | None],
     *,
     seed: int = 0,
+    shifted: str | None = None,
 ) -> None:
     """Run an entry of a library.
 
@@ -107,9 +110,10 @@ def run(
         inputs: contiguous tensors, which the kernel may not write; ``None`` is a null pointer.
         outputs: contiguous tensors, of which it has to write every element.
         seed: of the order of threads and blocks.
+        shifted: a tensor that begins an element later than where vectors would be aligned.
     """
     described = [
-        (name, tensor.data_ptr(), tensor.element_size(), tensor.numel(), role)
+        (name, tensor.data_ptr(), tensor.element_size(), tensor.numel(), role, name == shifted)
         for role, tensors in ((False, inputs), (True, outputs))
         for name, tensor in tensors.items()
         if tensor is not None

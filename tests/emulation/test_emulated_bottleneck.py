@@ -16,6 +16,7 @@ from adair_core.ops.bottleneck_batch import reference
 SIZES = [
     *[(3, 12, 5, 7, 3, 2), (2, 48, 9, 17, 16, 1), (1, 40, 3, 18, 32, 1), (2, 13, 1, 1, 20, 3), (1, 72, 10, 9, 40, 1)],
     (1, 5, 1, 265, 2, 1),  # more tiles than a warp has lanes
+    (2, 8, 23, 24, 2, 1),  # more pixels than a part of the products has
 ]
 NAMES = ("down", "down_bias", "depthwise", "depthwise_bias", "up", "up_bias")
 
@@ -96,3 +97,19 @@ def check(built: Path, size: tuple[int, ...], dtype: torch.dtype, bare: bool = F
 @pytest.mark.parametrize("bare", [True, False], ids=["bare", "whole"])
 def test_bottleneck_equals_the_reference(size, dtype: torch.dtype, bare: bool) -> None:
     check(emulator.library("bottleneck"), size, dtype, bare)
+
+
+@pytest.mark.parametrize("wrong", [1, 7, -2])
+def test_an_adapter_that_is_none_gives_nan(wrong: int) -> None:
+    built = emulator.library("bottleneck", float_only=True)
+    x, parameters = pixels(normal(2, 5, 3, 4)), stack(5, 2, 1, torch.float32, False)
+    numbers = {"dtype": 0, "images": 2, "channels": 5, "height": 3, "width": 4, "rank": 2, "adapters": 1, "residual": 0}
+    inputs = {"x": x, "index": torch.tensor([0, wrong]), **parameters, "scale": torch.ones(1)}
+    y, to_x = torch.empty_like(x), torch.empty_like(x)
+    run(built, "bottleneck", numbers, inputs, {"y": y})
+    outputs = {f"to_{name}": torch.empty_like(value) for name, value in parameters.items() if value is not None}
+    run(built, "bottleneck_backward", numbers, {**inputs, "gradient": x}, {"to_x": to_x, **outputs})
+    for result in (y, to_x):
+        assert result[0].isfinite().all()
+        assert result[1].isnan().all()
+    assert all(value.isfinite().all() for value in outputs.values())

@@ -11,6 +11,7 @@ import pytest
 import test_emulated_channel_attention
 import test_emulated_depthwise
 import test_emulated_feed_forward
+import test_emulated_per_image
 import torch
 from mutants import Mutation, mutant
 
@@ -22,15 +23,20 @@ TILES, PREPARE, DEPTHWISE = "feed_forward/kernel.cuh", "feed_forward/prepare.cuh
 def check_attention(built: Path) -> None:
     test_emulated_channel_attention.check(built, (2, 6, 5, 7, 3), torch.float32, projected=False)
     test_emulated_channel_attention.check(built, (1, 20, 13, 21, 1), torch.float32, projected=True)
+    test_emulated_channel_attention.check(built, (2, 4, 17, 18, 2), torch.float32, projected=False)
+    test_emulated_per_image.check_attention(built)
 
 
 def check_feed_forward(built: Path) -> None:
     test_emulated_feed_forward.check(built, (1, 20, 11, 7, 15), torch.float32, bare=False)
+    test_emulated_feed_forward.check(built, (1, 5, 3, 11, 3), torch.float32, bare=False)
+    test_emulated_per_image.check_feed_forward(built)
 
 
 def check_depthwise(built: Path) -> None:
     for last in (True, False):
         test_emulated_depthwise.check(built, (1, 5, 9, 17), torch.float32, last)
+    test_emulated_per_image.check_depthwise(built)
 
 
 CHECKS: dict[str, Callable[[Path], None]] = {
@@ -48,6 +54,13 @@ MUTATIONS: dict[str, list[tuple[Mutation, str]]] = {
         (Mutation(PRODUCTS, "inside && f.factors != nullptr", "inside && f.factors == f.bias"), "reads outside"),
         (Mutation(GRAM, "squares = sum_of_lanes(squares, 2);", ""), "error"),
         (Mutation(GRAM, "f.a + group * f.rows", "f.a"), "error"),
+        (
+            Mutation(
+                GRAM, "(image * f.parts + part) * f.groups + group", "(image * f.groups + group) * f.parts + part"
+            ),
+            "error",
+        ),
+        (Mutation(SUMS, "image * parts * count + i", "image * count + i"), "error"),
         (Mutation(SUMS, "  __syncthreads();  // until all have used the sums before\n", ""), "a race"),
         (Mutation(SUMS, "  __syncthreads();\n  sum = 0.0f", "  sum = 0.0f"), "a race|nobody has written"),
         (Mutation(SUMS, "i += kSumColumns) sum", "i += 2 * kSumColumns) sum"), "error"),
@@ -57,6 +70,8 @@ MUTATIONS: dict[str, list[tuple[Mutation, str]]] = {
         (Mutation(GRADIENTS, " - along_attention", ""), "error"),
         (Mutation(GRADIENTS, "load(column + row * f.channels)", "load(column + row)"), "error"),
         (Mutation(GRADIENTS, "to.to_keys + index * size + row", "to.to_keys + at"), "error"),
+        (Mutation(MATRICES, "matrix * f.out_weight_step + ", ""), "depends on the others"),
+        (Mutation(PRODUCTS, "f.bias_each ? ", "false ? "), "depends on the others"),
     ],
     "feed_forward": [
         (Mutation(TILES, "    __syncthreads();\n    gate", "    gate"), "a race|nobody has written"),
@@ -69,6 +84,9 @@ MUTATIONS: dict[str, list[tuple[Mutation, str]]] = {
         (Mutation(TILES, "column < kResultColumns ? shared", "column <= kResultColumns ? shared"), "a race|error"),
         (Mutation(PREPARE, "column / 2 * 4 + block * 2 + column % 2", "column + block * 8"), "error"),
         (Mutation(PREPARE, "hidden < f.expansion.part ?", "hidden <= f.expansion.part ?"), "out of bounds|error"),
+        (Mutation(PREPARE, "set * steps.depthwise + row", "row"), "depends on the others"),
+        (Mutation(TILES, "divided_up(e.height, kRows - 2)", "divided_up(e.height, kRows)"), "never written"),
+        (Mutation(TILES, "with.sets == 1 ? 0", "with.sets < 9 ? 0"), "depends on the others"),
     ],
     "depthwise": [
         (Mutation(DEPTHWISE, "  __syncthreads();\n", "", 0), "a race|nobody has written"),
@@ -76,6 +94,7 @@ MUTATIONS: dict[str, list[tuple[Mutation, str]]] = {
         (Mutation(DEPTHWISE, "f.flipped ? 8 - tap : tap", "tap"), "error"),
         (Mutation(DEPTHWISE, "if (y < f.height) store", "store"), "out of bounds|a race"),
         (Mutation(DEPTHWISE, "tap % 3 - 1, strip.channel", "tap % 3, strip.channel"), "error|out of bounds"),
+        (Mutation(DEPTHWISE, "place.image * f.weight_step + ", ""), "depends on the others"),
     ],
 }
 

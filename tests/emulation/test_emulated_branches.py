@@ -17,6 +17,7 @@ from adair_core.ops.channel_attention import native as channel_native
 from adair_core.ops.channel_attention import reference as channel
 from adair_core.ops.feed_forward import cuda as feed_forward_cuda
 from adair_core.ops.feed_forward import reference as feed_forward
+from adair_core.ops.per_image import PerImage
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 TOLERANCE = 2e-5
@@ -97,6 +98,33 @@ def test_feed_forward_convolves_again_for_the_backward_pass() -> None:
     found = feed_forward_cuda.BACKWARD.run(gradient, x, *given, 1e-3, True, None, needs)
     wide = [double(value) for value in given]
     compare(found, feed_forward.feed_forward_backward(gradient.double(), x.double(), *wide, 1e-3, True, None, needs))
+
+
+COUNTS = (1, 2, 1)
+
+
+@each_layout
+@pytest.mark.parametrize("shared", [(), (0, 1, 4, 5, 6), (2, 3, 7, 8)], ids=["all differ", "products", "the others"])
+@pytest.mark.parametrize("case", ["attention", "feed-forward in tiles", "feed-forward, composed"])
+def test_images_with_parameters_of_their_own(case: str, shared: tuple[int, ...], layout: torch.memory_format) -> None:
+    c, h, heads = 100 if case.endswith("composed") else 8, 5, 2
+    attends = case == "attention"
+    wide = 3 * c if attends else 2 * h
+    shapes = [(c,), (c,), (wide, c, 1, 1), (wide,), (wide, 1, 3, 3), (wide,)]
+    shapes += [(heads, 1, 1), (c, c, 1, 1), (c,)] if attends else [(c, h, 1, 1), (c,)]
+    sets = [parameters(shapes, False, ()) for _ in COUNTS]
+    for number, values in enumerate(sets[1:], 1):
+        values[:] = [first if place in shared else first + number * 0.3 for place, first in enumerate(sets[0])]
+    x = normal(sum(COUNTS), c, 3, 4).to(memory_format=layout)
+    given = [own[0] if place in shared else PerImage(own, COUNTS) for place, own in enumerate(zip(*sets, strict=True))]
+    with torch.no_grad():
+        kernels = attention_cuda if attends else feed_forward_cuda
+        found = kernels.FORWARD.run(x, *given, 1e-3, True, False)[0]
+    assert found.is_contiguous(memory_format=layout)
+    reference = attention.attention_branch if attends else feed_forward.feed_forward
+    for image, number in enumerate([0, 1, 1, 2]):
+        alone = reference(x[image : image + 1].double(), *map(double, sets[number]), 1e-3, True, False)[0]
+        require_close(found[image : image + 1], alone, TOLERANCE, f"image {image}")
 
 
 @each_layout

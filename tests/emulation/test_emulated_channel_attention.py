@@ -13,8 +13,9 @@ from torch.nn import functional
 
 from adair_core.ops.channel_attention import reference
 
-# Batch, channels, height, width, heads: vectors and single values, more than a tile of rows, of pixels, of columns.
-SIZES = [(2, 6, 5, 7, 3), (1, 48, 9, 17, 1), (2, 16, 3, 46, 2), (1, 70, 1, 3, 1), (1, 1, 1, 1, 1), (1, 4, 17, 18, 1)]
+# Batch, channels, height, width, heads: vectors and single values, more than a tile of rows, of pixels, of columns;
+# several images and heads of more pixels than a part has.
+SIZES = [(2, 6, 5, 7, 3), (1, 48, 9, 17, 1), (2, 16, 3, 46, 2), (1, 70, 1, 3, 1), (1, 1, 1, 1, 1), (2, 4, 17, 18, 2)]
 
 
 def pixels(x: Tensor) -> Tensor:

@@ -13,7 +13,11 @@ from torch import Tensor
 from adair_core.ops.feed_forward import reference
 
 # Batch, channels, hidden channels, height, width: vectors and single values, less and more than a slice and a tile.
-SIZES = [(2, 5, 3, 5, 7), (1, 48, 17, 13, 15), (1, 50, 5, 3, 29), (2, 1, 1, 1, 1), (1, 96, 33, 4, 3)]
+SIZES = [
+    *[(2, 5, 3, 5, 7), (1, 48, 17, 13, 15), (2, 1, 1, 1, 1), (1, 96, 33, 4, 3)],
+    # A row more than a tile's result has, of each of the kernel's forms.
+    *[(1, 5, 3, 9, 3), (1, 5, 3, 11, 3), (1, 50, 5, 13, 29)],
+]
 
 
 def pixels(x: Tensor) -> Tensor:

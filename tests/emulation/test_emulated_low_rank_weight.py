@@ -8,6 +8,7 @@ import emulator
 import pytest
 import torch
 from checks import TOLERANCES, each_dtype, normal, require_close, run
+from mutants import Mutation, mutant
 
 from adair_core.ops.low_rank_weight import reference
 
@@ -37,3 +38,9 @@ def check(built: Path, size: tuple[int, int, int], dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_low_rank_weight_equals_the_reference(size, dtype: torch.dtype) -> None:
     check(emulator.library("low_rank_weight"), size, dtype)
+
+
+def test_more_rows_than_a_grid_has(tmp_path: Path) -> None:
+    """With a smaller grid in place of the largest one: blocks then have several rows."""
+    smaller = Mutation("low_rank_weight/kernel.cuh", "f.rows < 65535 ? f.rows : 65535", "f.rows < 4 ? f.rows : 4")
+    check(mutant("low_rank_weight", smaller, tmp_path), (11, 5, 2), torch.float32)

@@ -8,11 +8,13 @@ from typing import Any
 
 import emulator
 import pytest
+import test_emulated_alignment
 import test_emulated_bottleneck
 import test_emulated_depthwise_gate
 import test_emulated_layer_norm2d
 import test_emulated_low_rank_weight
 import torch
+from checks import shifting
 from mutants import Mutation, mutant
 
 NORM, PARAMETERS = "layer_norm2d/kernel.cuh", "layer_norm2d/parameter_gradients.cuh"
@@ -37,6 +39,9 @@ def check_bottleneck(built: Path) -> None:
     test_emulated_bottleneck.check(built, (3, 12, 11, 17, 3, 2), torch.float32)
     test_emulated_bottleneck.check(built, (1, 13, 3, 5, 20, 1), torch.float32)
     test_emulated_bottleneck.check(built, (1, 5, 1, 265, 2, 1), torch.float32)
+    test_emulated_bottleneck.check(built, (2, 8, 23, 24, 2, 1), torch.float32, bare=True)
+    with shifting():
+        test_emulated_alignment.check_bottleneck(built)
 
 
 def check_low_rank(built: Path) -> None:
@@ -64,6 +69,7 @@ MUTATIONS: dict[str, list[tuple[Mutation, str]]] = {
             "error",
         ),
         (Mutation(PARAMETERS, "+ row; inside", "+ row + 1; inside"), "error"),
+        (Mutation(NORM, "const int64_t at = place.start", "const int at = place.start"), "conversion from"),
     ],
     "depthwise_gate": [
         (Mutation(GATE, "  __syncthreads();\n", "", 0), "a race|nobody has written"),
@@ -101,6 +107,10 @@ MUTATIONS: dict[str, list[tuple[Mutation, str]]] = {
         (Mutation(SUMS, "!= adapter) continue;", "< 0) continue;", 0), "error"),
         (Mutation(SUMS, "tile += kWarpSize", "tile += 2 * kWarpSize"), "error"),
         (Mutation(BACKWARD, "flipped[8 - tap]", "flipped[tap]"), "error"),
+        (Mutation(HIDDEN, "ADAIR_DEVICE int64_t pixel_at", "ADAIR_DEVICE int pixel_at"), "conversion from"),
+        (Mutation(SUMS, "part < parts; ++part", "part < 1; ++part"), "error"),
+        (Mutation(SUMS, "(image * parts + part) * count", "(image + part) * count"), "error|nobody has written"),
+        (Mutation(BOTTLENECK, "{f.x, f.base, f.y}", "{f.x, f.y}"), "not aligned"),
     ],
     "low_rank_weight": [
         (Mutation(LOW_RANK, "  __syncthreads();\n", ""), "a race|nobody has written"),

@@ -41,6 +41,8 @@ def test_barriers_and_exchanges(seed: int) -> None:
         ("reads_output", "reads what nobody has written: byte .* of y"),
         ("not_aligned", "an access of 8 bytes that is not aligned"),
         ("beyond_shared", "out of bounds: writes byte 256 of an array in shared memory that has 256"),
+        ("too_wide_a_grid", "reverse: a grid that CUDA does not have"),
+        ("too_high_a_grid", "reverse: a grid that CUDA does not have"),
         ("unwritten_shared", "reads what nobody has written: byte .* of shared memory"),
     ],
 )

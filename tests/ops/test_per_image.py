@@ -135,3 +135,23 @@ def test_what_has_no_single_answer_is_refused() -> None:
     ):
         with pytest.raises(NotPerImageError):
             use()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["attention_branch", "feed_forward"])
+@pytest.mark.parametrize("channels", [45, 48, 120])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_images_are_as_if_alone_on_a_device(name: str, channels: int, dtype: torch.dtype) -> None:
+    x = random(4, channels, 33, 18, seed=1).to("cuda", dtype)
+    sets = [
+        [value.to("cuda", torch.float32) for value in branch(name, channels, seed, biased=True)] for seed in range(3)
+    ]
+    with torch.no_grad():
+        together = run(name, x, per_image(sets))
+        for image, own in enumerate([0, 1, 1, 2]):
+            alone = run(name, x[image : image + 1], sets[own])
+            # The library's batched product adds in another order than its single one.
+            tolerance = 1e-5 if dtype == torch.float32 else 4 * torch.finfo(dtype).eps
+            error = (together[image : image + 1].double() - alone.double()).norm() / alone.double().norm()
+            assert error <= tolerance

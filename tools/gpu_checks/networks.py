@@ -77,20 +77,40 @@ def inference(device: Device, side: int) -> dict[str, Any]:
     return {"ms": {name: 1e3 * value for name, value in found.items()}, "peak bytes": peaks, "failures": wrong}
 
 
-def compiled(device: Device, side: int) -> dict[str, Any]:
-    """torch.compile of the plain form at one size; its compilation may take most of the step's time."""
-    ours, rival, _ = _networks(device)
-    x = torch.rand(1, 3, device.side(side), device.side(side), device=device.name)
-    last = rival.to(memory_format=torch.channels_last)
+def _compile(device: Device, network: nn.Module, *, tuned: bool = False) -> Callable[[Tensor], Tensor]:
+    """torch.compile of a plain network, channels last; a rehearsal leaves the code generator out."""
+    how = {"backend": "eager"} if device.rehearsal else {"mode": "max-autotune-no-cudagraphs"} if tuned else {}
+    last = network.to(memory_format=torch.channels_last)
+    compute: Callable[[Tensor], Tensor] = torch.compile(last, **how)  # type: ignore[call-overload]
+    return lambda x: compute(x.contiguous(memory_format=torch.channels_last))
+
+
+def _first_call(device: Device, run: Callable[[], object]) -> float:
+    """Seconds of a first call, in which torch.compile compiles."""
     begun = time.perf_counter()
-    how = {"backend": "eager"} if device.rehearsal else {"mode": "max-autotune-no-cudagraphs"}
-    network = torch.compile(last, **how)  # type: ignore[call-overload]
-    run = partial(_mixed(device, network), x.contiguous(memory_format=torch.channels_last))
     run()
     device.wait()
-    took = time.perf_counter() - begun
-    found = device.seconds({"ours": partial(_mixed(device, ours), x), "compiled": run}, rounds=10)
-    return {"ms": {name: 1e3 * value for name, value in found.items()}, "compiled in s": took, "failures": []}
+    return time.perf_counter() - begun
+
+
+def compiled(device: Device, side: int, *, tuned: bool = False) -> dict[str, Any]:
+    """torch.compile of the plain form at one size; its compilation may take most of the step's time.
+
+    `tuned`: by max-autotune, which tries many kernels.
+    """
+    ours, rival, _ = _networks(device)
+    x = torch.rand(1, 3, device.side(side), device.side(side), device=device.name)
+    own, other = _mixed(device, ours), _mixed(device, _compile(device, rival, tuned=tuned))
+    took = _first_call(device, partial(other, x))
+    competitors: dict[str, Callable[[], object]] = {"ours": partial(own, x), "compiled": partial(other, x)}
+    competitors["ours, in a graph"] = device.captured(own, x)
+    wrong = []
+    try:
+        competitors["compiled, in a graph"] = device.captured(other, x)
+    except RuntimeError as error:
+        wrong.append(f"torch.compile's kernels cannot be captured: {error}")
+    found = device.seconds(competitors, rounds=10)
+    return {"ms": {name: 1e3 * value for name, value in found.items()}, "compiled in s": took, "failures": wrong}
 
 
 def large_photo(device: Device) -> dict[str, Any]:
@@ -138,15 +158,33 @@ def training(device: Device) -> dict[str, Any]:
     frozen = our_network("paper", **options)
     model = adapted(frozen, [("lora", "lora", {"rank": RANK})]).to(device.name)
     results["adapter, ours"] = step(model, list(model.adapter_parameters("lora").values()))
-    other = plain_network(frozen)
-    paths = [path for path, module in other.named_modules() if _is_pointwise(module)]
-    plain.add_lora(other, paths, RANK)
-    other.to(device.name)
-    trained = [value for value in other.parameters() if value.requires_grad]
+    other, trained = _plain_with_lora(device, frozen)
     results["adapter, eager"] = step(other, trained)
     peaks = {name: device.peak(step) for name, step in results.items()}
     found = device.seconds(results, rounds=10)
     return {"ms": {name: 1e3 * value for name, value in found.items()}, "peak bytes": peaks, "failures": []}
+
+
+def compiled_training(device: Device) -> dict[str, Any]:
+    """An adapter's step, ours and that of the plain form under torch.compile."""
+    batch, patch = (1, 32) if device.rehearsal else (8, 128)
+    pair = [torch.rand(batch, 3, patch, patch, device=device.name) for _ in range(2)]
+    frozen = our_network("paper", **(dict(SMOKE) if device.rehearsal else {}))
+    model = adapted(frozen, [("lora", "lora", {"rank": RANK})]).to(device.name).train()
+    own = list(model.adapter_parameters("lora").values())
+    other, trained = _plain_with_lora(device, frozen)
+    network = torch.compile(other.train(), **({"backend": "eager"} if device.rehearsal else {}))  # type: ignore[call-overload]
+    step = training_step(network, trained, trained[:1], pair, "autocast")
+    took = _first_call(device, step)
+    found = device.seconds({"ours": training_step(model, own, own[:1], pair, "autocast"), "compiled": step}, rounds=10)
+    return {"ms": {name: 1e3 * value for name, value in found.items()}, "compiled in s": took, "failures": []}
+
+
+def _plain_with_lora(device: Device, frozen: nn.Module) -> tuple[nn.Module, list[nn.Parameter]]:
+    """The plain form of a frozen network with a LoRA on its 1x1 convolutions, and what is trained of it."""
+    network = plain_network(frozen)
+    plain.add_lora(network, [path for path, module in network.named_modules() if _is_pointwise(module)], RANK)
+    return network.to(device.name), [value for value in network.parameters() if value.requires_grad]
 
 
 def _is_pointwise(module: nn.Module) -> bool:
@@ -154,7 +192,7 @@ def _is_pointwise(module: nn.Module) -> bool:
 
 
 def mixed_batch(device: Device) -> dict[str, Any]:
-    """Four images with four adapters against one adapter for all, and a loop over the images."""
+    """Four images with four adapters against one adapter for all, and loops over the images, ours and eager."""
     network = our_network("paper", **(dict(SMOKE) if device.rehearsal else {}))
     names = [f"adapter{index}" for index in range(4)]
     model = adapted(network, [(name, "lora", {"rank": RANK}) for name in names]).to(device.name).eval()
@@ -171,5 +209,39 @@ def mixed_batch(device: Device) -> dict[str, Any]:
     expected, found = loop(), each()
     if not torch.allclose(found.float(), expected.float(), atol=0.05):
         wrong.append("the mixed batch differs from its images one by one")
-    seconds = device.seconds({"one adapter": one, "an adapter each": each, "one image after another": loop}, rounds=10)
+    again = partial(_mixed(device, lambda images: model.replay(images, adapters=names)), x)
+    # Of one adapter: how long an image takes does not depend on whose it is.
+    eager = _one_by_one(_mixed(device, _plain_with_lora(device, network)[0].eval()))
+    seconds = device.seconds(
+        {
+            "one adapter": one,
+            "an adapter each": each,
+            "an adapter each, by model.replay": again,
+            "one image after another": loop,
+            "eager, one image after another": partial(eager, x),
+        },
+        rounds=10,
+    )
+    if not torch.equal(again(), each()):
+        wrong.append("a replay differs from the model")
     return {"ms": {name: 1e3 * value for name, value in seconds.items()}, "failures": wrong}
+
+
+def _one_by_one(network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The images of a batch, one after another."""
+    return lambda x: torch.cat([network(image) for image in x.split(1)])
+
+
+def compiled_mixed_batch(device: Device) -> dict[str, Any]:
+    """Four images with four adapters at once, and the plain form with a LoRA under torch.compile, image by image."""
+    network = our_network("paper", **(dict(SMOKE) if device.rehearsal else {}))
+    names = [f"adapter{index}" for index in range(4)]
+    model = adapted(network, [(name, "lora", {"rank": RANK}) for name in names]).to(device.name).eval()
+    x = torch.rand(4, 3, device.side(256), device.side(256), device=device.name)
+    each = partial(_mixed(device, lambda images: model(images, adapters=names)), x)
+    other = _mixed(device, _compile(device, _plain_with_lora(device, network)[0].eval()))
+    took = _first_call(device, partial(other, x[:1]))
+    found = device.seconds(
+        {"ours": each, "compiled, one image after another": partial(_one_by_one(other), x)}, rounds=10
+    )
+    return {"ms": {name: 1e3 * value for name, value in found.items()}, "compiled in s": took, "failures": []}

@@ -21,6 +21,7 @@ class Step:
         run: does it, and returns what it found as JSON types, ``failures`` among them.
         limit: seconds after which it is ended.
         first: whether it belongs to the first visit: correctness before speed.
+        optional: whether it runs only when it is asked for, as it takes long for what it tells.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Step:
     run: Callable[[Device], dict[str, Any]]
     limit: int = 180
     first: bool = False
+    optional: bool = False
 
 
 STEPS = {
@@ -51,6 +53,17 @@ STEPS = {
         Step("mixed batch", "four adapters in one batch", networks.mixed_batch),
         *(
             Step(f"compiled {side}", f"torch.compile at {side}", partial(networks.compiled, side=side))
+            for side in (256, 512, 1024)
+        ),
+        Step("compiled training", "torch.compile of a training step", networks.compiled_training),
+        Step("compiled mixed batch", "torch.compile, image by image", networks.compiled_mixed_batch),
+        *(
+            Step(
+                f"max-autotune {side}",
+                f"torch.compile with max-autotune at {side}",
+                partial(networks.compiled, side=side, tuned=True),
+                optional=True,
+            )
             for side in (256, 512)
         ),
     )

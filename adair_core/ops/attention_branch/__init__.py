@@ -88,7 +88,7 @@ def attention_branch(
         *(norm_weight, norm_bias, qkv_weight, qkv_bias),
         *(depthwise_weight, depthwise_bias, temperature, out_weight, out_bias),
     )
-    return run_branch(_forward, native, x, parameters, eps, residual, epilogue)
+    return run_branch(_forward, native, cuda.FORWARD, x, parameters, eps, residual, epilogue)
 
 
 def _fake(x: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:

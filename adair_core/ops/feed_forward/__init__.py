@@ -78,7 +78,7 @@ def feed_forward(
         *(norm_weight, norm_bias, in_weight, in_bias),
         *(depthwise_weight, depthwise_bias, out_weight, out_bias),
     )
-    return run_branch(_forward, native, x, parameters, eps, residual, epilogue)
+    return run_branch(_forward, native, cuda.FORWARD, x, parameters, eps, residual, epilogue)
 
 
 def _fake(x: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:

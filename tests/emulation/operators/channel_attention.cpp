@@ -20,6 +20,9 @@ adair::ChannelAttention<T> arguments(const emulation::Call& call) {
   f.y = call.tensor<T>("y");
   f.cosines = call.tensor<float>("cosines");
   f.lengths = call.tensor<float>("lengths");
+  f.temperature_step = call.step("temperature", f.heads);
+  f.out_weight_step = call.step("out_weight", f.channels * f.channels);
+  f.out_bias_step = call.step("out_bias", f.channels);
   return f;
 }
 

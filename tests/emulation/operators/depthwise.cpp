@@ -25,6 +25,8 @@ EMULATED(depthwise) {
     f.bias = call.tensor<float>("bias");
     f.flipped = call.number("flipped") != 0;
     f.y = call.tensor<T>("y");
+    f.weight_step = call.step("weight", f.channels * 9);
+    f.bias_step = call.step("bias", f.channels);
     adair::launch_depthwise<T>(call.device, f);
   });
 }

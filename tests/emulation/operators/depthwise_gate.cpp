@@ -25,6 +25,8 @@ EMULATED(depthwise_gate) {
     f.bias = call.tensor<float>("bias");
     f.y = call.tensor<T>("y");
     f.convolved = call.tensor<T>("convolved");
+    f.weight_step = call.step("weight", 2 * f.hidden * 9);
+    f.bias_step = call.step("bias", 2 * f.hidden);
     adair::launch_depthwise_gate<T>(call.device, f);
   });
 }

@@ -26,6 +26,11 @@ EMULATED(feed_forward) {
     f.residual = call.number("residual") != 0;
     f.y = call.tensor<T>("y");
     f.convolved = call.tensor<T>("convolved");
-    adair::launch_feed_forward<T>(call.device, f);
+    const int64_t channels = e.channels, expanded = 2 * e.part;
+    const adair::FeedForwardSteps steps{call.step("norm_weight", channels), call.step("norm_bias", channels),
+                                        call.step("in_weight", expanded * channels), call.step("in_bias", expanded),
+                                        call.step("depthwise", expanded * 9), call.step("depthwise_bias", expanded),
+                                        call.step("out_weight", channels * e.part), call.step("out_bias", channels)};
+    adair::launch_feed_forward<T>(call.device, f, steps);
   });
 }

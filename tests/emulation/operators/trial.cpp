@@ -12,7 +12,7 @@ struct Shared {
   SharedArray<float, 64> values;
 };
 
-#define ONE_BLOCK(name, ...) call.device.launch(#name, name, dim3(1), dim3(64), __VA_ARGS__)
+#define ONE_BLOCK(name, ...) call.device.launch(#name, name, Blocks{1}, 64, __VA_ARGS__)
 
 __global__ void reverse(const float* x, float* y) {
   Shared& shared = block_shared<Shared>();
@@ -90,7 +90,7 @@ __global__ void unwritten_shared(const float*, float* y) {
   store(y + threadIdx.x, shared.values.get(threadIdx.x));
 }
 __global__ void lane_numbers(float* y) {
-  store(y + blockIdx.x * 64 + threadIdx.x, __shfl_sync(kAllLanes, float(threadIdx.x), 5) + blockIdx.x);
+  store(y + blockIdx.x * 64 + threadIdx.x, __shfl_sync(kAllLanes, float(threadIdx.x), 5) + float(blockIdx.x));
 }
 template <class T>
 __global__ void convert(const float* x, float* y) {
@@ -120,8 +120,15 @@ TRIAL(not_aligned)
 TRIAL(beyond_shared)
 TRIAL(unwritten_shared)
 
+// Of which 32 bits would be one block.
+EMULATED(trial_too_wide_a_grid) {
+  call.device.launch("reverse", reverse, Blocks{(int64_t(1) << 32) + 1}, 64, call.tensor<float>("x"), call.tensor<float>("y"));
+}
+EMULATED(trial_too_high_a_grid) {
+  call.device.launch("reverse", reverse, Blocks{1, 65536}, 64, call.tensor<float>("x"), call.tensor<float>("y"));
+}
 EMULATED(trial_lane_numbers) {
-  call.device.launch("lane_numbers", lane_numbers, dim3(3), dim3(64), call.tensor<float>("y"));
+  call.device.launch("lane_numbers", lane_numbers, Blocks{3}, 64, call.tensor<float>("y"));
 }
 EMULATED(trial_bfloat16) { ONE_BLOCK(convert<__nv_bfloat16>, call.tensor<float>("x"), call.tensor<float>("y")); }
 EMULATED(trial_float16) { ONE_BLOCK(convert<__half>, call.tensor<float>("x"), call.tensor<float>("y")); }

@@ -13,7 +13,7 @@ struct Tensor {
   std::string name;
   uint64_t address;
   size_t element, count;
-  bool is_output;
+  bool is_output, is_shifted;  // by an element: no vector of it is aligned
 };
 
 class Call {
@@ -23,8 +23,10 @@ class Call {
     for (const Tensor& tensor : tensors) {
       const Role role = tensor.is_output ? Role::kOutput : Role::kInput;
       const void* from = reinterpret_cast<const void*>(tensor.address);
-      tensors_[tensor.name] = add_buffer(tensor.name, role, from, tensor.element * tensor.count);
+      tensors_[tensor.name] = add_buffer(tensor.name, role, from, tensor.element * tensor.count,
+                                         tensor.is_shifted ? tensor.element : 0);
       elements_[tensor.name] = tensor.element;
+      counts_[tensor.name] = tensor.count;
     }
   }
 
@@ -43,12 +45,21 @@ class Call {
     return static_cast<T*>(found->second);
   }
 
+  // Of a parameter of `size` values that each image may have one of, the distance from an image's to the next image's; 0 if all
+  // have the same. As `each` in csrc/cuda/device.h.
+  int64_t step(const std::string& name, int64_t size) const {
+    const auto found = counts_.find(name);
+    if (found == counts_.end() || int64_t(found->second) == size) return 0;
+    if (int64_t(found->second) != size * int64_t(number("images"))) throw Error(name + " has another size");
+    return size;
+  }
+
   Device device;
 
  private:
   std::map<std::string, double> numbers_;
   std::map<std::string, void*> tensors_;
-  std::map<std::string, size_t> elements_;
+  std::map<std::string, size_t> elements_, counts_;
 };
 
 using Entry = void (*)(Call&);

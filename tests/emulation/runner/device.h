@@ -13,9 +13,12 @@ class Device {
  public:
   explicit Device(uint64_t seed) : grid_(seed) {}
 
-  template <class... Parameters, class... Arguments>
-  void launch(const char* name, void (*kernel)(Parameters...), Dim3 blocks, Dim3 threads, const Arguments&... arguments) {
-    grid_.run(name, blocks, threads, [&] { kernel(arguments...); });
+  template <class Blocks, class... Parameters, class... Arguments>
+  void launch(const char* name, void (*kernel)(Parameters...), const Blocks& blocks, int threads,
+              const Arguments&... arguments) {
+    if (!blocks.fit()) throw Error(std::string(name) + ": a grid that CUDA does not have");
+    const Dim3 grid(static_cast<unsigned>(blocks.x), static_cast<unsigned>(blocks.y), static_cast<unsigned>(blocks.z));
+    grid_.run(name, grid, Dim3(threads), [&] { kernel(arguments...); });
   }
 
   // Memory for intermediate results, until the operator returns.

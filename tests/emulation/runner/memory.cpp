@@ -104,11 +104,11 @@ class Shadow {
 struct Buffer {
   std::string name;
   Role role;
-  size_t bytes, whole;
+  size_t bytes, shift, whole;
   std::unique_ptr<unsigned char, void (*)(void*)> memory{nullptr, &std::free};
   Shadow shadow;
 
-  unsigned char* begin() const { return memory.get() + kGuard; }
+  unsigned char* begin() const { return memory.get() + kGuard + shift; }
 };
 
 std::list<Buffer> buffers;
@@ -147,12 +147,13 @@ size_t shared_offset(const void* array, size_t array_bytes, const void* address,
 
 }  // namespace
 
-void* add_buffer(const std::string& name, Role role, const void* from, size_t bytes) {
+void* add_buffer(const std::string& name, Role role, const void* from, size_t bytes, size_t shift) {
   Buffer& buffer = buffers.emplace_back();
   buffer.name = name;
   buffer.role = role;
   buffer.bytes = bytes;
-  const size_t whole = (bytes + 2 * kGuard + kAlignment - 1) / kAlignment * kAlignment;
+  buffer.shift = shift;
+  const size_t whole = (bytes + shift + 2 * kGuard + kAlignment - 1) / kAlignment * kAlignment;
   buffer.whole = whole;
   buffer.memory.reset(static_cast<unsigned char*>(std::aligned_alloc(kAlignment, whole)));
   std::memset(buffer.memory.get(), kPoison, whole);
@@ -162,8 +163,8 @@ void* add_buffer(const std::string& name, Role role, const void* from, size_t by
     buffer.shadow.reset(bytes);
   }
 #if defined(__SANITIZE_ADDRESS__)
-  __asan_poison_memory_region(buffer.memory.get(), kGuard);
-  __asan_poison_memory_region(buffer.begin() + bytes, whole - kGuard - bytes);
+  __asan_poison_memory_region(buffer.memory.get(), kGuard + shift);
+  __asan_poison_memory_region(buffer.begin() + bytes, whole - kGuard - shift - bytes);
 #endif
   return buffer.begin();
 }

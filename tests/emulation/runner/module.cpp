@@ -23,10 +23,10 @@ emulation::Entry find(const std::string& library, const std::string& entry) {
 
 // Addresses and sizes are those of CPU tensors, which Python keeps alive during the call.
 void run(const std::string& library, const std::string& entry, std::map<std::string, double> numbers,
-         const std::vector<std::tuple<std::string, uint64_t, size_t, size_t, bool>>& described, uint64_t seed) {
+         const std::vector<std::tuple<std::string, uint64_t, size_t, size_t, bool, bool>>& described, uint64_t seed) {
   std::vector<Tensor> tensors;
-  for (const auto& [name, address, element, count, is_output] : described) {
-    tensors.push_back(Tensor{name, address, element, count, is_output});
+  for (const auto& [name, address, element, count, is_output, is_shifted] : described) {
+    tensors.push_back(Tensor{name, address, element, count, is_output, is_shifted});
   }
   struct Forget {
     ~Forget() { emulation::forget_buffers(); }
