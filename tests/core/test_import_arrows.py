@@ -30,7 +30,8 @@ ALLOWED = {
     "testing": {"core", "ops", "data", "model", "inference", "evaluation", "training", "bench", "cli"},
 }
 
-# adapter.py holds the base classes of adapters, which compute with the operators; branch.py hands them to those of branches.
+# adapter.py holds the base classes of adapters, which compute with the operators; branch.py hands them to those of
+# branches.
 EXTRA = {"adair_core.adapter": {"ops"}, "adair_core.branch": {"ops"}}
 
 
