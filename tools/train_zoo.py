@@ -2,17 +2,20 @@
 
     python tools/train_zoo.py run --data IMAGES [--entry denoise]   train and measure; run again to go on
     python tools/train_zoo.py publish                               into plugins/zoo, with their cards
-    python tools/train_zoo.py page                                  docs/zoo.md, from the cards
+    python tools/train_zoo.py classical --study runs/study          docs/classical.json, what tools/study.py measured
+    python tools/train_zoo.py page                                  docs/zoo.md, from the cards and that file
 
 IMAGES holds the sets that tools/adaptation/tasks.py names. Every run is in its folder below --out.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import click
+from adaptation.baselines import summaries
 from adaptation.runs import Place
 from adaptation.zoo import ENTRIES, make, publish
 from adaptation.zoo_page import page
@@ -22,7 +25,8 @@ from adair_core.atomic_file import write_atomically
 from adair_core.cli.choices import DEFAULT_BASE
 
 PACKAGE = Path(__file__).parents[1] / "plugins" / "zoo"
-PAGE = Path(__file__).parents[1] / "docs" / "zoo.md"
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE, CLASSICAL = DOCS / "zoo.md", DOCS / "classical.json"
 OUT = Path("runs/zoo")
 
 entries_option = click.option(
@@ -62,12 +66,22 @@ def publish_all(out: Path, names: tuple[str, ...], package: Path) -> None:
         click.echo(f"{name}: {published or 'unchanged'}")
 
 
+@main.command("classical")
+@click.option("--study", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True)
+@click.option("--out", type=click.Path(path_type=Path), default=CLASSICAL, show_default=True)
+def write_classical(study: Path, out: Path) -> None:
+    """Keep what classical methods reach, measured by ``tools/study.py run``, for the page."""
+    write_atomically(out, (json.dumps(summaries(study), indent=1) + "\n").encode())
+
+
 @main.command("page")
 @click.option("--package", type=click.Path(path_type=Path), default=PACKAGE, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=PAGE, show_default=True)
-def write_page(package: Path, out: Path) -> None:
+@click.option("--classical", type=click.Path(path_type=Path), default=CLASSICAL, show_default=True)
+def write_page(package: Path, out: Path, classical: Path) -> None:
     """Write docs/zoo.md from the cards of what was published."""
-    write_atomically(out, page(package).encode())
+    methods = json.loads(classical.read_text(encoding="utf-8")) if classical.exists() else []
+    write_atomically(out, page(package, methods).encode())
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from adair_core.plugins import plugins
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
+from adaptation.baselines import summaries
 from adaptation.runs import Place
 from adaptation.tasks import TASKS
 from adaptation.zoo import ENTRIES, make, publish
@@ -86,4 +87,32 @@ def test_an_entry_from_its_training_to_the_package(place: Place, tmp_path: Path)
 
 def test_the_page_of_the_docs_is_that_of_the_package():
     root = Path(__file__).parents[2]
-    assert (root / "docs/zoo.md").read_text() == page(root / "plugins/zoo"), "run python tools/train_zoo.py page"
+    classical = json.loads((root / "docs/classical.json").read_text())
+    written = page(root / "plugins/zoo", classical)
+    assert (root / "docs/zoo.md").read_text() == written, "run python tools/train_zoo.py page"
+    assert all(f"{method['psnr']:.2f} {method['method']}" in written for method in classical)
+
+
+def test_classical_methods_are_means_over_images(tmp_path: Path):
+    rows = [
+        {
+            "condition": condition,
+            "image": str(image),
+            "input": {"psnr": 0.0},
+            "restored": {"psnr": 20.0 + image + extra},
+        }
+        for condition, extra in (("sigma 15", 0), ("sigma 25", 5))
+        for image in range(3)
+    ]
+    document = {
+        "labels": {"task": "denoise", "method": "a filter"},
+        "measurements": {"denoise-CBSD68": {"rows": rows}},
+    }
+    file = tmp_path / "baselines/denoise/a-filter/result.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(document))
+    common = {"task": "denoise", "set": "CBSD68", "method": "a filter", "images": 3}
+    assert summaries(tmp_path) == [
+        {**common, "condition": "sigma 15", "psnr": 21.0},
+        {**common, "condition": "sigma 25", "psnr": 26.0},
+    ]

@@ -7,8 +7,10 @@ dependencies; without it, it is left out, and said so.
 from __future__ import annotations
 
 import importlib.util
+import json
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -131,3 +133,24 @@ def measure(method: Method, task: StudiedTask, test: TestSet, place: Place) -> d
         report = evaluate(restore, protocol.model_copy(update={"conditions": (condition,)}), images)
         rows += [row.model_dump(include={"condition", "image", "input", "restored"}) for row in report.rows]
     return {"protocol": protocol.name, "seconds": time.perf_counter() - begun, "rows": rows}
+
+
+def summaries(study: Path) -> list[dict[str, Any]]:
+    """What the methods reach: the mean PSNR over the images of each condition.
+
+    Args:
+        study: folder of the study's runs.
+    """
+    found: dict[tuple[str, str, str, str], list[float]] = {}
+    for file in sorted((study / "baselines").rglob("result.json")):
+        document = json.loads(file.read_text(encoding="utf-8"))
+        task, method = document["labels"]["task"], document["labels"]["method"]
+        for measurement, value in document["measurements"].items():
+            name = measurement.removeprefix(f"{task}-")
+            for row in value["rows"]:
+                found.setdefault((task, name, row["condition"], method), []).append(row["restored"]["psnr"])
+    names = ("task", "set", "condition", "method")
+    return [
+        {**dict(zip(names, key, strict=True)), "psnr": round(sum(values) / len(values), 4), "images": len(values)}
+        for key, values in found.items()
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ repeats the training, and says what it was not made for.
 PSNR in dB and SSIM are means over the images of a set that nothing was trained on or chosen by, with the 95 %
 bootstrap interval over the images; Rain100L and super-resolution in luma (Y), as is usual for them, the others in
 RGB. *Input* is the degraded image (for super-resolution its bicubic enlargement), *base alone* the frozen network
-without an adapter. The splits of Rain100L, SOTS indoor, LOL and CC15 are our own: no published figure is for them.
+without an adapter; *classical* are methods without learning, measured in the same way, which are told what the
+adapters are not: the strength of the noise, or the very kernel of the blur. The splits of Rain100L, SOTS indoor, LOL
+and CC15 are our own: no published figure is for them.
 
 """
 TAIL = """
@@ -33,14 +35,15 @@ days on a GPU.
 The weights are for research use: several of their training sets are for non-commercial research. `tools/train_zoo.py`
 trains, measures and publishes them again.
 """
-COLUMNS = ("adapter", "set", "condition", "input", "base alone", "adapter, PSNR", "SSIM")
+COLUMNS = ("adapter", "set", "condition", "input", "classical", "base alone", "adapter, PSNR", "SSIM")
 
 
-def page(package: Path) -> str:
+def page(package: Path, classical: Sequence[Mapping[str, Any]] = ()) -> str:
     """Write docs/zoo.md.
 
     Args:
         package: folder of the zoo with its ``index.json``.
+        classical: what classical methods reach, see `adaptation.baselines.summaries`.
     """
     index = json.loads((package / "index.json").read_text(encoding="utf-8"))
     newest: dict[str, Mapping[str, Any]] = {}
@@ -56,7 +59,9 @@ def page(package: Path) -> str:
                 title,
                 row["set"],
                 row["condition"],
-                *(f"{row[f'psnr {side}']:.2f}" for side in ("input", "base alone")),
+                f"{row['psnr input']:.2f}",
+                _classical(classical, name, row),
+                f"{row['psnr base alone']:.2f}",
             ]
             lines.append(f"| {' | '.join(map(str, cells))} | {psnr} | {row['ssim']:.4f} |")
     limits = [f"- `{name}`: {newest[name]['summary']}; {ENTRIES[name].limits}." for name in files]
@@ -68,6 +73,12 @@ def page(package: Path) -> str:
         kilobytes=round(weights.stat().st_size / 1e3),
     )
     return "\n".join([head + "\n".join(lines), "", "## What they were not made for", "", *limits, TAIL])
+
+
+def _classical(methods: Sequence[Mapping[str, Any]], entry: str, row: Mapping[str, Any]) -> str:
+    wanted = {"task": entry, "set": row["set"], "condition": row["condition"]}
+    there = [method for method in methods if all(method[key] == value for key, value in wanted.items())]
+    return "; ".join(f"{method['psnr']:.2f} {method['method']}" for method in there)
 
 
 def _how(spec: Mapping[str, Any]) -> str:
