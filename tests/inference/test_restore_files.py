@@ -287,11 +287,19 @@ def test_an_input_is_not_overwritten_even_if_asked(tmp_path: Path, model: Restor
 
 
 def test_a_result_that_cannot_be_written_is_reported(tmp_path: Path, model: RestorationModel) -> None:
+    sources = [save(tmp_path / name, pixels()) for name in ("a.png", "b.png")]
+    (tmp_path / "out" / "a.png").mkdir(parents=True)
+    first, second = restore_files(model, sources, tmp_path / "out")
+    assert first.status == "failed"
+    assert "a.png" in first.message
+    assert second.status == "restored"
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_the_work(tmp_path: Path, model: RestorationModel) -> None:
     source = save(tmp_path / "a.png", pixels())
     (tmp_path / "file").write_text("in the way")
-    (result,) = restore_files(model, [source], tmp_path / "file" / "out")
-    assert result.status == "failed"
-    assert "file" in result.message
+    with pytest.raises(UsageError, match="file: expected a folder, got a file"):
+        restore_files(model, [source], tmp_path / "file" / "out")
 
 
 def test_alpha_into_jpeg_is_reported(tmp_path: Path, model: RestorationModel) -> None:
