@@ -35,7 +35,7 @@ days on a GPU.
 The weights are for research use: several of their training sets are for non-commercial research. `tools/train_zoo.py`
 trains, measures and publishes them again.
 """
-COLUMNS = ("adapter", "set", "condition", "input", "classical", "base alone", "adapter, PSNR", "SSIM")
+COLUMNS = ("adapter", "set", "condition", "input", "base alone", "adapter, PSNR", "SSIM", "classical, PSNR")
 
 
 def page(package: Path, classical: Sequence[Mapping[str, Any]] = ()) -> str:
@@ -60,10 +60,11 @@ def page(package: Path, classical: Sequence[Mapping[str, Any]] = ()) -> str:
                 row["set"],
                 row["condition"],
                 f"{row['psnr input']:.2f}",
-                _classical(classical, name, row),
                 f"{row['psnr base alone']:.2f}",
             ]
-            lines.append(f"| {' | '.join(map(str, cells))} | {psnr} | {row['ssim']:.4f} |")
+            lines.append(
+                f"| {' | '.join(map(str, cells))} | {psnr} | {row['ssim']:.4f} | {_classical(classical, name, row)} |"
+            )
     limits = [f"- `{name}`: {newest[name]['summary']}; {ENTRIES[name].limits}." for name in files]
     first = next(iter(files.values()))
     weights = package / newest[next(iter(files))]["path"] / "adapter_model.safetensors"
