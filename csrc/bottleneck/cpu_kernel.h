@@ -44,9 +44,7 @@ void bottleneck_block(const Bottleneck<T>& f, const BottleneckWeights<T>& weight
     }
     if (y < block.top + 1) continue;
     const float* const rows[3] = {ring_row(y - 2), ring_row(y - 1), ring_row(y)};
-    convolve_row(rows, r, weights.taps, weights.taps_bias, columns,
-                 [&](int64_t x, int64_t rank, vec value) { store(hidden + x * r + rank, gelu<T>(value)); });
-    multiply(hidden, r, columns, weights.up, c, weights.depth, weights.up_bias, result, c);
+    expand_bottleneck(f, weights, rows, columns, hidden, result);
     const int64_t start = ((block.image * f.height + y - 1) * f.width + block.left) * f.channels;
     for (int64_t i = 0; i < columns; ++i) {
       for (int64_t k = 0; k < f.channels; k += kWidth) {

@@ -70,14 +70,12 @@ struct Epilogue {
 
   // Adds to y at the pixels [from, to) of a row, whose neighbours have been reduced.
   void finish(int64_t image, int64_t y, int64_t from, int64_t to, const Room& room) const {
-    const int64_t c = round_up(f.channels, kWidth), r = round_up(f.rank, kWidth);
+    const int64_t c = round_up(f.channels, kWidth);
     for (; from < to; from += kPixels) {
       const int64_t some = std::min(kPixels, to - from);
       const float* const rows[3] = {place(image, y - 1, from - 1), place(image, y, from - 1),
                                     place(image, y + 1, from - 1)};
-      convolve_row(rows, r, weights.taps, weights.taps_bias, some,
-                   [&](int64_t x, int64_t rank, vec value) { store(room.hidden + x * r + rank, gelu<T>(value)); });
-      multiply(room.hidden, r, some, weights.up, c, weights.depth, weights.up_bias, room.result, c);
+      expand_bottleneck(f, weights, rows, some, room.hidden, room.result);
       T* result = f.y + ((image * f.height + y) * f.width + from) * f.channels;
       for (int64_t i = 0; i < some; ++i, result += f.channels) {
         for (int64_t k = 0; k < f.channels; k += kWidth) {

@@ -73,6 +73,17 @@ struct BottleneckStack {
   const BottleneckWeights<T>& of(int64_t image) const { return adapters[f.adapter(image)]; }
 };
 
+// From three rows of what came out of `down`, as for convolve_pixels, to `columns` results, padded to whole vectors;
+// `hidden` is working memory of as many pixels.
+template <class T, class E>
+inline void expand_bottleneck(const Bottleneck<T>& f, const BottleneckWeights<T>& weights, const float* const rows[3],
+                              int64_t columns, E* hidden, float* result) {
+  const int64_t c = round_up(f.channels, kWidth), r = round_up(f.rank, kWidth);
+  convolve_row(rows, r, weights.taps, weights.taps_bias, columns,
+               [&](int64_t x, int64_t rank, vec value) { store(hidden + x * r + rank, gelu<T>(value)); });
+  multiply(hidden, r, columns, weights.up, c, weights.depth, weights.up_bias, result, c);
+}
+
 // Rows of pixels as a product takes them: as they lie in memory, where they need neither conversion nor padding.
 template <class T, class E>
 inline const E* operand_row(const T* from, int64_t channels, int64_t count, E* room) {

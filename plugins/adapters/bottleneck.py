@@ -47,15 +47,15 @@ class Bottleneck(FeatureAdapter):
 
     def forward(self, features: Tensor) -> Tensor:
         """Compute the residual of features ``(B, C, H, W)``."""
-        return self._run(features, self.scale)
+        return bottleneck(features, *self._parameters_in_order(), self.scale)
 
     def add_to(self, output: Tensor, features: Tensor, strength: float) -> Tensor:
         """Compute the sum in one operator."""
-        return self._run(features, self._scale(strength), output)
+        return self.epilogue([(self, strength)], ()).add_to(features, output, residual=False)
 
     def add_with_skip(self, skip: Tensor, features: Tensor, strength: float) -> Tensor:
         """Compute the sum of three in one operator."""
-        return self._run(features, self._scale(strength), skip, residual=True)
+        return self.epilogue([(self, strength)], ()).add_to(features, skip)
 
     @classmethod
     def add_to_each(
@@ -81,9 +81,6 @@ class Bottleneck(FeatureAdapter):
             ),
             tuple(counts),
         )
-
-    def _run(self, features: Tensor, scale: Tensor, base: Tensor | None = None, *, residual: bool = False) -> Tensor:
-        return bottleneck(features, *self._parameters_in_order(), scale, base, residual=residual)
 
     def _scale(self, strength: float) -> Tensor:
         return self.scale if strength == 1 else strength * self.scale
