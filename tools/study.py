@@ -5,6 +5,7 @@
     python tools/study.py plan                    list the runs and which are done
 
 IMAGES holds the sets that tools/adaptation/tasks.py names. Everything that a run makes is in its folder below --out.
+What docs/study has is not made again, unless --anew asks for it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from adaptation import baselines, study_report
+from adaptation import baselines, published, study_report
 from adaptation.runs import Place, Run, perform
 from adaptation.study_plan import Plan, Scale
 from adaptation.tasks import TASKS
@@ -46,6 +47,7 @@ def plan_options(function: Any) -> Any:
         click.option("--pretraining-steps", default=Scale.pretraining, show_default=True),
         click.option("--rate-steps", default=Scale.rates, show_default=True),
         click.option("--threads", default=threads, show_default=True),
+        click.option("--anew", is_flag=True, help="make what docs/study has too"),
     ]
     for option in reversed(options):
         function = option(function)
@@ -53,7 +55,8 @@ def plan_options(function: Any) -> Any:
 
 
 def _plan(options: dict[str, Any]) -> tuple[Plan, Place]:
-    place = Place(options["data"].absolute(), options["out"].absolute(), options["threads"])
+    kept = None if options["anew"] else study_report.results_of(DOCS)
+    place = Place(options["data"].absolute(), options["out"].absolute(), options["threads"], kept)
     scale = Scale(steps=options["steps"], pretraining=options["pretraining_steps"], rates=options["rate_steps"])
     info = adair.load(options["base"]).info
     return Plan(place, info.name, scale, options["tasks"] or tuple(TASKS)), place
@@ -85,12 +88,14 @@ def _baseline(name: str, method: baselines.Method, task: Any, place: Place) -> N
     reason = baselines.missing(name)
     if reason is not None:
         click.echo(reason)
-    elif not (folder / "result.json").exists():
+        return
+    run = f"baselines/{task.name}/{folder.name}"
+    kept = None if place.published is None else published.read(place.published, run)
+    if kept is None and not (folder / "result.json").exists():
         click.echo(f"{name} on {task.name}")
         measured = {f"{task.name}-{test.name}": baselines.measure(method, task, test, place) for test in task.tests}
         labels = {"part": "baselines", "task": task.name, "method": name}
-        run = f"baselines/{task.name}/{name}"
-        document = {"run": run, "labels": labels, "recipe": None, "training": None, "measurements": measured}
+        document = {"run": run, "labels": labels, "plan": None, "training": None, "measurements": measured}
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "result.json", json.dumps(document).encode())
 
@@ -101,10 +106,10 @@ def plan(**options: Any) -> None:
     """List the runs. Those after the choice of learning rates are known when that is done."""
     found, place = _plan(options)
     rates = found.rates()
-    known = all(place.result(run) for run in rates)
+    known = all(place.outcome(run) for run in rates)
     runs = [*rates, *(found.runs() if known else ())]
     for run in filter(lambda run: _wanted(run, options) or run.labels["part"] == "rates", runs):
-        click.echo(f"{'done' if place.result(run) else 'to do':6} {run.name}")
+        click.echo(f"{'done' if place.outcome(run) else 'to do':6} {run.name}")
 
 
 @main.command()

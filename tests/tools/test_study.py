@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,10 @@ from adair_core.training.recipe import AdapterRecipe, Data, Settings
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
-from adaptation import study_report
+from adaptation import published, study_report
 from adaptation.baselines import dark_channel, deconvolved, non_local_means
 from adaptation.results import Outcomes, difference, mean, over_seeds
-from adaptation.runs import Measurement, Place, Run, perform
+from adaptation.runs import Measurement, Place, Run, perform, plan_of, weights_of
 from adaptation.study_plan import BUDGETS, RATES, Plan, Scale, sized
 from adaptation.tasks import TASKS, StudiedTask, TestSet
 
@@ -30,10 +32,11 @@ BASE = "restormer-tiny@3"
 def chosen_rates(plan: Plan, rate: float) -> None:
     """As if the short runs had been done, and this rate had won."""
     for run in plan.rates():
-        folder = plan.place.folder(run) / "training"
+        folder = plan.place.folder(run)
         folder.mkdir(parents=True)
-        value = 30 if run.labels["rate"] == rate else 29
-        (folder / "metrics.jsonl").write_text(json.dumps({"kind": "validation", "value": value}) + "\n")
+        training = {"validation": 30 if run.labels["rate"] == rate else 29}
+        result = {"run": run.name, "plan": plan_of(run, plan.place), "training": training, "measurements": {}}
+        (folder / "result.json").write_text(json.dumps(result))
 
 
 def test_every_method_gets_equal_data_steps_and_seed(place: Place):
@@ -113,6 +116,38 @@ def test_a_run_is_trained_measured_and_done_once(place: Place, monkeypatch: pyte
         perform(small_run(place, steps=3), place)
 
 
+def test_a_published_result_is_not_made_again_elsewhere(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run = small_run(place)
+    result = perform(run, place)
+    published.write(tmp_path / "kept", result)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    place.data.rename(elsewhere / "data")
+    there = Place(elsewhere / "data", elsewhere / "out", threads=1, published=tmp_path / "kept")
+    with monkeypatch.context() as patch:
+        patch.setattr("subprocess.Popen", None)
+        found = perform(small_run(there), there)
+        assert found["training"] == result["training"]
+        (measured,), (kept,) = (
+            [row["restored"]["psnr"] for row in document["measurements"]["denoise-25-CBSD68"]["rows"]][:1]
+            for document in (result, found)
+        )
+        assert kept == pytest.approx(measured, abs=1e-5)
+        assert str(tmp_path) not in json.dumps(found["plan"])
+    assert there.outcome(small_run(there, steps=3)) is None  # of another plan
+
+
+def test_weights_of_a_published_result_are_trained_where_a_run_uses_them(place: Place, tmp_path: Path):
+    source = small_run(place)
+    published.write(tmp_path / "kept", perform(source, place))
+    there = Place(place.data, tmp_path / "there", threads=1, published=tmp_path / "kept")
+    run = Run("uses", None, BASE, source.measurements, {}, (source,), ("--adapter", str(weights_of(source, there))))
+    result = perform(run, there)
+    assert (weights_of(source, there) / "adapter_model.safetensors").exists()
+    expected = perform(replace(run, restore=("--adapter", str(weights_of(source, place)))), place)
+    assert result["measurements"]["denoise-25-CBSD68"]["rows"] == expected["measurements"]["denoise-25-CBSD68"]["rows"]
+
+
 def test_a_failed_run_says_why_and_where(place: Place):
     run = small_run(place, patch_size=500)
     with pytest.raises(AdairError, match=r"adair train ended with 1: .*smaller.*small/training.log"):
@@ -175,7 +210,10 @@ def test_the_page_has_the_numbers(tmp_path: Path):
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[1].startswith("30.00 [")
     assert cells[2:] == ["0.9000", "-0.50 [-0.50, -0.50]", "1,234", "5", "500", "300", "0.1"]
-    assert json.loads((page.parent / "study" / "methods--full.json").read_text()) == documents[2]
+    assert published.read(page.parent / "study", "methods/full") == documents[2]
+    shutil.rmtree(tmp_path / "runs")
+    study_report.write(tmp_path / "runs", page)  # what it had before is kept
+    assert page.read_text() == text
     assert (page.parent / "study" / "sizes.png").exists()
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from adair_core.evaluation.statistics import Statistic, bootstrap
@@ -66,11 +64,6 @@ class Outcomes:
 
     def __init__(self, documents: Iterable[Mapping[str, Any]]) -> None:
         self.all = [Outcome(document) for document in documents]
-
-    @classmethod
-    def read(cls, out: Path) -> Outcomes:
-        """Read every ``result.json`` below a folder."""
-        return cls(json.loads(file.read_text(encoding="utf-8")) for file in sorted(out.rglob("result.json")))
 
     def where(self, **labels: Any) -> list[Outcome]:
         """The results whose labels have these values."""

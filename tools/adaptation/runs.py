@@ -1,7 +1,8 @@
 """One training and its measurements, in processes of their own, done once.
 
-Every run has a folder with everything that came out of it, and ends with ``result.json``: where that exists, nothing
-is done again. A process of its own gives each run its own peak of memory, and an interrupted one resumes.
+Every run has a folder with everything that came out of it, and ends with ``result.json``: where that exists, or where
+its result is published already, nothing is done again. A process of its own gives each run its own peak of memory, and
+an interrupted one resumes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from adair_core.atomic_file import write_atomically
 from adair_core.errors import AdairError, UsageError, expected
 from adair_core.evaluation import Report
 from adair_core.training.recipe import AdapterRecipe, PretrainRecipe
+from adaptation import published
 from adaptation.tasks import StudiedTask, TestSet
 
 
@@ -49,7 +51,7 @@ class Run:
         base: zoo name or file of the base that is measured; ``None`` = the one that a pre-training makes.
         measurements: what is measured.
         labels: what the tables need to know: the method, the budget, ...
-        after: runs that must be done before, because this one uses what they write.
+        after: runs whose weights this one uses; they are trained first if they are not there.
         restore: more options of ``adair evaluate``, such as a strength.
     """
 
@@ -58,7 +60,7 @@ class Run:
     base: str | None
     measurements: tuple[Measurement, ...]
     labels: dict[str, Any] = field(default_factory=dict)
-    after: tuple[str, ...] = ()
+    after: tuple[Run, ...] = ()
     restore: tuple[str, ...] = ()
 
 
@@ -70,20 +72,29 @@ class Place:
         data: root of the image sets.
         out: folder of the runs' folders.
         threads: that each process computes with.
+        published: folder of results that were made elsewhere or before; those of the same plan are not made again.
     """
 
     data: Path
     out: Path
     threads: int
+    published: Path | None = None
 
     def folder(self, run: Run | str) -> Path:
         """A run's folder."""
         return self.out / (run if isinstance(run, str) else run.name)
 
     def result(self, run: Run | str) -> dict[str, Any] | None:
-        """What a run came to, if it is done."""
+        """What a run came to here, if it is done."""
         file = self.folder(run) / "result.json"
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+    def outcome(self, run: Run) -> dict[str, Any] | None:
+        """What a run came to, here or as published; what another plan came to under this name does not count."""
+        found = self.result(run)
+        if found is None and self.published is not None:
+            found = published.read(self.published, run.name)
+        return found if found is not None and found["plan"] == plan_of(run, self) else None
 
 
 def perform(run: Run, place: Place) -> dict[str, Any]:
@@ -94,17 +105,21 @@ def perform(run: Run, place: Place) -> dict[str, Any]:
         AdairError: a process failed.
     """
     folder = place.folder(run)
-    plan = _plan(run)
-    _refuse_another(folder, plan)
-    done = place.result(run)
+    _refuse_another(folder, plan_of(run, place))
+    done = place.outcome(run)
     if done is not None:
         return done
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "plan.json", json.dumps(plan, indent=2).encode())
-    result: dict[str, Any] = {"run": run.name, "labels": run.labels, "recipe": plan["recipe"], "training": None}
-    if run.recipe is not None:
-        result["training"] = _train(run, folder, place)
-    result["measurements"] = {each.name: _measure(run, each, folder, place) for each in run.measurements}
+    training = _trained(run, place)
+    for needed in run.after:
+        _trained(needed, place)
+    measurements = {each.name: _measure(run, each, folder, place) for each in run.measurements}
+    result = {
+        "run": run.name,
+        "labels": run.labels,
+        "plan": plan_of(run, place),
+        "training": training,
+        "measurements": measurements,
+    }
     write_atomically(folder / "result.json", json.dumps(result, indent=1).encode())
     return result
 
@@ -117,13 +132,19 @@ def weights_of(run: Run, place: Place) -> Path:
     return place.folder(run) / "training" / run.recipe.task.name
 
 
-def _plan(run: Run) -> dict[str, Any]:
-    return {
+def plan_of(run: Run, place: Place) -> dict[str, Any]:
+    """What is done, in words that are the same wherever the images and the runs are."""
+    plan = {
         "recipe": None if run.recipe is None else run.recipe.model_dump(mode="json", exclude={"environment"}),
         "base": run.base,
         "measurements": [each.name for each in run.measurements],
         "restore": list(run.restore),
     }
+    text = json.dumps(plan)
+    for folder, name in ((place.data, "IMAGES"), (place.out, "RUNS")):
+        text = text.replace(f'"{folder}/', f'"{name}/')
+    found: dict[str, Any] = json.loads(text)
+    return found
 
 
 def _refuse_another(folder: Path, plan: dict[str, Any]) -> None:
@@ -133,9 +154,21 @@ def _refuse_another(folder: Path, plan: dict[str, Any]) -> None:
         raise UsageError(expected(str(folder), expected="a run of this plan", got="one of another", hint=hint))
 
 
-def _train(run: Run, folder: Path, place: Place) -> dict[str, Any]:
-    recipe = run.recipe
-    assert recipe is not None
+def _trained(run: Run, place: Place) -> dict[str, Any] | None:
+    """Train, if the run does; its weights are there then.
+
+    Returns:
+        What it took, if it did.
+    """
+    folder = place.folder(run)
+    plan = plan_of(run, place)
+    _refuse_another(folder, plan)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "plan.json", json.dumps(plan, indent=2).encode())
+    return None if run.recipe is None else _train(run, run.recipe, folder, place)
+
+
+def _train(run: Run, recipe: AdapterRecipe | PretrainRecipe, folder: Path, place: Place) -> dict[str, Any]:
     training, outcome = folder / "training", folder / "training.json"
     if not outcome.exists():
         file = folder / "recipe.json"
@@ -148,7 +181,13 @@ def _train(run: Run, folder: Path, place: Place) -> dict[str, Any]:
         if isinstance(recipe, PretrainRecipe):
             shutil.copyfile(found["weights"], weights_of(run, place))
         # A resumed run's peak is that of its last sitting, which lacks nothing but the start.
-        summary = {"steps": found["step"], "seconds": found["seconds"], "waiting": found["waiting"], "peak_bytes": peak}
+        summary = {
+            "steps": found["step"],
+            "seconds": found["seconds"],
+            "waiting": found["waiting"],
+            "peak_bytes": peak,
+            "validation": _last_validation(training),
+        }
         write_atomically(outcome, json.dumps(summary).encode())
     summary = json.loads(outcome.read_text(encoding="utf-8"))
     weights = weights_of(run, place)
@@ -163,6 +202,13 @@ def _train(run: Run, folder: Path, place: Place) -> dict[str, Any]:
         "bytes": sum(file.stat().st_size for file in files),
         "environment": environment,
     }
+
+
+def _last_validation(training: Path) -> float | None:
+    """Mean PSNR, in dB, over the held-out training images; ``None`` if there were none."""
+    lines = (training / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    values = [line["value"] for line in map(json.loads, lines) if line["kind"] == "validation"]
+    return float(values[-1]) if values else None
 
 
 def _parameters(file: Path) -> int:

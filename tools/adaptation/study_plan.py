@@ -6,7 +6,6 @@ one than a whole network, so each method's is chosen first, on a short run, by v
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -141,7 +140,7 @@ class Plan:
         """What an adapter owes to the degradations that its base was pre-trained on."""
         tasks = [task for task in self.tasks if task.name in MAIN]
         snow = StudiedTask("snow", "snow, in no mixture", "snow", tests=(TestSet("Kodak24"),))
-        bases: dict[str, tuple[str, tuple[str, ...]]] = {"none": (str(self.random_base()), ())}
+        bases: dict[str, tuple[str, tuple[Run, ...]]] = {"none": (str(self.random_base()), ())}
         for title, mixture in MIXTURES.items():
             options = {"degradations": mixture} if mixture else {}
             run = Run(
@@ -157,7 +156,7 @@ class Plan:
                 labels={"part": "bases", "pretraining": title},
             )
             yield run
-            bases[title] = (str(weights_of(run, self.place)), (run.name,))
+            bases[title] = (str(weights_of(run, self.place)), (run,))
         method = self.methods[f"lora-{BUDGETS[-1]:.0%}"]
         for title, (base, after) in bases.items():
             folder = f"pretraining/{title.replace(' ', '-')}"
@@ -229,8 +228,11 @@ class Plan:
 
     def strengths(self) -> Iterator[Run]:
         """How the result changes with an adapter's strength; no training."""
-        source = f"methods/denoise/lora-{BUDGETS[-1]:.0%}"
-        adapter = self.place.folder(source) / "training" / "denoise"
+        name = f"methods/denoise/lora-{BUDGETS[-1]:.0%}"
+        source = next((run for run in self.comparison() if run.name == name), None)
+        if source is None:
+            return
+        adapter = weights_of(source, self.place)
         for strength in STRENGTHS:
             yield Run(
                 name=f"strengths/denoise-{strength:g}",
@@ -280,16 +282,19 @@ class Plan:
 
     def best_rate(self, method: Method) -> float:
         """The learning rate whose short run validated best."""
-        values = {rate: self._validated(f"rates/{method.name}-{rate:g}") for rate in RATES}
+        values = {
+            run.labels["rate"]: self._validated(run) for run in self.rates() if run.labels["method"] == method.name
+        }
         return max(values, key=lambda rate: values[rate])
 
-    def _validated(self, run: str) -> float:
-        lines = (self.place.folder(run) / "training" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        last = [json.loads(line) for line in lines if '"validation"' in line][-1]
-        return float(last["value"])
+    def _validated(self, run: Run) -> float:
+        outcome = self.place.outcome(run)
+        if outcome is None:
+            raise UsageError(expected(f"the result of {run.name}", expected="done before what it decides", got="none"))
+        return float(outcome["training"]["validation"])
 
     def _frozen(
-        self, name: str, base: str, task: StudiedTask, labels: Mapping[str, Any], after: tuple[str, ...] = ()
+        self, name: str, base: str, task: StudiedTask, labels: Mapping[str, Any], after: tuple[Run, ...] = ()
     ) -> Run:
         measured = tuple(Measurement(task, test) for test in task.tests)
         return Run(name=name, recipe=None, base=base, measurements=measured, labels=dict(labels), after=after)

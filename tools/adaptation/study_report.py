@@ -10,7 +10,7 @@ from typing import Any
 
 from adair_core.atomic_file import write_atomically
 from adair_core.evaluation.statistics import Statistic
-from adaptation import study_figures
+from adaptation import published, study_figures
 from adaptation.results import Outcome, Outcomes, difference, mean, over_seeds
 from adaptation.study_plan import IMAGES, MIXTURES, STRENGTHS
 from adaptation.tasks import TASKS
@@ -43,19 +43,22 @@ PUBLISHED = {
 }
 
 
+def results_of(page: Path) -> Path:
+    """The folder of the raw numbers of a page."""
+    return page.with_suffix("")
+
+
 def write(out: Path, page: Path) -> None:
-    """Write the page, its figures and the raw numbers beside it.
+    """Write the page, its figures and the raw numbers beside it, of these runs and of those that it had before.
 
     Args:
         out: folder of the runs.
         page: docs/study.md; what stands before the marker is kept, if it exists.
     """
-    outcomes = Outcomes.read(out)
-    folder = page.parent / "study"
-    folder.mkdir(parents=True, exist_ok=True)
-    for outcome in outcomes.all:
-        name = outcome.document["run"].replace("/", "--")
-        write_atomically(folder / f"{name}.json", (json.dumps(outcome.document) + "\n").encode())
+    folder = results_of(page)
+    for file in sorted(out.rglob("result.json")):
+        published.write(folder, json.loads(file.read_text(encoding="utf-8")))
+    outcomes = Outcomes(published.read_all(folder))
     figures = study_figures.draw(outcomes, folder)
     sections = [
         comparison(outcomes),
