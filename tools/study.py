@@ -1,6 +1,7 @@
 """The study: what adapters reach against full fine-tuning, and what pre-training has to do with it.
 
     python tools/study.py run --data IMAGES       train and measure everything; run it again to go on where it stopped
+    python tools/study.py costs --data IMAGES     time a step of each method; on a machine that does nothing else
     python tools/study.py report                  docs/study.md, its figures, and the raw numbers as JSON beside it
     python tools/study.py plan                    list the runs and which are done
 
@@ -12,14 +13,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 from adaptation import baselines, published, study_report
-from adaptation.runs import Place, Run, perform
-from adaptation.study_plan import Plan, Scale
-from adaptation.tasks import TASKS
+from adaptation.runs import Place, perform, trained
+from adaptation.study_plan import BLENDED, BLURRED_NOISY, Plan, Scale
+from adaptation.tasks import TASKS, StudiedTask
 
 import adair_core as adair
 from adair_core.atomic_file import write_atomically
@@ -62,9 +64,8 @@ def _plan(options: dict[str, Any]) -> tuple[Plan, Place]:
     return Plan(place, info.name, scale, options["tasks"] or tuple(TASKS)), place
 
 
-def _wanted(run: Run, options: dict[str, Any]) -> bool:
-    part = "pretraining" if run.labels["part"] == "bases" else run.labels["part"]
-    return not options["parts"] or part in options["parts"]
+def _wanted(part: str, options: dict[str, Any]) -> bool:
+    return not options["parts"] or ("pretraining" if part == "bases" else part) in options["parts"]
 
 
 @main.command("run")
@@ -74,27 +75,61 @@ def run_all(**options: Any) -> None:
     plan, place = _plan(options)
     for run in plan.rates():
         perform(run, place)
-    for task in plan.tasks:
-        for name, method in baselines.METHODS.get(task.name, {}).items():
-            _baseline(name, method, task, place)
     for run in plan.runs():
-        if _wanted(run, options):
+        if _wanted(run.labels["part"], options):
             perform(run, place)
+    if _wanted("blends", options):
+        _in_turn(plan, place)
+    if _wanted("baselines", options):
+        for task in plan.tasks:
+            for name, method in baselines.METHODS.get(task.name, {}).items():
+                _baseline(name, method, task, place)
     click.echo("done; python tools/study.py report writes the page")
 
 
-def _baseline(name: str, method: baselines.Method, task: Any, place: Place) -> None:
-    folder = place.out / "baselines" / task.name / name.replace(" ", "-").replace(",", "")
+@main.command("costs")
+@plan_options
+def costs(**options: Any) -> None:
+    """Measure what a step of each method takes, in a few minutes in which the machine does nothing else."""
+    plan, place = _plan(options)
+    for run in plan.costs():
+        perform(run, place)
+
+
+def _baseline(name: str, method: baselines.Method, task: StudiedTask, place: Place) -> None:
     reason = baselines.missing(name)
     if reason is not None:
         click.echo(reason)
         return
-    run = f"baselines/{task.name}/{folder.name}"
+    labels = {"part": "baselines", "task": task.name, "method": name}
+    _measured(f"baselines/{task.name}/{name.replace(' ', '-').replace(',', '')}", labels, method, task, place)
+
+
+def _in_turn(plan: Plan, place: Place) -> None:
+    """The adapters of the blends, one after the other: restored by the first, and the result by the second."""
+    sources = plan.blended()
+    if not sources:
+        return
+    model = adair.load(plan.base)
+    names = [model.load_adapter(trained(run, place), name=str(run.labels["task"])) for run in sources]
+
+    def restore(image: baselines.Pixels, options: Mapping[str, Any]) -> baselines.Pixels:  # noqa: ARG001
+        for name in names:
+            model.set_adapters(name)
+            image = model.restore(image)
+        return image
+
+    labels = {"part": "blends", "task": BLURRED_NOISY.name, "method": ", then ".join(BLENDED)}
+    _measured("blends/in-turn", labels, restore, BLURRED_NOISY, place)
+
+
+def _measured(run: str, labels: dict[str, Any], method: baselines.Method, task: StudiedTask, place: Place) -> None:
+    """Measure a function of pixels, unless that is done."""
     kept = None if place.published is None else published.read(place.published, run)
+    folder = place.folder(run)
     if kept is None and not (folder / "result.json").exists():
-        click.echo(f"{name} on {task.name}")
+        click.echo(run)
         measured = {f"{task.name}-{test.name}": baselines.measure(method, task, test, place) for test in task.tests}
-        labels = {"part": "baselines", "task": task.name, "method": name}
         document = {"run": run, "labels": labels, "plan": None, "training": None, "measurements": measured}
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "result.json", json.dumps(document).encode())
@@ -108,7 +143,7 @@ def plan(**options: Any) -> None:
     rates = found.rates()
     known = all(place.outcome(run) for run in rates)
     runs = [*rates, *(found.runs() if known else ())]
-    for run in filter(lambda run: _wanted(run, options) or run.labels["part"] == "rates", runs):
+    for run in filter(lambda run: _wanted(run.labels["part"], options) or run.labels["part"] == "rates", runs):
         click.echo(f"{'done' if place.outcome(run) else 'to do':6} {run.name}")
 
 

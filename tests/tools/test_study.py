@@ -167,11 +167,17 @@ def outcome(method: str, values: list[float], **labels: Any) -> dict[str, Any]:
     ]
     training = {"steps": 10, "seconds": 5, "waiting": 0, "peak_bytes": 3e8, "parameters": 1234, "bytes": 5000}
     return {
-        "run": f"methods/{method}",
+        "run": f"{labels.get('part', 'methods')}/{method}",
         "labels": {"part": "methods", "task": "denoise", "method": method, **labels},
         "training": None if method == "frozen base" else training,
         "measurements": {"denoise-CBSD68": {"rows": rows, "protocol": "denoise", "seconds": 1}},
     }
+
+
+def cost(method: str, round_: int, seconds: float) -> dict[str, Any]:
+    training = {"steps": 10, "seconds": seconds, "waiting": 0, "peak_bytes": 3e8, "parameters": 1234, "bytes": 5000}
+    labels = {"part": "costs", "method": method, "round": round_}
+    return {"run": f"costs/{method}-round{round_}", "labels": labels, "training": training, "measurements": {}}
 
 
 def test_differences_are_paired():
@@ -194,6 +200,9 @@ def test_the_page_has_the_numbers(tmp_path: Path):
         outcome("frozen base", [25.0, 27.0]),
         outcome("lora-2%", [29.0, 31.0], seed=0),
         outcome("full", [29.5, 31.5], seed=0),
+        outcome("lora-4%", [29.25, 31.25], part="sizes"),
+        outcome("blend", [25.0, 27.0], part="blends", task="blurred-noisy", blend=[0.5, 1.0]),
+        *(cost("lora-2%", round_, seconds) for round_, seconds in enumerate((4, 5, 8))),
     ]
     for document in documents:
         folder = tmp_path / "runs" / document["run"]
@@ -206,10 +215,15 @@ def test_the_page_has_the_numbers(tmp_path: Path):
     text = page.read_text()
     assert text.startswith("# Study\n\nWords.")
     assert "last time" not in text
-    (row,) = [line for line in text.splitlines() if line.startswith("| lora-2%")]
+    (row,) = [line for line in text.splitlines() if line.startswith("| lora-2% | 30")]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[1].startswith("30.00 [")
-    assert cells[2:] == ["0.9000", "-0.50 [-0.50, -0.50]", "1,234", "5", "500", "300", "0.1"]
+    assert cells[2:] == ["0.9000", "-0.50 [-0.50, -0.50]", "1,234", "5"]
+    (row,) = [line for line in text.splitlines() if line.startswith("| lora-2% | 500 (400-800)")]
+    assert [cell.strip() for cell in row.strip("|").split("|")][2:] == ["12.5", "300"]
+    (row,) = [line for line in text.splitlines() if line.startswith("| 4%")]
+    assert row == "| 4% | -0.25 [-0.25, -0.25] |"
+    assert "| 0.5 denoise + 1 gaussian-deblur | 26.00 [" in text
     assert published.read(page.parent / "study", "methods/full") == documents[2]
     shutil.rmtree(tmp_path / "runs")
     study_report.write(tmp_path / "runs", page)  # what it had before is kept

@@ -60,7 +60,7 @@ def test_an_entry_from_its_training_to_the_package(place: Place, tmp_path: Path)
     assert card.metrics[1]["psnr"] == pytest.approx(measured, abs=1e-4)
     # It is what is stored that was measured, not what was trained.
     recipe = json.loads((place.out / "denoise/measured/plan.json").read_text())
-    assert recipe["restore"] == ["--adapter", str(made)]
+    assert recipe["restore"] == ["--adapter", "RUNS/denoise/adapter"]
     assert card.recipe is not None
     assert card.recipe["settings"]["steps"] == 2
     text = (made / "README.md").read_text()

@@ -109,9 +109,9 @@ def perform(run: Run, place: Place) -> dict[str, Any]:
     done = place.outcome(run)
     if done is not None:
         return done
-    training = _trained(run, place)
+    training = _train(run, place)
     for needed in run.after:
-        _trained(needed, place)
+        trained(needed, place)
     measurements = {each.name: _measure(run, each, folder, place) for each in run.measurements}
     result = {
         "run": run.name,
@@ -154,21 +154,28 @@ def _refuse_another(folder: Path, plan: dict[str, Any]) -> None:
         raise UsageError(expected(str(folder), expected="a run of this plan", got="one of another", hint=hint))
 
 
-def _trained(run: Run, place: Place) -> dict[str, Any] | None:
-    """Train, if the run does; its weights are there then.
+def trained(run: Run, place: Place) -> Path:
+    """Train, unless that was done here; a published result has no weights.
 
     Returns:
-        What it took, if it did.
+        `weights_of` the run.
     """
-    folder = place.folder(run)
-    plan = plan_of(run, place)
+    _train(run, place)
+    return weights_of(run, place)
+
+
+def _train(run: Run, place: Place) -> dict[str, Any] | None:
+    """Train, if the run does.
+
+    Returns:
+        What it took.
+    """
+    folder, plan, recipe = place.folder(run), plan_of(run, place), run.recipe
     _refuse_another(folder, plan)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "plan.json", json.dumps(plan, indent=2).encode())
-    return None if run.recipe is None else _train(run, run.recipe, folder, place)
-
-
-def _train(run: Run, recipe: AdapterRecipe | PretrainRecipe, folder: Path, place: Place) -> dict[str, Any]:
+    if recipe is None:
+        return None
     training, outcome = folder / "training", folder / "training.json"
     if not outcome.exists():
         file = folder / "recipe.json"

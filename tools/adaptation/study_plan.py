@@ -6,9 +6,12 @@ one than a whole network, so each method's is chosen first, on a short run, by v
 
 from __future__ import annotations
 
+import math
 import random
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,22 @@ SEEDS = (0, 1, 2)
 SEEDED_TASK = "denoise"
 IMAGES = (10, 50, 400)
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1)
+SIZES = (0.01, 0.02, 0.04, 0.08, 0.16)  # of the base's parameters, for the gap to full fine-tuning
+COST_STEPS, COST_ROUNDS = 60, 3
+BLENDED = ("denoise", "gaussian-deblur")
+BLENDS = ((1.0, 0.0), (0.0, 1.0), (0.5, 0.5), (0.75, 0.75), (1.0, 0.5), (0.5, 1.0), (1.0, 1.0))
+BLURRED_NOISY = StudiedTask(
+    "blurred-noisy",
+    "blur of 1.2 pixels, then noise of sigma 15",
+    "chain",
+    {
+        "degradations": [
+            {"name": "gaussian-blur", "options": {"sigma": [1.2, 1.2], "ratio": [1, 1]}},
+            {"name": "gaussian-noise", "options": {"sigma": [15, 15]}},
+        ]
+    },
+    tests=(TestSet("Kodak24"),),
+)
 
 MIXTURES: dict[str, list[dict[str, Any]]] = {
     "one degradation": [{"name": "gaussian-noise", "options": {"sigma": [0, 55]}}],
@@ -112,10 +131,12 @@ class Plan:
     def runs(self) -> Iterator[Run]:
         """Everything else; the learning rates must be chosen."""
         yield from self.comparison()
+        yield from self.sizes()
         yield from self.pretraining()
         yield from self.amounts()
         yield from self.union()
         yield from self.strengths()
+        yield from self.blends()
 
     def comparison(self) -> Iterator[Run]:
         """Methods with equal data and equal steps, on every task."""
@@ -135,6 +156,76 @@ class Plan:
                         self._settings(method, seed=seed),
                         labels={**labels, "method": method.name, "seed": seed},
                     )
+
+    def costs(self) -> Iterator[Run]:
+        """What a step of each method takes, the methods in turn; for a machine that does nothing else.
+
+        The runs of the comparison do not tell: they are made whenever there is time, and on several machines.
+        """
+        for round_ in range(COST_ROUNDS):
+            for method in self.methods.values():
+                yield self._training(
+                    f"costs/{method.name}-round{round_}",
+                    method,
+                    TASKS["denoise"],
+                    self._settings(steps=COST_STEPS),
+                    measured=False,
+                    labels={"part": "costs", "method": method.name, "round": round_},
+                )
+
+    def sizes(self) -> Iterator[Run]:
+        """LoRA of more sizes than the comparison has, with the rate of the size next to each."""
+        for task in self.tasks:
+            for size in SIZES:
+                if task.name not in MAIN or size in BUDGETS:
+                    continue
+                nearest = min(BUDGETS, key=lambda budget: abs(math.log(budget / size)))
+                rank = sized(self.base, "lora", "rank", size)
+                yield self._training(
+                    f"sizes/{task.name}/lora-{size:.0%}",
+                    Method(f"lora-{size:.0%}", Choice(name="lora", options={"rank": rank})),
+                    task,
+                    self._settings(self.methods[f"lora-{nearest:.0%}"]),
+                    labels={"part": "sizes", "task": task.name, "method": f"lora-{size:.0%}", "size": size},
+                )
+
+    def blends(self) -> Iterator[Run]:
+        """Two adapters at once on images that are blurred and noisy, and one that learned just that."""
+        runs = self.blended()
+        labels = {"part": "blends", "task": BLURRED_NOISY.name}
+        if not runs:
+            return
+        yield self._frozen("blends/frozen", self.base, BLURRED_NOISY, {**labels, "method": "frozen base"})
+        for blend in BLENDS:
+            adapters = [word for run in runs for word in ("--adapter", str(weights_of(run, self.place)))]
+            strengths = ",".join(f"{value:g}" for value in blend)
+            yield Run(
+                name=f"blends/{strengths}",
+                recipe=None,
+                base=self.base,
+                measurements=(Measurement(BLURRED_NOISY, BLURRED_NOISY.tests[0]),),
+                labels={**labels, "method": "blend", "blend": list(blend)},
+                after=runs,
+                restore=(*adapters, "--blend", strengths),
+            )
+        method = self.methods[f"lora-{BUDGETS[-1]:.0%}"]
+        yield self._training(
+            "blends/learned",
+            method,
+            BLURRED_NOISY,
+            self._settings(method),
+            labels={**labels, "method": "an adapter for both"},
+        )
+
+    def blended(self) -> tuple[Run, ...]:
+        """Those that train the adapters of the blends; none, unless all of them are studied."""
+        runs = tuple(run for run in map(self._compared, BLENDED) if run is not None)
+        return runs if len(runs) == len(BLENDED) else ()
+
+    def _compared(self, task: str) -> Run | None:
+        """The comparison's adapter (LoRA, the larger budget) of a task; ``None`` if the task is not studied."""
+        name = f"methods/{task}/lora-{BUDGETS[-1]:.0%}"
+        return next((run for run in self.comparison() if run.name == name), None)
 
     def pretraining(self) -> Iterator[Run]:
         """What an adapter owes to the degradations that its base was pre-trained on."""
@@ -228,8 +319,7 @@ class Plan:
 
     def strengths(self) -> Iterator[Run]:
         """How the result changes with an adapter's strength; no training."""
-        name = f"methods/denoise/lora-{BUDGETS[-1]:.0%}"
-        source = next((run for run in self.comparison() if run.name == name), None)
+        source = self._compared("denoise")
         if source is None:
             return
         adapter = weights_of(source, self.place)
@@ -332,15 +422,17 @@ def methods(base: str) -> list[Method]:
     return [*found, Method("full", full), Method("scratch", full, random=True)]
 
 
+@cache
 def sized(base: str, adapter: str, option: str, share: float) -> int:
-    """The value of an option whose adapter comes nearest to a share of the base's parameters."""
+    """The value of an option whose adapter comes nearest to a share of the base's parameters; more means larger."""
     model = load(base)
     wanted = share * sum(parameter.numel() for parameter in model.backbone.parameters())
-    counts = {}
-    for value in range(1, 257):
+
+    def count(value: int) -> int:
         model.add_adapter("sized", adapter, {option: value})
-        counts[value] = sum(parameter.numel() for parameter in model.adapter_parameters("sized").values())
+        found = sum(parameter.numel() for parameter in model.adapter_parameters("sized").values())
         model.remove_adapter("sized")
-        if counts[value] > wanted:
-            break
-    return min(counts, key=lambda value: abs(counts[value] - wanted))
+        return found
+
+    above = bisect_left(range(1, 257), wanted, key=count) + 1
+    return min((max(above - 1, 1), min(above, 256)), key=lambda value: abs(count(value) - wanted))

@@ -6,20 +6,32 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from adair_core.atomic_file import write_atomically
 from adair_core.evaluation.statistics import Statistic
 from adaptation import published, study_figures
 from adaptation.results import Outcome, Outcomes, difference, mean, over_seeds
-from adaptation.study_plan import IMAGES, MIXTURES, STRENGTHS
+from adaptation.study_plan import (
+    BLENDED,
+    BLURRED_NOISY,
+    BUDGETS,
+    COST_ROUNDS,
+    COST_STEPS,
+    IMAGES,
+    MIXTURES,
+    SIZES,
+    STRENGTHS,
+    Scale,
+)
 from adaptation.tasks import TASKS
 
 INTRODUCTION = """# The study
 
 What an adapter reaches against full fine-tuning, and what pre-training has to do with it: made by `tools/study.py` on
-two CPU cores, with small networks and short trainings. Numbers of methods compare with each other, because data, steps
-and seeds are equal; they are not what any of them reaches in the end. Intervals are 95 % bootstrap intervals over
+CPU cores, with small networks and short trainings. Numbers of methods compare with each other, because data, steps and
+seeds are equal; they are not what any of them reaches in the end. Intervals are 95 % bootstrap intervals over
 images, differences paired image by image; they leave out the variance of training, for which denoising is repeated with
 three seeds. Learning rates were chosen for each method on held-out training images.
 
@@ -62,10 +74,13 @@ def write(out: Path, page: Path) -> None:
     figures = study_figures.draw(outcomes, folder)
     sections = [
         comparison(outcomes),
+        costs(outcomes),
+        sizes(outcomes),
         pretraining(outcomes),
         amounts(outcomes),
         union(outcomes),
         strengths(outcomes),
+        blends(outcomes),
     ]
     pictures = [f"![{title}](study/{file.name})" for title, file in figures.items()]
     old = page.read_text(encoding="utf-8") if page.exists() else INTRODUCTION + MARKER
@@ -87,7 +102,7 @@ def comparison(outcomes: Outcomes) -> str:
         full = outcomes.one(part="methods", task=task.name, method="full", seed=0)
         rows = []
         for name, value in _baselines(outcomes, task.name):
-            rows.append([name, *_quality(value), "", *[""] * 5])
+            rows.append([name, *_quality(value), "", "", ""])
         for method in METHODS:
             own = [outcome for outcome in found if outcome.labels["method"] == method]
             if own:
@@ -95,7 +110,7 @@ def comparison(outcomes: Outcomes) -> str:
         test = task.tests[0]
         inputs = mean(frozen.images("psnr", side="input")).mean
         title = f"### {task.title}: {test.name}, degraded input {inputs:.2f} dB"
-        head = ["method", "PSNR, dB", "SSIM", "minus full", "parameters", "kB", "ms a step", "peak MB", "minutes"]
+        head = ["method", "PSNR, dB", "SSIM", "minus full", "parameters", "kB"]
         parts += [title, _table(head, rows)]
         if task.name in PUBLISHED:
             parts.append(PUBLISHED[task.name])
@@ -120,18 +135,71 @@ def _method_row(method: str, own: list[Outcome], full: Outcome | None) -> list[s
     )
     training = first.training
     if training is None:
-        return [method, psnr, ssim, gap, "0", "0", "", "", ""]
-    return [
-        method,
-        psnr,
-        ssim,
-        gap,
-        f"{training['parameters']:,}",
-        f"{training['bytes'] / 1000:,.0f}",
-        f"{1000 * training['seconds'] / training['steps']:.0f}",
-        f"{training['peak_bytes'] / 1e6:,.0f}",
-        f"{training['seconds'] / 60:.1f}",
-    ]
+        return [method, psnr, ssim, gap, "0", "0"]
+    return [method, psnr, ssim, gap, f"{training['parameters']:,}", f"{training['bytes'] / 1000:,.0f}"]
+
+
+def costs(outcomes: Outcomes) -> str:
+    """Time and memory of training, of runs of their own."""
+    rows = []
+    for method in METHODS:
+        own = [found.training for found in outcomes.where(part="costs", method=method) if found.training]
+        if own:
+            milliseconds = [1000 * each["seconds"] / each["steps"] for each in own]
+            peak = median(each["peak_bytes"] for each in own)
+            low, middle, high = min(milliseconds), median(milliseconds), max(milliseconds)
+            minutes = middle * Scale.steps / 60_000
+            rows.append([method, f"{middle:.0f} ({low:.0f}-{high:.0f})", f"{minutes:.1f}", f"{peak / 1e6:,.0f}"])
+    if not rows:
+        return ""
+    text = (
+        "Denoising, 8 patches of 64 x 64 a step in bfloat16, on one core of a machine that did nothing else: median of "
+        f"{COST_ROUNDS} runs of {COST_STEPS} steps, the methods in turn, with the least and the most. Peak memory is "
+        "that of the whole process, of which PyTorch and the training images are most."
+    )
+    head = ["method", "ms a step", f"minutes for {Scale.steps:,} steps", "peak MB"]
+    return "\n\n".join(["## What training takes", text, _table(head, rows)])
+
+
+def sizes(outcomes: Outcomes) -> str:
+    """How far LoRA of each size stays behind full fine-tuning."""
+    tasks = list(dict.fromkeys(outcome.labels["task"] for outcome in outcomes.where(part="sizes")))
+    rows = []
+    for size in SIZES:
+        cells = [f"{size:.0%}"]
+        for task in tasks:
+            full = outcomes.one(part="methods", task=task, method="full", seed=0)
+            part = {"part": "methods", "seed": 0} if size in BUDGETS else {"part": "sizes"}
+            own = outcomes.one(task=task, method=f"lora-{size:.0%}", **part)
+            gap = "" if own is None or full is None else _interval(difference(own.images("psnr"), full.images("psnr")))
+            cells.append(gap)
+        rows.append(cells)
+    if not tasks:
+        return ""
+    text = "LoRA minus full fine-tuning, PSNR in dB, against the adapter's size in parameters of the base."
+    return "\n\n".join(["## How large an adapter has to be", text, _table(["size", *tasks], rows)])
+
+
+def blends(outcomes: Outcomes) -> str:
+    """Two adapters at once."""
+    found = outcomes.where(part="blends")
+    if not found:
+        return ""
+
+    def name(outcome: Outcome) -> str:
+        blend = outcome.labels.get("blend")
+        if blend is None:
+            return str(outcome.labels["method"])
+        return " + ".join(f"{value:g} {task}" for task, value in zip(BLENDED, blend, strict=True) if value)
+
+    ordered = sorted(found, key=lambda outcome: mean(outcome.images("psnr")).mean)
+    rows = [[name(outcome), *_quality(outcome)] for outcome in ordered]
+    inputs = mean(found[0].images("psnr", side="input")).mean
+    text = (
+        f"{BLURRED_NOISY.title}: {BLURRED_NOISY.tests[0].name}, degraded input {inputs:.2f} dB. The adapters are those "
+        "of the comparison above (LoRA, 8 %), which know one of the two; *an adapter for both* learned just this."
+    )
+    return "\n\n".join(["## Two faults at once", text, _table(["adapters", "PSNR, dB", "SSIM"], rows)])
 
 
 def pretraining(outcomes: Outcomes) -> str:

@@ -6,6 +6,7 @@ real pairs ``test/Rain100L/input`` and ``test/Rain100L/target``.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,7 +71,10 @@ class StudiedTask:
     def arguments(self, test: TestSet) -> list[str]:
         """The options of ``adair evaluate`` that name the task, as this set judges it."""
         given = [
-            word for key, value in self.options.items() if key != "pairs" for word in (f"--task.{key}", str(value))
+            word
+            for key, value in self.options.items()
+            if key != "pairs"
+            for word in (f"--task.{key}", value if isinstance(value, str) else json.dumps(value))
         ]
         return ["--task", self.task, *given, *(["--task.pairs"] if test.pairs else [])]
 
