@@ -11,7 +11,7 @@ import random
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -231,7 +231,7 @@ class Plan:
         """What an adapter owes to the degradations that its base was pre-trained on."""
         tasks = [task for task in self.tasks if task.name in MAIN]
         snow = StudiedTask("snow", "snow, in no mixture", "snow", tests=(TestSet("Kodak24"),))
-        bases: dict[str, tuple[str, tuple[Run, ...]]] = {"none": (str(self.random_base()), ())}
+        bases: dict[str, tuple[str, tuple[Run, ...]]] = {"none": (str(self.random_base), ())}
         for title, mixture in MIXTURES.items():
             options = {"degradations": mixture} if mixture else {}
             run = Run(
@@ -334,6 +334,7 @@ class Plan:
                 restore=("--adapter", str(adapter), "--blend", f"{strength:g}"),
             )
 
+    @cached_property
     def random_base(self) -> Path:
         """A base of the same shape with random weights, for training from scratch."""
         backbone = load(self.base).info.backbone
@@ -399,7 +400,7 @@ class Plan:
         labels: Mapping[str, Any],
         measured: bool = True,
     ) -> Run:
-        base = str(self.random_base()) if method.random else self.base
+        base = str(self.random_base) if method.random else self.base
         recipe = AdapterRecipe(
             data=task.data(self.place.data),
             settings=settings,
