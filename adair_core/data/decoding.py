@@ -49,8 +49,11 @@ UNREAD_VALUES = {
     "complex": "complex numbers",
     "dpcomplex": "complex numbers",
 }
-RGB_OR_GRAY = ("b-w", "srgb", "rgb", "rgb16", "grey16", "scrgb", "multiband", "matrix", "histogram")
+GRAY = ("b-w", "grey16")
+RGB_OR_GRAY = (*GRAY, "srgb", "rgb", "rgb16", "scrgb", "multiband", "matrix", "histogram")
 LAB = ("lab", "labs")
+COLORS: dict[str, tuple[int, ...]] = {"cmyk": (4,), "lab": (3,), "labs": (3,)} | dict.fromkeys(GRAY, (1,))
+"""Numbers of channels beside alpha; (1, 3) for all others."""
 
 
 @dataclass(frozen=True)
@@ -200,9 +203,9 @@ def _open(path: Path, limits: _Limits, page: Place | None = None) -> tuple[Forma
         got = UNREAD_VALUES.get(image.format, f"values of libvips' type {image.format}")
         raise DataError(expected(str(path), expected="8 or 16 bit unsigned integers or floats", got=got))
     colors = image.bands - image.hasalpha()
-    allowed = {"cmyk": (4,), "lab": (3,), "labs": (3,)}.get(image.interpretation, (1, 3))
+    allowed = COLORS.get(image.interpretation, (1, 3))
     if image.interpretation not in (*RGB_OR_GRAY, "cmyk", *LAB) or colors not in allowed:
-        got = f"{image.bands} channels of {image.interpretation}"
+        got = f"{image.bands} channels of {'gray' if image.interpretation in GRAY else image.interpretation}"
         raise DataError(expected(str(path), expected="gray, RGB, CMYK or CIELAB, with or without alpha", got=got))
     return kind, image, notes
 
@@ -232,7 +235,7 @@ def _loaded(
             image = load("warning")
     except UNDECODABLE as error:
         reason = reason_of(error).removeprefix(f"{path}: ")
-        raise DataError(f"{path}: a {kind.upper()} file that is damaged or of an unknown kind: {reason}") from error
+        raise DataError(f"{path}: the {kind.upper()} file is damaged or of an unknown kind: {reason}") from error
     return image, ()
 
 

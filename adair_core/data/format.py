@@ -10,6 +10,9 @@ from adair_core.errors import DataError, expected
 
 FOREIGN = {
     b"BM": "BMP",
+    b"\0\0\1\0": "ICO",
+    b"P5": "Netpbm (PGM)",
+    b"P6": "Netpbm (PPM)",
     b"8BPS": "Photoshop",
     b"%PDF": "PDF",
     b"<svg": "SVG",
@@ -58,7 +61,7 @@ def format_in(path: Path) -> Format:
     kind = format_of(start)
     if kind is None:
         foreign = _foreign(start)
-        got = f"a {foreign} file; convert it first" if foreign else f"a file that begins with {start[:8]!r}"
+        got = f"{foreign}; convert it first" if foreign else f"a file that begins with {start[:8]!r}"
         raise DataError(expected(str(path), expected="a PNG, JPEG, WebP, TIFF, AVIF or GIF image", got=got))
     return kind
 

@@ -33,7 +33,8 @@ TIFF_COMPRESSIONS: Mapping[int, TiffCompression] = {
 
 TIFF_LOSSY = (6, 7)
 BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, EXTRA_SAMPLES = 258, 259, 262, 338
-PALETTE, PREMULTIPLIED = 3, 1
+PALETTE = 3
+UNSPECIFIED, PREMULTIPLIED = 0, 1
 UNIT_INCH, UNIT_CENTIMETRE = 2, 3
 
 
@@ -65,7 +66,7 @@ def read_storage(path: Path, kind: Format, image: Any, *, page: Place | None = N
     elif kind == "jpeg":
         _of_jpeg(path, found)
     elif kind == "tiff":
-        _of_tiff(path, found, page)
+        _of_tiff(path, found, page, has_alpha=bool(image.hasalpha()))
     elif kind == "webp":
         found.fields["lossless"] = _is_lossless_webp(path)
     elif kind == "avif":
@@ -115,7 +116,7 @@ def _of_jpeg(path: Path, found: _Found) -> None:
         found.notes.append(f"{after:,} bytes after the picture (such as further pictures or a video) are left out")
 
 
-def _of_tiff(path: Path, found: _Found, page: Place | None) -> None:
+def _of_tiff(path: Path, found: _Found, page: Place | None, *, has_alpha: bool) -> None:
     directory = read_directory(path, page)
     compression = int(number_in(directory, COMPRESSION, 1))
     across, down = (number_in(directory, tag, 0) for tag in (X_RESOLUTION, Y_RESOLUTION))
@@ -131,8 +132,11 @@ def _of_tiff(path: Path, found: _Found, page: Place | None) -> None:
         found.notes.append("palette became full colour")
     elif number_in(directory, BITS_PER_SAMPLE, 1) == 1:
         found.notes.append("1 bit became 8 bit gray")
-    if number_in(directory, EXTRA_SAMPLES, 0) == PREMULTIPLIED:  # libvips divides
+    extra = number_in(directory, EXTRA_SAMPLES, UNSPECIFIED)
+    if extra == PREMULTIPLIED:  # libvips divides
         found.notes.append("premultiplied alpha became straight")
+    elif extra == UNSPECIFIED and has_alpha:
+        found.notes.append("the last channel, whose meaning is not stated, counts as alpha")
 
 
 def _is_lossless_webp(path: Path) -> bool:

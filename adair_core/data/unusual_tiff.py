@@ -65,7 +65,7 @@ def _values(path: Path, number: int) -> Any:
             page = file.pages[number]
             values, axes = page.asarray(), page.axes
     except Exception as error:  # it raises what its decompressors raise
-        raise DataError(f"{path}: a TIFF file that is damaged or of an unknown kind: {error}") from error
+        raise DataError(f"{path}: the TIFF file is damaged or of an unknown kind: {error}") from error
     if axes not in ("YX", "YXS", "SYX") or values.size == 0:
         raise DataError(f"{path}: expected one image of rows and columns, got a TIFF file with axes {axes}")
     return np.moveaxis(values, 0, -1) if axes == "SYX" else values.reshape(*values.shape[:2], -1)
@@ -97,7 +97,7 @@ def _by_pillow(path: Path, directory: Directory, number: int) -> Any:
             else:
                 converted = image.convert("RGB")
     except (OSError, EOFError, ValueError, SyntaxError, UserWarning, ImageCms.PyCMSError) as error:
-        raise DataError(f"{path}: a TIFF file that is damaged or of an unknown kind: {error}") from error
+        raise DataError(f"{path}: the TIFF file is damaged or of an unknown kind: {error}") from error
     return _described(pyvips.Image.new_from_array(np.asarray(converted)).copy(interpretation="srgb"), directory)
 
 

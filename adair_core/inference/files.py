@@ -258,4 +258,4 @@ def _video(model: RestorationModel, job: Job, settings: Settings, on_share: OnSh
 
 def _misnamed(job: Job, info: ImageInfo) -> tuple[str, ...]:
     said = READ_SUFFIXES.get(job.source.suffix.lower())
-    return (f"is a {info.format.upper()} by its content",) if said not in (None, info.format) else ()
+    return (f"its content is {info.format.upper()}",) if said not in (None, info.format) else ()

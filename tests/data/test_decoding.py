@@ -177,14 +177,16 @@ def test_files_that_are_no_images(tmp_path):
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("no image")
     Image.fromarray(COLORS).save(tmp_path / "x.bmp")
+    Image.fromarray(COLORS).save(tmp_path / "x.ppm")
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
     for name, words in {
         "none.png": "no such file",
         "empty.png": r"empty \(0 bytes\)",
         "text.png": "expected a PNG, JPEG, WebP, TIFF, AVIF or GIF image, got a file that begins with b'no image'",
-        "x.bmp": "got a BMP file; convert it first",
-        "photo.heic": "got a HEIC file; convert it first",
+        "x.bmp": "got BMP; convert it first",
+        "photo.heic": "got HEIC; convert it first",
+        "x.ppm": r"got Netpbm \(PPM\); convert it first",
         "pipe.png": "got a folder or a device",
         ".": "got a folder or a device",
         "text.png/x.png": "cannot be read: Not a directory",
@@ -201,12 +203,25 @@ def test_value_types_that_are_not_read(tmp_path, dtype):
         read_header(tmp_path / "x.tif")
 
 
-def test_other_numbers_of_channels_are_not_read(tmp_path):
-    tifffile.imwrite(tmp_path / "x.tif", np.zeros((8, 8, 5), np.uint8), photometric="minisblack", planarconfig="contig")
-    with pytest.raises(
-        DataError, match=r"x\.tif: expected gray, RGB, CMYK or CIELAB, with or without alpha, got 5 channels"
-    ):
+@pytest.mark.parametrize("channels", [3, 4, 5])
+def test_other_numbers_of_channels_are_not_read(tmp_path, channels):
+    values = np.zeros((8, 8, channels), np.uint8)
+    tifffile.imwrite(tmp_path / "x.tif", values, photometric="minisblack", planarconfig="contig")
+    words = rf"x\.tif: expected gray, RGB, CMYK or CIELAB, with or without alpha, got {channels} channels of gray"
+    with pytest.raises(DataError, match=words):
         read_header(tmp_path / "x.tif")
+
+
+@pytest.mark.parametrize(("meaning", "told"), [("unspecified", True), ("unassalpha", False)])
+@pytest.mark.parametrize("photometric", ["rgb", "minisblack"])
+def test_a_further_channel_that_does_not_say_what_it_is_counts_as_alpha_and_is_told(
+    tmp_path, meaning, told, photometric
+):
+    values = np.dstack([COLORS, GRAY]) if photometric == "rgb" else np.dstack([GRAY, 255 - GRAY])
+    tifffile.imwrite(tmp_path / "x.tif", values, photometric=photometric, planarconfig="contig", extrasamples=[meaning])
+    image = read_image(tmp_path / "x.tif")
+    assert np.array_equal(image.alpha, values[..., -1])
+    assert ("the last channel, whose meaning is not stated, counts as alpha" in image.notes) == told
 
 
 def samples(tmp_path):

@@ -150,4 +150,4 @@ def test_what_was_converted_is_said(tmp_path: Path) -> None:
     assert message == "palette became full colour"
     Image.fromarray(after.pixels).save(tmp_path / "really.png")
     (tmp_path / "really.png").rename(tmp_path / "named.jpg")
-    assert "is a PNG by its content" in restored(tmp_path / "named.jpg", tmp_path / "c.jpg")[1]
+    assert "its content is PNG" in restored(tmp_path / "named.jpg", tmp_path / "c.jpg")[1]
