@@ -32,7 +32,7 @@ def replacing(path: Path, *, overwrite: bool = True, durable: bool = True) -> It
 
     Raises:
         FileExistsError: something has the name and `overwrite` is false.
-        OSError: it cannot be written. No temporary file is left, whatever was raised.
+        OSError: it cannot be written; its `filename` is the file. No temporary file is left, whatever was raised.
     """
     # The file system's limit on names holds for the temporary one too: four bytes a character at most.
     temporary = path.with_name(f".{path.name[:32]}.{_process(os.getpid())}.{secrets.token_hex(4)}{SUFFIX}")
@@ -50,6 +50,10 @@ def replacing(path: Path, *, overwrite: bool = True, durable: bool = True) -> It
         if durable:
             with contextlib.suppress(OSError):  # not every file system lets a folder be opened
                 _flush(path.parent)  # without it the renaming may be lost at a power cut
+    except OSError as error:
+        if error.filename in (None, str(temporary)):  # writing to an open file names none
+            error.filename = str(path)
+        raise
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from adair_core.atomic_file import replacing
 from adair_core.errors import DataError, UsageError
+from adair_core.inference.file_result import FULL
 from adair_core.inference.overlap import Overlap, Room
 from adair_core.inference.settings import Settings
 from adair_core.inference.video_coding import VideoCoding
@@ -85,6 +86,8 @@ def restore_video(
         raise DataError(f"{output}: exists already and is not overwritten") from error
     except av.error.FFmpegError as error:
         reason = error.strerror or str(error)
+        if error.errno in FULL:
+            raise DataError(f"{output}: cannot be written: {reason}") from error
         raise DataError(f"{source}: cannot be read, or not be written as {container}: {reason}") from error
 
 

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from adair_core.errors import DataError, expected
+from adair_core.inference.file_result import FULL
 from adair_core.inference.video_coding import VideoCoding
 from adair_core.inference.video_frames import bits_of
 
@@ -147,6 +148,8 @@ class VideoTarget:
         try:
             writer.start_encoding()
         except av.error.FFmpegError as error:
+            if error.errno in FULL:
+                raise
             what = f"{size[0]} x {size[1]} frames of {self.pixel_format} by {self._stream.codec_context.name}"
             reason = error.strerror or str(error)
             raise DataError(f"codec: {writer.format.name} files cannot hold {what}: {reason}") from error

@@ -7,6 +7,7 @@ PEFT can hold, and repeats the metadata for any other.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,14 +97,19 @@ def write_adapter(
     }
     config = peft_config(adapter, base=info.name) if in_peft else {**metadata, "config": adapter.choice.options}
     config.pop("card", None)
+    is_new = not folder.exists()
     try:
         make_folder(folder)
         text = card_text(adapter, info=info, card=card, size=sum(t.nbytes for t in stored.values()))
         write_atomically(folder / CARD_FILE, text.encode())
         write_atomically(folder / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())
-    except OSError as error:
+        write_tensors(folder / WEIGHTS_FILE, stored, metadata)
+    except (OSError, WeightsError) as error:
+        if is_new:  # without its weights, or with nothing at all, it would only be in the way
+            shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, WeightsError):
+            raise
         raise WeightsError(f"{folder}: the adapter cannot be written: {error.strerror or error}") from error
-    write_tensors(folder / WEIGHTS_FILE, stored, metadata)
 
 
 def read_adapter(folder: Path) -> AdapterFile:

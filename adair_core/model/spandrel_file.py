@@ -5,6 +5,7 @@ Source: https://github.com/chaiNNer-org/spandrel
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,7 +52,9 @@ def write_spandrel(
     try:
         with replacing(path) as temporary:
             # The published checkpoints have their weights under this name.
-            torch.save({"params": weights, "adair": json.dumps(dict(metadata))}, temporary)
+            content = io.BytesIO()  # written to a file, a full disk would be a RuntimeError
+            torch.save({"params": weights, "adair": json.dumps(dict(metadata))}, content)
+            temporary.write_bytes(content.getbuffer())
     except OSError as error:
         raise WeightsError(f"{path}: cannot be written: {error.strerror or error}") from error
     return form

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,19 @@ def test_a_candidate_is_measured_as_it_is_alone(adapters, denoising):
     alone = run_program(*denoising, "--adapter", adapters[1], "--json")
     together = run_program(*denoising, "--compare", "frozen", f"mine={adapters[1]}", "--json")
     assert together.json["reports"]["mine"] == alone.json["report"]
+
+
+def test_a_report_that_cannot_be_written_does_not_take_the_numbers_along(photos):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        arguments = ["--pairs", photos, photos, "--compare", "input", "frozen", "--metric", "psnr", "--limit", 2]
+        outcome = run_program("evaluate", *arguments, "--json", "-o", "full.json")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert outcome.exit_code == 1
+    assert "error: full.json: File too large" in outcome.stderr
+    assert list(outcome.json["reports"]) == ["input", "frozen"]
 
 
 def test_images_that_something_else_restored_are_a_candidate(adapters, photos, denoising):

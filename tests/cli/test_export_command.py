@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import sys
 import warnings
 from pathlib import Path
@@ -93,6 +94,20 @@ def test_spandrel_recognises_and_computes_the_same(made, backbone, ending):
         wanted = ours(made, backbone, {"lora": 1.0}, image, strength=0.7)
         with torch.no_grad():
             torch.testing.assert_close(found(image), wanted.clamp(0, 1), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", ["out.safetensors", "out.pth", "out.onnx", "out"])
+def test_a_full_disk_leaves_nothing(made, name):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        outcome = run_program("export", name, "--adapter", made / "restormer" / "plain")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert outcome.exit_code == 1
+    assert outcome.stderr.startswith(f"error: {name}")
+    assert "cannot be written: File too large" in outcome.stderr
+    assert not list(Path().iterdir())
 
 
 @pytest.mark.parametrize("backbone", SHAPES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,16 @@ def test_what_does_not_fit_is_said_and_leaves_nothing(
     assert result.status == "failed"
     assert words in result.message
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_a_full_disk_is_said_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    full = contextlib.nullcontext(Path("/dev/full"))
+    monkeypatch.setattr("adair_core.inference.video.replacing", lambda *_, **__: full)
+    result = restore(make_clip(tmp_path / name), tmp_path / f"b{name}", factor=0.5)
+    assert result.message == f"{tmp_path}/b{name}: cannot be written: No space left on device"
+    assert result.is_disk_full
 
 
 def test_the_rate_factor_has_bounds() -> None:

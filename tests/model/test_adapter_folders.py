@@ -235,6 +235,9 @@ def test_a_failed_write_leaves_the_old_adapter(folder, model, make_model, images
     other = make_model()
     other.load_adapter(path)
     assert torch.equal(other(images), before)
+    with pytest.raises(WeightsError, match="No space left on device"):
+        model.save_adapter("a", path.with_name("new"))
+    assert not path.with_name("new").exists()
 
 
 def test_zoo_names(folder, model, make_model, images, monkeypatch):

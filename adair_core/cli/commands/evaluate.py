@@ -117,13 +117,14 @@ def command(
             click.echo(request.protocol.model_dump_json(indent=2))
             return
         result, examples = _measured(request, chosen, parameters, reports)
-    for path in reports:
-        say("wrote " + ", ".join(str(file) for file in write(result, path, examples)))
+    # The numbers first: a report that cannot be written must not take them along.
     if as_json:
         click.echo(json.dumps(json.loads(result.to_json()), indent=2))
     else:
         for table in result.tables():
             show(table)
+    for path in reports:
+        say("wrote " + ", ".join(str(file) for file in write(result, path, examples)))
 
 
 def _measured(
