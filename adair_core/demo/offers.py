@@ -68,13 +68,13 @@ def offer_of(name: str) -> Offer:
 
 
 def zoo_offers() -> list[Offer]:
-    """List the zoo's adapters, the newest for each task and its options."""
+    """List the zoo's adapters, the newest for each task and its options, those of a task side by side."""
     names: dict[str, None] = {}
     for spec in plugins().weights.values():
         best = adapter_for(spec.task, spec.options) if spec.kind == "adapter" and spec.task is not None else None
         if best is not None:
             names[best.versioned_name] = None
-    return [offer_of(name) for name in names]
+    return sorted(map(offer_of, names), key=lambda offer: offer.label)
 
 
 def told_apart(offers: Iterable[Offer]) -> list[Offer]:
@@ -88,8 +88,9 @@ def told_apart(offers: Iterable[Offer]) -> list[Offer]:
 
 
 def _label(task: str, options: Mapping[str, Any]) -> str:
-    """``super-resolve, scale 3``."""
-    return ", ".join([task, *(f"{name} {value}" for name, value in sorted(options.items()))])
+    """``super-resolve, scale 3``; words, as in ``deblur, motion``, say by themselves what they are."""
+    told = (value if isinstance(value, str) else f"{name} {value}" for name, value in sorted(options.items()))
+    return ", ".join([task, *told])
 
 
 def _scale(task: str | None, trained: Mapping[str, Any], file: AdapterFile) -> int:

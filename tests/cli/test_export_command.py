@@ -226,6 +226,23 @@ def test_a_base_file(made):
             torch.testing.assert_close(merged(image), ours(made, "restormer", adapters, image), rtol=0, atol=2e-5)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "adapter"),
+    [
+        (["--task", "denoise"], "denoise"),
+        (["--task", "super-resolve", "--scale", 3], "super-resolve-x3"),
+        (["--task", "deblur", "--task.kind", "motion"], "motion-deblur"),
+        (["--blend", "denoise=1"], "denoise"),
+    ],
+)
+def test_a_task_chooses_the_zoos_adapter(arguments, adapter):
+    chosen = export("task.safetensors", *arguments, "--json").json["origin"]
+    named = export("named.safetensors", "--adapter", adapter, "--json").json["origin"]
+    assert chosen == named
+    assert [*json.loads(chosen["adapters"])][0].partition("@")[0] == adapter
+    assert Path("task.safetensors").read_bytes() == Path("named.safetensors").read_bytes()
+
+
 def test_peft_folder(made):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -241,7 +258,7 @@ def test_peft_folder(made):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["x.pth"], "what should be exported? give --adapter NAME|DIR, or --base"),
+        (["x.pth"], "what should be exported? give --task NAME, --adapter NAME|DIR, or --base"),
         (["x.png", "--base", "BASE"], "expected one of the endings .onnx, .pth, .safetensors, or a folder's name"),
         (["x.pth", "--format", "onnx", "--base", "BASE"], "OUT for --format onnx: expected .onnx, got 'x.pth'"),
         (["there.pth", "--base", "BASE"], "there.pth exists already; give another name, or --overwrite"),
@@ -255,6 +272,14 @@ def test_peft_folder(made):
         (["x", "--adapter", "depthwise"], "PEFT has no factors of grouped (depthwise) convolutions"),
         (["x", "--adapter", "plain", "--blend", "0.5"], "--format peft: expected one --adapter, without"),
         (["x", "--base", "BASE"], "--format peft: expected one --adapter"),
+        (["x.pth", "--task", "denoise,derain"], "--task: expected one task, got 'denoise,derain'"),
+        (["x.pth", "--task", "auto"], "--task: expected one task, got 'auto'"),
+        (["x.pth", "--task", "denoise", "--adapter", "plain"], "--task chooses adapter and base itself"),
+        (["x.pth", "--task", "denoise", "--base", "BASE"], "--task chooses adapter and base itself"),
+        (["x.pth", "--task", "denoise", "--blend", "derain=1"], "--task chooses adapter and base itself"),
+        (["x.pth", "--base", "BASE", "--scale", "2"], "--scale: expected a --task that enlarges, such as super-resolve, got no --task"),
+        (["x.pth", "--task", "denoise", "--scale", "2"], "such as super-resolve, got --task denoise"),
+        (["x.pth", "--task", "inpainting"], "unknown task 'inpainting'"),
     ],
 )
 def test_wrong_requests(made, arguments, message):

@@ -12,10 +12,13 @@ import click
 import rich_click
 
 import adair_core
+from adair_core.cli.automatic import AUTO
 from adair_core.cli.choices import weights_spec
 from adair_core.cli.command import Command
 from adair_core.cli.models import Loaded, load_model, weights_options
+from adair_core.cli.options import Group
 from adair_core.cli.output import print_json, say
+from adair_core.cli.sequences import options_of_tasks, task_groups, task_names
 from adair_core.errors import UsageError, expected
 
 _ENDINGS = {
@@ -27,10 +30,16 @@ _ENDINGS = {
 """The endings of each format's files; PEFT's is a folder."""
 
 
+def _groups(typed: Mapping[str, Any]) -> list[Group]:
+    return task_groups(_task(typed.get("task")))
+
+
 @rich_click.command(
     "export",
     cls=Command,
+    groups=_groups,
     examples=[
+        "export denoise.onnx --task denoise",
         "export denoise.onnx --adapter runs/denoise-lora/denoise",
         "export denoise.safetensors --adapter runs/denoise-lora/denoise --strength 0.8",
         "export both.safetensors --format adair --adapter runs/a/a --adapter runs/b/b --blend 0.5,0.5",
@@ -38,7 +47,9 @@ _ENDINGS = {
     ],
 )
 @rich_click.argument("out", type=click.Path(path_type=Path))
+@rich_click.option("--task", metavar="NAME", help="what the file restores; chooses the zoo's adapter for it")
 @weights_options
+@rich_click.option("--scale", type=int, metavar="N", help="of the zoo's adapter for --task super-resolve")
 @rich_click.option(
     "--format",
     "kind",
@@ -49,7 +60,15 @@ _ENDINGS = {
 @rich_click.option("--strength", type=float, default=1.0, help="0 = the input, 1 = restored [default: 1]")
 @rich_click.option("--overwrite", is_flag=True, help="replace what is there")
 @rich_click.option("--json", "as_json", is_flag=True, help="print JSON")
-def command(out: Path, kind: str | None, strength: float, overwrite: bool, as_json: bool, **parameters: Any) -> None:
+def command(
+    out: Path,
+    task: str | None,
+    kind: str | None,
+    strength: float,
+    overwrite: bool,
+    as_json: bool,
+    **parameters: Any,
+) -> None:
     """Write a base and its adapters as one file for other programs.
 
     What changes weights (LoRA) is merged. ONNX files hold adapters of every type and are compared with PyTorch before
@@ -59,10 +78,19 @@ def command(out: Path, kind: str | None, strength: float, overwrite: bool, as_js
     if out.suffix not in _ENDINGS[kind]:
         endings = " or ".join(_ENDINGS[kind]) or "a folder's name, without an ending"
         raise UsageError(expected(f"OUT for --format {kind}", expected=endings, got=repr(str(out))))
-    if not parameters["adapters"] and parameters["base"] is None:
+    names = _task(task)
+    has_adapter = bool(parameters["adapters"]) or "=" in (parameters["blend"] or "")
+    if not names and not has_adapter and parameters["base"] is None:
         raise UsageError(
-            "what should be exported? give --adapter NAME|DIR, or --base NAME|FILE for a base without an adapter"
+            "what should be exported? give --task NAME, --adapter NAME|DIR, or --base NAME|FILE for a base without an "
+            "adapter"
         )
+    if names and (has_adapter or parameters["base"] is not None):
+        raise UsageError("--task chooses adapter and base itself: leave it out, or --adapter, --blend and --base")
+    options = options_of_tasks(names, parameters)
+    if parameters["scale"] is not None and not any("scale" in chosen for chosen in options):
+        got = f"--task {task}" if names else "no --task"
+        raise UsageError(expected("--scale", expected="a --task that enlarges, such as super-resolve", got=got))
     if not (math.isfinite(strength) and strength >= 0):
         raise UsageError(expected("--strength", expected="0 (the input) to 1 (restored), or more", got=strength))
     if out.is_dir() and kind != "peft":
@@ -73,7 +101,8 @@ def command(out: Path, kind: str | None, strength: float, overwrite: bool, as_js
         from adair_core.model.onnx_file import require_onnx
 
         require_onnx()
-    loaded = load_model({**parameters, "device": "cpu"}, task=None)
+    parameters["device"] = "cpu"
+    loaded = load_model(parameters, task=next(iter(names), None), task_options=next(iter(options), None))
     origin = _origin(loaded, strength)
     details = _WRITERS[kind](out, loaded, strength=strength, origin=origin, overwrite=overwrite)
     say(f"wrote {out}: {loaded.title}, {details.pop('note')}")
@@ -83,6 +112,19 @@ def command(out: Path, kind: str | None, strength: float, overwrite: bool, as_js
         )
     if as_json:
         print_json({"path": str(out), "format": kind, "origin": origin, **details})
+
+
+def _task(text: str | None) -> tuple[str, ...]:
+    """Read ``--task``: one name, or none if it was not given.
+
+    Raises:
+        UsageError: it is several, or ``auto``.
+        UnknownNameError: no plugin offers a task.
+    """
+    if text == AUTO or "," in (text or ""):
+        hint = "a file holds one restoration, whatever the image"
+        raise UsageError(expected("--task", expected="one task", got=repr(text), hint=hint))
+    return task_names(text)
 
 
 def _format_of(out: Path) -> str:
