@@ -277,7 +277,10 @@ def test_peft_folder(made):
         (["x.pth", "--task", "denoise", "--adapter", "plain"], "--task chooses adapter and base itself"),
         (["x.pth", "--task", "denoise", "--base", "BASE"], "--task chooses adapter and base itself"),
         (["x.pth", "--task", "denoise", "--blend", "derain=1"], "--task chooses adapter and base itself"),
-        (["x.pth", "--base", "BASE", "--scale", "2"], "--scale: expected a --task that enlarges, such as super-resolve, got no --task"),
+        (
+            ["x.pth", "--base", "BASE", "--scale", "2"],
+            "--scale: expected a --task that enlarges, such as super-resolve, got no --task",
+        ),
         (["x.pth", "--task", "denoise", "--scale", "2"], "such as super-resolve, got --task denoise"),
         (["x.pth", "--task", "inpainting"], "unknown task 'inpainting'"),
     ],
