@@ -52,7 +52,8 @@ def replacing(path: Path, *, overwrite: bool = True, durable: bool = True) -> It
                 _flush(path.parent)  # without it the renaming may be lost at a power cut
     except OSError as error:
         if error.filename in (None, str(temporary)):  # writing to an open file names none
-            error.filename = str(path)
+            with contextlib.suppress(AttributeError):  # PyAV's errors are OSErrors whose name cannot be set
+                error.filename = str(path)
         raise
     finally:
         with contextlib.suppress(OSError):

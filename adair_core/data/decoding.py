@@ -52,7 +52,7 @@ UNREAD_VALUES = {
 GRAY = ("b-w", "grey16")
 RGB_OR_GRAY = (*GRAY, "srgb", "rgb", "rgb16", "scrgb", "multiband", "matrix", "histogram")
 LAB = ("lab", "labs")
-COLORS: dict[str, tuple[int, ...]] = {"cmyk": (4,), "lab": (3,), "labs": (3,)} | dict.fromkeys(GRAY, (1,))
+COLORS = {"cmyk": (4,), "lab": (3,), "labs": (3,), "b-w": (1,), "grey16": (1,)}
 """Numbers of channels beside alpha; (1, 3) for all others."""
 
 

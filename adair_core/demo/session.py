@@ -144,7 +144,8 @@ class Session:
                 if offer.scale > 1:
                     enlarged, _ = _restored(network, image, replace(settings, strength=0.0), photo.path)
                     before = write_preview(self._new_folder() / "before.jpg", enlarged)
-                text = f"{found} Restored with {offer.label} in {max(1, round(time.monotonic() - start))}\N{NO-BREAK SPACE}s.".strip()
+                seconds = max(1, round(time.monotonic() - start))
+                text = f"{found} Restored with {offer.label} in {seconds}\N{NO-BREAK SPACE}s.".strip()
                 if self._result is not None and self._result.before != photo.preview:
                     shutil.rmtree(self._result.before.parent, ignore_errors=True)
                 self._result = _Result(network, settings, before, text)

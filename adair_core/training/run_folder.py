@@ -59,6 +59,7 @@ class RunFolder:
         with lock:
             self._lock(lock)
             try:
+                self._sign(lock)
                 if not resume and (self.recipe.exists() or self.last.exists()):
                     raise RunFolderError(
                         f"run folder {self.path} already holds a run; continue it with --resume, choose another "
@@ -92,10 +93,17 @@ class RunFolder:
         except OSError as error:
             raise RunFolderError(f"run folder {self.path}: cannot be locked ({_reason(error)})") from error
         _held.add(self.path)
-        lock.seek(0)
-        lock.truncate()
-        lock.write(f"process {os.getpid()} on {os.uname().nodename}")
-        lock.flush()
+
+    def _sign(self, lock: IO[str]) -> None:
+        """Write into the lock who holds it; a buffer would fail on a full disk again when it is closed."""
+        try:
+            os.ftruncate(lock.fileno(), 0)
+            os.write(lock.fileno(), f"process {os.getpid()} on {os.uname().nodename}".encode())
+        except OSError as error:
+            reason = _reason(error)
+            raise RunFolderError(
+                f"run folder {self.path}: cannot be written ({reason}); choose another --out"
+            ) from error
 
     def read_recipe(self) -> dict[str, Any] | None:
         """Return the recipe that the folder's run was started with, if there is one.

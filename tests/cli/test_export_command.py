@@ -239,7 +239,7 @@ def test_a_task_chooses_the_zoos_adapter(arguments, adapter):
     chosen = export("task.safetensors", *arguments, "--json").json["origin"]
     named = export("named.safetensors", "--adapter", adapter, "--json").json["origin"]
     assert chosen == named
-    assert [*json.loads(chosen["adapters"])][0].partition("@")[0] == adapter
+    assert next(iter(json.loads(chosen["adapters"]))).partition("@")[0] == adapter
     assert Path("task.safetensors").read_bytes() == Path("named.safetensors").read_bytes()
 
 

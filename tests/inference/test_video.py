@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from av.sidedata.sidedata import Type
 from clips import HEIGHT, STEPS, WIDTH, frames_of, level, make_clip, packets_of
 from torch import Tensor, nn
 
+from adair_core.atomic_file import replacing
 from adair_core.errors import UsageError
 from adair_core.inference import FileResult, Settings, VideoCoding, plan, restore_files
 from adair_core.inference.video_frames import BT601, BT709, ColorCoding, from_rgb, to_rgb
@@ -232,8 +234,12 @@ def test_what_does_not_fit_is_said_and_leaves_nothing(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
 def test_a_full_disk_is_said_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    full = contextlib.nullcontext(Path("/dev/full"))
-    monkeypatch.setattr("adair_core.inference.video.replacing", lambda *_, **__: full)
+    @contextlib.contextmanager
+    def full(path: Path, *, overwrite: bool) -> Iterator[Path]:
+        with replacing(path, overwrite=overwrite):
+            yield Path("/dev/full")
+
+    monkeypatch.setattr("adair_core.inference.video.replacing", full)
     result = restore(make_clip(tmp_path / name), tmp_path / f"b{name}", factor=0.5)
     assert result.message == f"{tmp_path}/b{name}: cannot be written: No space left on device"
     assert result.is_disk_full

@@ -117,6 +117,19 @@ def test_a_full_disk_keeps_the_old_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_full_disk_leaves_no_folder_and_no_claim(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    with (
+        _file_size_limit(0),
+        pytest.raises(RunFolderError, match=r"run: cannot be written \(the disk is full"),
+        folder.claim(resume=False),
+    ):
+        pass
+    assert not folder.path.exists()
+    with folder.claim(resume=False):
+        pass
+
+
 def test_a_folder_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"cannot be written \(No such file or directory\); nothing was written"):
         write_text(tmp_path / "gone" / "file", "x")
