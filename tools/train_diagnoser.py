@@ -1,6 +1,7 @@
 """Train, measure and publish the network of `adair diagnose` and of `adair restore --task auto`.
 
     python tools/train_diagnoser.py train --data IMAGES     run again to go on
+    python tools/train_diagnoser.py validate --data IMAGES  on photos that were kept back; choose by this
     python tools/train_diagnoser.py measure --data IMAGES   on the test sets, as docs/diagnosis.md shows it
 
 IMAGES holds the sets that tools/adaptation/tasks.py and tools/diagnosing name.
@@ -15,11 +16,13 @@ import click
 import torch
 from diagnosing.measuring import markdown, measure
 from diagnosing.training import TrainingSettings, train
+from diagnosing.validating import validate
 
 from adair_core.diagnosis import Diagnoser
 
 OUT = Path("runs/diagnoser")
 data_option = click.option("--data", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True)
+name_option = click.option("--diagnoser", "name", default="diagnoser", show_default=True, help="of the zoo, or a file")
 out_option = click.option("--out", type=click.Path(path_type=Path), default=OUT, show_default=True)
 
 
@@ -43,9 +46,18 @@ def train_command(data: Path, out: Path, steps: int, threads: int) -> None:
     click.echo(f"wrote {out / 'diagnoser.safetensors'}")
 
 
+@main.command("validate")
+@data_option
+@name_option
+def validate_command(data: Path, name: str) -> None:
+    """Print a table of what it says of photos that were kept back."""
+    torch.set_num_threads(1)
+    click.echo(markdown(list(validate(Diagnoser.load(name), data))))
+
+
 @main.command("measure")
 @data_option
-@click.option("--diagnoser", "name", default="diagnoser", show_default=True, help="of the zoo, or a file")
+@name_option
 def measure_command(data: Path, name: str) -> None:
     """Print a table of what it says of the test sets."""
     rows = list(measure(Diagnoser.load(name), data))

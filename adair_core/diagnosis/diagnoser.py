@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from adair_core.model.zoo import find_weights
 FORMAT = "adair-diagnoser"
 SIDE = 128
 MOST_CROPS = 16
-LEAST_CONFIDENCE = 0.5
+LEAST_CONFIDENCE = 0.6
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,21 @@ class Familiar:
         covariance = apart.T @ apart / len(apart)
         ridge = 1e-3 * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=torch.float64)
         made = cls(means, torch.linalg.inv(covariance + ridge), torch.ones(count, dtype=torch.float64))
-        distances = made.distances(described)
-        limits = [torch.quantile(distances[labels == label, label], share) for label in range(count)]
-        return cls(made.means.float(), made.precision.float(), torch.stack(limits).float())
+        made = made.limited(described, labels, share=share)
+        return cls(*(tensor.float() for tensor in (made.means, made.precision, made.limits)))
+
+    def limited(self, described: Tensor, labels: Tensor, *, share: float) -> Familiar:
+        """Choose the limits by other examples than those that it was fitted to, which lie closer.
+
+        Args:
+            described: ``(N, hidden)``.
+            labels: ``(N,)``, index of the finding; each has some.
+            share: of a finding's examples that lie within its limit.
+        """
+        free = replace(self, limits=torch.ones_like(self.limits))
+        distances = free.distances(described)
+        limits = [torch.quantile(distances[labels == label, label], share) for label in range(len(self.means))]
+        return replace(self, limits=torch.stack(limits))
 
     def distances(self, described: Tensor) -> Tensor:
         """Return ``(N, findings)``, Mahalanobis distances over the limits."""

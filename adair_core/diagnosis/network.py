@@ -23,13 +23,16 @@ class DiagnosisNetworkConfig(Config):
 
 DETAIL_GAIN = 8.0
 """What noise and JPEG leave is a few of 256 levels: as an input of its own it is as large as the colours."""
+SMALLEST_VARIANCE = 1e-4
+"""Added to each, so that a feature that is the same everywhere has a gradient."""
 
 
 class DiagnosisNetwork(nn.Module):
     """Crops of one image -> a score for each finding, and the error that is expected of the image.
 
-    The features of each scale are averaged over the pixels of all crops, so that crops of an image are judged together,
-    as one large crop would be: noise shows where the image is smooth, blur where it is not.
+    Of the features of each scale, mean and standard deviation over the pixels of a crop are averaged over all crops, so
+    that the crops of an image are judged together: noise shows where the image is smooth, blur where it is not. The
+    deviations tell what is everywhere, as noise is, from what is here and there, as streaks of rain are.
 
     Args:
         config: its shape.
@@ -47,12 +50,12 @@ class DiagnosisNetwork(nn.Module):
             )
             for index, (channels, width) in enumerate(zip((6, *widths), widths, strict=False))
         )
-        self.describe = nn.Sequential(nn.Linear(sum(widths), config.hidden), nn.GELU())
+        self.describe = nn.Sequential(nn.Linear(2 * sum(widths), config.hidden), nn.GELU())
         self.scores = nn.Linear(config.hidden, findings)
         self.error = nn.Linear(config.hidden, 1)
 
     def pool(self, crops: Tensor) -> Tensor:
-        """Average the features of each crop.
+        """Take mean and standard deviation of the features of each crop.
 
         Args:
             crops: ``(N, 3, H, W)`` in [0, 1], of at least 16 x 16 pixels.
@@ -61,11 +64,15 @@ class DiagnosisNetwork(nn.Module):
             ``(N, F)``; the average over an image's crops is what `forward` takes.
         """
         smooth = functional.avg_pool2d(crops, 3, stride=1, padding=1, count_include_pad=False)
-        x, means = torch.cat([crops - 0.5, DETAIL_GAIN * (crops - smooth)], dim=1), []
+        x, pooled = torch.cat([crops - 0.5, DETAIL_GAIN * (crops - smooth)], dim=1), []
         for stage in self.stages:
             x = stage(x)
-            means.append(x.mean(dim=(2, 3)))
-        return torch.cat(means, dim=1)
+            # In float32 under autocast too: a variance is a small difference of large sums.
+            features = x.float()
+            means = features.mean(dim=(2, 3))
+            variances = (features.square().mean(dim=(2, 3)) - means.square()).clamp(min=0)
+            pooled += [means, (variances + SMALLEST_VARIANCE).sqrt()]
+        return torch.cat(pooled, dim=1)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Judge images.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -36,6 +37,26 @@ def test_the_common_covariance_is_that_of_the_findings_without_their_means():
     labels = torch.arange(20_000) % 4
     familiar = Familiar.of(described + 10 * labels[:, None], labels, share=0.5)
     assert torch.allclose(familiar.precision.diagonal(), torch.tensor([1, 0.25, 4]), rtol=0.05)
+
+
+def test_limits_can_be_those_of_other_examples():
+    described = torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1]])
+    familiar = Familiar(torch.zeros(1, 2), torch.eye(2), torch.tensor([7.0]))
+    limited = familiar.limited(described * torch.tensor([[1.0], [2], [3], [4]]), torch.zeros(4).long(), share=1.0)
+    # The furthest of them is 4 from the mean, whatever the limit was before.
+    assert limited.limits.tolist() == [4]
+    assert limited.distances(described * 8).tolist() == [[2]] * 4
+
+
+def test_pooled_are_mean_and_deviation_of_each_crop(diagnoser):
+    crops = torch.rand(2, 3, 64, 48, generator=torch.Generator().manual_seed(2))
+    network, seen = diagnoser.network, []
+    for stage in network.stages:
+        stage.register_forward_hook(lambda module, inputs, output: seen.append(output.double().flatten(2).numpy()))
+    with torch.no_grad():
+        pooled = network.pool(crops).double().numpy()
+    expected = np.concatenate([part for x in seen for part in (x.mean(-1), np.sqrt(x.var(-1) + 1e-4))], axis=1)
+    np.testing.assert_allclose(pooled, expected, atol=1e-4)
 
 
 def test_probabilities_are_softened_by_the_temperature(diagnoser):

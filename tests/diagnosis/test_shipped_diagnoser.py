@@ -42,6 +42,8 @@ def degraded(photo: Tensor, name: str, **options) -> Tensor:
         ("motion-blur", {"length": 20}, "deblur", {"kind": "motion"}),
         ("jpeg", {"quality": 15}, "dejpeg", {}),
         ("low-light", {"exposure": -4}, "low-light", {}),
+        ("camera-noise", {"photons": 400, "quality": 92}, "real-denoise", {}),
+        ("rain", {"brightness": 0.6, "coverage": 0.08}, "derain", {}),
     ],
 )
 def test_the_task_that_helps(shipped, photo, degradation, options, task, task_options):

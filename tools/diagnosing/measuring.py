@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from adair_core.data.images import find_images, read_image, to_tensor
 from adair_core.data.seeds import generator
 from adair_core.diagnosis import CLEAN, Diagnoser, Diagnosis
 from adair_core.plugins import plugins
 from adair_core.specs import Choice
-from diagnosing.examples import WRONG, rounded
+from diagnosing.examples import rounded
+from diagnosing.findings import WRONG
+from diagnosing.neither import of_levels, squares
 
 CLEAN_TESTS = ("CBSD68/clean", "Kodak24/clean", "GoPro_2/target", "LOL_eval15/target", "SOTS_indoor/target")
 DEGRADED = "CBSD68/clean"
@@ -36,26 +37,22 @@ def _salt_and_pepper(image: Tensor) -> Tensor:
     return torch.where(draws < 0.02, 0.0, torch.where(draws > 0.98, 1.0, image))
 
 
-def _mosaic(image: Tensor) -> Tensor:
-    small = functional.avg_pool2d(image, 6, ceil_mode=True)
-    return functional.interpolate(small, scale_factor=6, mode="nearest")[:, :, : image.shape[2], : image.shape[3]]
-
-
 def _degraded(name: str) -> Callable[[Tensor], Tensor]:
     degradation = plugins().degradation(Choice(name=name))
     return lambda image: degradation(image, generator(0, "unseen", name))
 
 
-def unseen() -> Mapping[str, Callable[[Tensor], Tensor]]:
-    """What it has never been shown."""
+def other() -> Mapping[str, Callable[[Tensor], Tensor]]:
+    """What has no name in a diagnosis; `NEITHER` has some of these, the others it has never been shown."""
     return {
-        "snow": _degraded("snow"),
-        "missing pixels": _degraded("mask"),
-        "salt and pepper": _salt_and_pepper,
-        "squares of 6 pixels": _mosaic,
-        "8 levels": lambda image: (image * 7).round() / 7,
-        "negative": lambda image: 1 - image,
-        "ordered dither": lambda image: (image > _bayer(image)).to(image),
+        "neither: missing pixels": _degraded("mask"),
+        "neither: squares of 6 pixels": lambda image: squares(image[0], 6)[None],
+        "neither: 8 levels": lambda image: of_levels(image, 8),
+        "neither: negative": lambda image: 1 - image,
+        "unseen: snow": _degraded("snow"),
+        "unseen: salt and pepper": _salt_and_pepper,
+        "unseen: ordered dither": lambda image: (image > _bayer(image)).to(image),
+        "unseen: every other row": lambda image: image * (torch.arange(image.shape[2]) % 2)[:, None],
     }
 
 
@@ -99,23 +96,22 @@ def measure(diagnoser: Diagnoser, root: Path) -> Iterator[Row]:
         return [to_tensor(read_image(file)) for file in find_images(root / "test" / folder)]
 
     for folder in CLEAN_TESTS:
-        yield _row(diagnoser, CLEAN.name, folder, [(photo, None) for photo in photos(folder)])
+        yield row(diagnoser, CLEAN.name, folder, [(photo, None) for photo in photos(folder)])
     clean = photos(DEGRADED)
     for wrong in WRONG:
         degradation = plugins().degradation(wrong.degradation)
         cases = [
             (rounded(degradation(photo, generator(0, "measure", index))), photo) for index, photo in enumerate(clean)
         ]
-        yield _row(diagnoser, wrong.finding.name, f"{DEGRADED}, made", cases)
+        yield row(diagnoser, wrong.finding.name, f"{DEGRADED}, made", cases)
     for folder, kind in REAL.items():
-        yield _row(diagnoser, kind, folder, [(photo, None) for photo in photos(folder)])
-    for kind, degrade in unseen().items():
-        yield _row(
-            diagnoser, f"unseen: {kind}", f"{DEGRADED}, made", [(rounded(degrade(photo)), None) for photo in clean]
-        )
+        yield row(diagnoser, kind, folder, [(photo, None) for photo in photos(folder)])
+    for kind, degrade in other().items():
+        yield row(diagnoser, kind, f"{DEGRADED}, made", [(rounded(degrade(photo)), None) for photo in clean])
 
 
-def _row(diagnoser: Diagnoser, kind: str, images: str, cases: list[tuple[Tensor, Tensor | None]]) -> Row:
+def row(diagnoser: Diagnoser, kind: str, images: str, cases: Sequence[tuple[Tensor, Tensor | None]]) -> Row:
+    """Diagnose images ``(1, 3, H, W)``, each with its original where that is known."""
     found = [(diagnoser.diagnose(image), image, target) for image, target in cases]
     errors = [
         abs(diagnosis.psnr + 10 * float((image - target).square().mean().log10()))
@@ -130,7 +126,7 @@ def markdown(rows: list[Row]) -> str:
     """The table of docs/diagnosis.md."""
     lines = ["| what is wrong | images | right | else | PSNR off by |", "|---|---|---|---|---|"]
     for row in rows:
-        right = "unknown" if row.kind.startswith("unseen") else row.kind
+        right = "unknown" if row.kind.startswith(("unseen", "neither")) else row.kind
         other = ", ".join(f"{name} {count}" for name, count in Counter(row.counts).most_common() if name != right)
         error = "" if row.psnr is None else f"{row.psnr:.1f} dB"
         lines.append(f"| {row.kind} | {row.images} | {row.counts.get(right, 0)} of {row.total} | {other} | {error} |")
