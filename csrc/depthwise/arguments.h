@@ -5,8 +5,8 @@
 
 namespace adair {
 
-// y = a depthwise 3x3 convolution of x with zero padding. T is float or bfloat16 (or half on a GPU); weight and bias are
-// float32 and are rounded to T. Images are (images, height, width, channels) if `channels_last`, else
+// y = a depthwise 3x3 convolution of x with zero padding. T is float or bfloat16 (or half on a GPU); weight and bias
+// are float32 and are rounded to T. Images are (images, height, width, channels) if `channels_last`, else
 // (images, channels, height, width).
 template <class T>
 struct Depthwise {

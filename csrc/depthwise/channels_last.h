@@ -3,8 +3,8 @@
 constexpr int64_t kDepthwiseRows = 32;
 
 // The convolution of a block of an image with at least one vector of channels, which are read where they lie, two rows
-// at a time. Against copies in a ring this is 0.8 times as long in float32 and 0.9 in bfloat16 (AVX-512, 128 x 128 pixels,
-// 16 to 384 channels), though bfloat16 is then converted thrice.
+// at a time. Against copies in a ring this is 0.8 times as long in float32 and 0.9 in bfloat16 (AVX-512, 128 x 128
+// pixels, 16 to 384 channels), though bfloat16 is then converted thrice.
 template <class T>
 void convolve_in_place(const Depthwise<T>& f, const float* taps, const float* bias, const Block& block) {
   const int64_t c = f.channels;

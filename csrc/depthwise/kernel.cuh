@@ -1,5 +1,5 @@
-// Depthwise 3x3 convolution on a GPU: in tiles that are in shared memory with the pixels around them. Reads and writes each
-// value once but for the margins of tiles (a quarter more where channels are last).
+// Depthwise 3x3 convolution on a GPU: in tiles that are in shared memory with the pixels around them. Reads and writes
+// each value once but for the margins of tiles (a quarter more where channels are last).
 #pragma once
 
 #include "depthwise/arguments.h"
@@ -8,20 +8,14 @@
 namespace adair {
 
 template <class T, bool kLast, int N>
-struct DepthwiseShared {
-  SharedArray<T, GateTile<kLast, N>::kSize> x;
-  SharedArray<float, kGateThreads> sums;
-};
-
-template <bool kLast, int N, class T>
-ADAIR_DEVICE void read_tile(DepthwiseShared<T, kLast, N>& shared, const T* x, const GatePlace<kLast, N>& place,
-                            int64_t first, const GateImages<kLast>& images) {
+ADAIR_DEVICE void read_tile(SharedArray<T, GateTile<kLast, N>::kSize>& tile, const T* x,
+                            const GatePlace<kLast, N>& place, int64_t first, const GateImages<kLast>& images) {
   each_vector(place, first, images.channels, images.height, images.width,
               [&](int row, int column, int channel, bool inside) {
                 Vector<T, N> values{};
                 const int64_t at = images.at(place.image, place.top + row, place.left + column, first + channel);
                 if (inside) values = load_vector<N>(x + at);
-                shared.x.template set_vector<N>(GateTile<kLast, N>::at(row, column, channel), values);
+                tile.template set_vector<N>(GateTile<kLast, N>::at(row, column, channel), values);
               });
 }
 
@@ -29,35 +23,32 @@ ADAIR_DEVICE void read_tile(DepthwiseShared<T, kLast, N>& shared, const T* x, co
 template <class T, bool kLast, int N>
 __global__ void __launch_bounds__(kGateThreads) depthwise(Depthwise<T> f) {
   typedef GateTile<kLast, N> Tile;
-  auto& shared = block_shared<DepthwiseShared<T, kLast, N>>();
+  auto& tile = block_shared<SharedArray<T, Tile::kSize>>();
   const GatePlace<kLast, N> place(blockIdx.x, f.height, f.width);
   const GateImages<kLast> images{f.height, f.width, f.channels};
   const int64_t first = int64_t(blockIdx.y) * Tile::kChannels;
-  read_tile<kLast, N>(shared, f.x, place, first, images);
+  read_tile<T, kLast, N>(tile, f.x, place, first, images);
   __syncthreads();
-  for (int index = threadIdx.x; index < Tile::kStrips; index += kGateThreads) {
-    const Strip<kLast, N> strip(index);
-    const int64_t channel = first + strip.channel, x = place.left + strip.column;
-    if (channel >= f.channels || x >= f.width) continue;
+  const auto convolve = [&](const Strip<kLast, N>& strip, int64_t channel, int64_t x, bool inside) {
+    const int64_t taps_of = inside ? channel : first;  // any that there are
     float taps[9];
 #pragma unroll
     for (int tap = 0; tap < 9; ++tap) {
-      taps[tap] = rounded<T>(load(f.weight + place.image * f.weight_step + channel * 9 + (f.flipped ? 8 - tap : tap)));
+      taps[tap] = rounded<T>(load(f.weight + place.image * f.weight_step + taps_of * 9 + (f.flipped ? 8 - tap : tap)));
     }
-    const float bias = f.bias == nullptr ? 0.0f : rounded<T>(load(f.bias + place.image * f.bias_step + channel));
-    convolve_strip<kLast, N>(shared.x, strip, taps, bias, [&](int i, float sum) {
-      const int64_t y = place.top + strip.row + i;
-      if (y < f.height) store(f.y + images.at(place.image, y, x, channel), from_float<T>(sum));
-    });
-  }
+    const float bias = f.bias == nullptr ? 0.0f : rounded<T>(load(f.bias + place.image * f.bias_step + taps_of));
+    StripWriter<T, kLast, N> y{f.y, {images, place.image, place.top + strip.row, x, channel, inside}, {}};
+    convolve_strip<kLast, N>(tile, strip, taps, bias, [&](int i, float sum) { y.add(i, sum); });
+  };
+  each_strip(place, first, f.channels, f.width, convolve);
 }
 
 // partial[part][channel][kTapSums]. Blocks: (parts, groups of channels).
 template <class T, bool kLast, int N>
-__global__ void __launch_bounds__(kGateThreads, 3)
+__global__ void __launch_bounds__(kGateThreads, 4)
     depthwise_gradients(DepthwiseGradients<T> f, float* partial, int64_t tiles, int64_t parts) {
   typedef GateTile<kLast, N> Tile;
-  auto& shared = block_shared<DepthwiseShared<T, kLast, N>>();
+  auto& shared = block_shared<TapShared<T, kLast, N>>();
   const GateImages<kLast> images{f.height, f.width, f.channels};
   const int64_t part = blockIdx.x, first = int64_t(blockIdx.y) * Tile::kChannels;
   float sums[kTapSums] = {};
@@ -65,46 +56,27 @@ __global__ void __launch_bounds__(kGateThreads, 3)
     const GatePlace<kLast, N> place(tile, f.height, f.width);
     if (f.x != nullptr) {
       __syncthreads();  // until all have used the tile before
-      read_tile<kLast, N>(shared, f.x, place, first, images);
+      read_tile<T, kLast, N>(shared.x, f.x, place, first, images);
       __syncthreads();
     }
-    // All strips of a thread have the same channel.
-    for (int index = threadIdx.x; index < Tile::kStrips; index += kGateThreads) {
-      const Strip<kLast, N> strip(index);
-      const int64_t channel = first + strip.channel, x = place.left + strip.column;
-      if (channel >= f.channels || x >= f.width) continue;
-      for (int i = 0; i < kStrip; ++i) {
-        const int64_t y = place.top + strip.row + i;
-        if (y >= f.height) break;
-        const float outer = to_float(load(f.gradient + images.at(place.image, y, x, channel)));
-        sums[9] += outer;
-        if (f.x == nullptr) continue;
+    const auto add = [&](const Strip<kLast, N>& strip, int64_t channel, int64_t x, bool inside) {
+      StripVectors<kLast, N> vectors(images, place.image, place.top + strip.row, x, channel, inside);
+      add_strip(sums, shared, f.x != nullptr, strip, vectors, [&](float(&gradients)[N]) {
+        const auto values = load_vector<N>(f.gradient + vectors.next());
 #pragma unroll
-        for (int tap = 0; tap < 9; ++tap) {
-          const int at = Tile::at(strip.row + i + tap / 3 - 1, strip.column + tap % 3 - 1, strip.channel);
-          sums[tap] = fmaf(outer, to_float(shared.x.get(at)), sums[tap]);
-        }
-      }
-    }
+        for (int k = 0; k < N; ++k) gradients[k] = values[k];
+      });
+    };
+    each_strip(place, first, f.channels, f.width, add);
   }
-  // Threads with the same channel, in their order.
-#pragma unroll
-  for (int k = 0; k < kTapSums; ++k) {
-    __syncthreads();
-    shared.sums.set(threadIdx.x, sums[k]);
-    __syncthreads();
-    if (threadIdx.x >= Tile::kChannels || first + threadIdx.x >= f.channels) continue;
-    float sum = 0.0f;
-    for (int i = threadIdx.x; i < kGateThreads; i += Tile::kChannels) sum += shared.sums.get(i);
-    store(partial + (part * f.channels + first + threadIdx.x) * kTapSums + k, sum);
-  }
+  store_tap_sums(shared, sums, f.channels - first, partial + (part * f.channels + first) * kTapSums);
 }
 
 // ---- launches
 
 template <class T, class Device>
 void launch_depthwise(Device& device, const Depthwise<T>& f) {
-  with_image_layout<T>(f.channels_last, f.channels, f.width, {f.x}, [&](auto last, auto width) {
+  with_image_layout<T>(f.channels_last, f.channels, f.width, {f.x, f.y}, [&](auto last, auto width) {
     constexpr bool kLast = decltype(last)::value;
     constexpr int N = decltype(width)::value;
     const int64_t groups = divided_up(f.channels, GateTile<kLast, N>::kChannels);
@@ -115,7 +87,7 @@ void launch_depthwise(Device& device, const Depthwise<T>& f) {
 
 template <class T, class Device>
 void launch_depthwise_gradients(Device& device, const DepthwiseGradients<T>& f) {
-  with_image_layout<T>(f.channels_last, f.channels, f.width, {f.x}, [&](auto last, auto width) {
+  with_image_layout<T>(f.channels_last, f.channels, f.width, {f.gradient, f.x}, [&](auto last, auto width) {
     constexpr bool kLast = decltype(last)::value;
     constexpr int N = decltype(width)::value;
     const int64_t tiles = gate_tiles<kLast, N>(f.images, f.height, f.width), values = f.channels * kTapSums;

@@ -32,9 +32,9 @@ void run_depthwise_gate(const Tensor& x, const Tensor& weight, OptionalTensor bi
   });
 }
 
-void run_depthwise_gate_backward(const Tensor& gradient, const Tensor& convolved, OptionalTensor x, const Tensor& weight,
-                                 bool channels_last, OptionalTensor to_x, OptionalTensor to_weight,
-                                 OptionalTensor to_bias) {
+void run_depthwise_gate_backward(const Tensor& gradient, const Tensor& convolved, OptionalTensor x,
+                                 const Tensor& weight, bool channels_last, OptionalTensor to_x,
+                                 OptionalTensor to_weight, OptionalTensor to_bias) {
   Device device(gradient);
   with_type(gradient, [&](auto type) {
     using T = decltype(type);

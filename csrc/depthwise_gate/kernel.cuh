@@ -5,8 +5,8 @@
 
 #include "cuda/gelu.cuh"
 #include "depthwise_gate/arguments.h"
+#include "depthwise_gate/strips.cuh"
 #include "depthwise_gate/tap_gradients.cuh"
-#include "depthwise_gate/tiles.cuh"
 
 namespace adair {
 
@@ -41,26 +41,27 @@ __global__ void __launch_bounds__(kGateThreads) depthwise_gate(DepthwiseGate<T> 
     }
   });
   __syncthreads();
-  for (int index = threadIdx.x; index < Tile::kStrips; index += kGateThreads) {
-    const Strip<kLast, N> strip(index);
-    const int64_t channel = first + strip.channel, x = place.left + strip.column;
-    if (channel >= f.hidden || x >= f.width) continue;
+  const auto convolve = [&](const Strip<kLast, N>& strip, int64_t channel, int64_t x, bool inside) {
+    const int64_t y = place.top + strip.row;
+    const int64_t taps_of = inside ? channel : first;  // any that there are
+    StripWriter<T, kLast, N> result{f.y, {target, place.image, y, x, channel, inside}, {}};
     float activated[kStrip];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int64_t from = half * f.hidden + channel;
+      const int64_t offset = half * f.hidden;
       float taps[9];
-      load_taps<T, false>(f.weight + place.image * f.weight_step, from, taps);
-      const float bias = f.bias == nullptr ? 0.0f : rounded<T>(load(f.bias + place.image * f.bias_step + from));
+      load_taps<T, false>(f.weight + place.image * f.weight_step, offset + taps_of, taps);
+      const float bias =
+          f.bias == nullptr ? 0.0f : rounded<T>(load(f.bias + place.image * f.bias_step + offset + taps_of));
+      StripWriter<T, kLast, N> convolved{f.convolved, {source, place.image, y, x, offset + channel, inside}, {}};
       convolve_strip<kLast, N>(shared.halves[half], strip, taps, bias, [&](int i, float sum) {
-        const int64_t y = place.top + strip.row + i;
         if (half == 0) activated[i] = gelu(sum);
-        if (y >= f.height) return;
-        if (f.convolved != nullptr) store(f.convolved + source.at(place.image, y, x, from), from_float<T>(sum));
-        if (half == 1) store(f.y + target.at(place.image, y, x, channel), from_float<T>(activated[i] * sum));
+        if (f.convolved != nullptr) convolved.add(i, sum);
+        if (half == 1) result.add(i, activated[i] * sum);
       });
     }
-  }
+  };
+  each_strip(place, first, f.hidden, f.width, convolve);
 }
 
 // The gradient of x. Blocks as above.
@@ -89,28 +90,26 @@ __global__ void __launch_bounds__(kGateThreads) depthwise_gate_backward(Depthwis
     shared.halves[1].template set_vector<N>(Tile::at(row, column, channel), to_b);
   });
   __syncthreads();
-  for (int index = threadIdx.x; index < Tile::kStrips; index += kGateThreads) {
-    const Strip<kLast, N> strip(index);
-    const int64_t channel = first + strip.channel, x = place.left + strip.column;
-    if (channel >= f.hidden || x >= f.width) continue;
-#pragma unroll
+  const auto convolve = [&](const Strip<kLast, N>& strip, int64_t channel, int64_t x, bool inside) {
+    // One half after the other: with both at once sm_100 takes a quarter more registers.
+#pragma unroll 1
     for (int half = 0; half < 2; ++half) {
+      const int64_t offset = half * f.hidden;
       float taps[9];
-      load_taps<T, true>(f.weight, half * f.hidden + channel, taps);
-      convolve_strip<kLast, N>(shared.halves[half], strip, taps, 0.0f, [&](int i, float sum) {
-        const int64_t y = place.top + strip.row + i;
-        if (y >= f.height) return;
-        store(f.to_x + wide.at(place.image, y, x, half * f.hidden + channel), from_float<T>(sum));
-      });
+      load_taps<T, true>(f.weight, offset + (inside ? channel : first), taps);
+      const StripVectors<kLast, N> vectors(wide, place.image, place.top + strip.row, x, offset + channel, inside);
+      StripWriter<T, kLast, N> to_x{f.to_x, vectors, {}};
+      convolve_strip<kLast, N>(shared.halves[half], strip, taps, 0.0f, [&](int i, float sum) { to_x.add(i, sum); });
     }
-  }
+  };
+  each_strip(place, first, f.hidden, f.width, convolve);
 }
 
 // ---- launches
 
 template <class T, class Device>
 void launch_depthwise_gate(Device& device, const DepthwiseGate<T>& f) {
-  with_image_layout<T>(f.channels_last, f.hidden, f.width, {f.x}, [&](auto last, auto width) {
+  with_image_layout<T>(f.channels_last, f.hidden, f.width, {f.x, f.y, f.convolved}, [&](auto last, auto width) {
     constexpr bool kLast = decltype(last)::value;
     constexpr int N = decltype(width)::value;
     const int64_t groups = divided_up(f.hidden, GateTile<kLast, N>::kChannels);
@@ -121,7 +120,8 @@ void launch_depthwise_gate(Device& device, const DepthwiseGate<T>& f) {
 
 template <class T, class Device>
 void launch_depthwise_gate_backward(Device& device, const DepthwiseGateBackward<T>& f) {
-  with_image_layout<T>(f.channels_last, f.hidden, f.width, {f.gradient, f.convolved, f.x}, [&](auto last, auto width) {
+  const std::initializer_list<const void*> images{f.gradient, f.convolved, f.x, f.to_x};
+  with_image_layout<T>(f.channels_last, f.hidden, f.width, images, [&](auto last, auto width) {
     constexpr bool kLast = decltype(last)::value;
     constexpr int N = decltype(width)::value;
     const int64_t groups = divided_up(f.hidden, GateTile<kLast, N>::kChannels);

@@ -1,7 +1,7 @@
 // Tiles of images with the pixels around them, for 3x3 convolutions.
 //
-// A thread convolves a strip: kStrip pixels below one another, of one channel. Neighbouring threads have neighbouring
-// values in memory: of 32 channels where the channels are last, of 64 columns where they are first.
+// A thread convolves a strip: kStrip pixels below one another, of one channel (strips.cuh). Neighbouring threads have
+// neighbouring values in memory: of 32 channels where the channels are last, of 64 columns where they are first.
 #pragma once
 
 #include "common/numbers.h"
@@ -79,47 +79,13 @@ ADAIR_DEVICE void each_vector(const GatePlace<kLast, N>& place, int64_t first_ch
                               int64_t height, int64_t width, const Work& work) {
   typedef GateTile<kLast, N> Tile;
   constexpr int kVectors = Tile::kSize / N;
+  // A thread has one to six of them; more than two at a time cost registers.
+#pragma unroll 2
   for (int i = threadIdx.x; i < kVectors; i += kGateThreads) {
     const int channel = i * N % Tile::kChannels, pixel = i * N / Tile::kChannels;
     const int row = pixel / Tile::kWide - 1, column = pixel % Tile::kWide - Tile::kMargin;
     const int64_t y = place.top + row, x = place.left + column;
     work(row, column, channel, y >= 0 && y < height && x >= 0 && x < width && first_channel + channel < channels);
-  }
-}
-
-// Where a thread's strip begins in its tile.
-template <bool kLast, int N>
-struct Strip {
-  int channel, column, row;
-
-  ADAIR_DEVICE explicit Strip(int index) {
-    typedef GateTile<kLast, N> Tile;
-    channel = index % Tile::kChannels;
-    column = index / Tile::kChannels % Tile::kColumns;
-    row = index / (Tile::kChannels * Tile::kColumns) * kStrip;
-  }
-};
-
-// Calls work(i, sum) with the 3x3 convolution at each pixel of a strip.
-template <bool kLast, int N, class T, class Work>
-ADAIR_DEVICE void convolve_strip(const SharedArray<T, GateTile<kLast, N>::kSize>& tile, const Strip<kLast, N>& strip,
-                                 const float (&taps)[9], float bias, const Work& work) {
-  typedef GateTile<kLast, N> Tile;
-  float rows[3][3];
-  const auto read_row = [&](int row, float(&values)[3]) {
-    for (int k = 0; k < 3; ++k) {
-      values[k] = to_float(tile.get(Tile::at(strip.row + row, strip.column + k - 1, strip.channel)));
-    }
-  };
-  read_row(-1, rows[0]);
-  read_row(0, rows[1]);
-#pragma unroll
-  for (int i = 0; i < kStrip; ++i) {
-    read_row(i + 1, rows[(i + 2) % 3]);
-    float sum = bias;
-#pragma unroll
-    for (int tap = 0; tap < 9; ++tap) sum = fmaf(rows[(i + tap / 3) % 3][tap % 3], taps[tap], sum);
-    work(i, sum);
   }
 }
 

@@ -31,8 +31,8 @@ class Mutation:
         return f"{self.file}: {self.old} -> {self.new or 'nothing'}"
 
 
-def mutant(operator: str, mutation: Mutation, folder: Path) -> Path:
-    """The library of an operator with the fault; only float32, which compiles in a third of the time."""
+def mutant(operator: str, mutation: Mutation, folder: Path, *, float_only: bool = True) -> Path:
+    """The library of an operator with the fault; only float32 compiles in a third of the time."""
     copy = folder / "csrc"
     shutil.copytree(emulator.CSRC, copy, ignore=shutil.ignore_patterns("*.cpp", "*.cu"))
     changed = copy / mutation.file
@@ -41,4 +41,4 @@ def mutant(operator: str, mutation: Mutation, folder: Path) -> Path:
     texts = [mutation.old] * len(after)
     texts[mutation.place] = mutation.new
     changed.write_text(before + "".join(text + part for text, part in zip(texts, after, strict=True)))
-    return emulator.library(operator, copy, float_only=True)
+    return emulator.library(operator, copy, float_only=float_only)

@@ -12,12 +12,14 @@ import test_emulated_channel_attention
 import test_emulated_depthwise
 import test_emulated_feed_forward
 import test_emulated_per_image
+import test_emulated_strips
 import torch
 from mutants import Mutation, mutant
 
 PRODUCTS, GRAM, SUMS = "cuda/pixel_products.cuh", "cuda/gram.cuh", "cuda/sums.cuh"
 MATRICES, GRADIENTS = "channel_attention/matrices.cuh", "channel_attention/gradient_matrices.cuh"
 TILES, PREPARE, DEPTHWISE = "feed_forward/kernel.cuh", "feed_forward/prepare.cuh", "depthwise/kernel.cuh"
+TAPS = "depthwise_gate/tap_gradients.cuh"
 
 
 def check_attention(built: Path) -> None:
@@ -36,6 +38,7 @@ def check_feed_forward(built: Path) -> None:
 def check_depthwise(built: Path) -> None:
     for last in (True, False):
         test_emulated_depthwise.check(built, (1, 5, 9, 17), torch.float32, last)
+        test_emulated_strips.check_alignment(built, "depthwise", torch.float32, last)
     test_emulated_per_image.check_depthwise(built)
 
 
@@ -92,8 +95,10 @@ MUTATIONS: dict[str, list[tuple[Mutation, str]]] = {
         (Mutation(DEPTHWISE, "  __syncthreads();\n", "", 0), "a race|nobody has written"),
         (Mutation(DEPTHWISE, "      __syncthreads();\n", ""), "a race|nobody has written"),
         (Mutation(DEPTHWISE, "f.flipped ? 8 - tap : tap", "tap"), "error"),
-        (Mutation(DEPTHWISE, "if (y < f.height) store", "store"), "out of bounds|a race"),
-        (Mutation(DEPTHWISE, "tap % 3 - 1, strip.channel", "tap % 3, strip.channel"), "error|out of bounds"),
+        (Mutation(DEPTHWISE, "{f.x, f.y}", "{f.x}"), "not aligned"),
+        (Mutation(DEPTHWISE, "{f.gradient, f.x}", "{f.x}"), "not aligned"),
+        (Mutation(DEPTHWISE, "inside ? channel : first;", "channel;"), "out of bounds|outside"),
+        (Mutation(TAPS, "tap % 3 - 1, strip.channel", "tap % 3, strip.channel"), "error|out of bounds"),
         (Mutation(DEPTHWISE, "place.image * f.weight_step + ", ""), "depends on the others"),
     ],
 }

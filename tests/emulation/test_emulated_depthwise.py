@@ -15,7 +15,7 @@ SIZES = [(2, 5, 5, 7), (1, 16, 9, 24), (1, 35, 3, 17), (2, 1, 1, 1), (1, 40, 34,
 
 
 def stored(x: Tensor, last: bool) -> Tensor:
-    return x.permute(0, 2, 3, 1).contiguous() if last else x.contiguous()
+    return x.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format) if last else x.contiguous()
 
 
 def images(x: Tensor, last: bool) -> Tensor:

@@ -13,12 +13,14 @@ import test_emulated_bottleneck
 import test_emulated_depthwise_gate
 import test_emulated_layer_norm2d
 import test_emulated_low_rank_weight
+import test_emulated_strips
 import torch
 from checks import shifting
 from mutants import Mutation, mutant
 
 NORM, PARAMETERS = "layer_norm2d/kernel.cuh", "layer_norm2d/parameter_gradients.cuh"
 GATE, TAPS, TILES = "depthwise_gate/kernel.cuh", "depthwise_gate/tap_gradients.cuh", "depthwise_gate/tiles.cuh"
+STRIPS, TRANSPOSE = "depthwise_gate/strips.cuh", "cuda/transpose.cuh"
 
 BOTTLENECK, BACKWARD = "bottleneck/kernel.cuh", "bottleneck/backward.cuh"
 HIDDEN, SUMS = "bottleneck/tiles.cuh", "bottleneck/parameter_gradients.cuh"
@@ -33,6 +35,7 @@ def check_norm(built: Path) -> None:
 def check_gate(built: Path) -> None:
     for last in (True, False):
         test_emulated_depthwise_gate.check(built, (2, 5, 9, 17), torch.float32, last)
+        test_emulated_strips.check_alignment(built, "depthwise_gate", torch.float32, last)
 
 
 def check_bottleneck(built: Path) -> None:
@@ -78,9 +81,23 @@ MUTATIONS: dict[str, list[tuple[Mutation, str]]] = {
         (Mutation(TAPS, "    __syncthreads();\n    shared.sums", "    shared.sums"), "a race"),
         (Mutation(TILES, "x >= 0 && x < width", "x < width"), "error|out of bounds"),
         (Mutation(TILES, "y >= 0 && y < height", "y >= 0"), "error|out of bounds"),
-        (Mutation(TILES, "strip.column + k - 1", "strip.column + k"), "error|out of bounds"),
-        (Mutation(GATE, "x >= f.width) continue;", "x > f.width) continue;"), "error|out of bounds|a race"),
-        (Mutation(GATE, "if (y >= f.height) return;", "", 0), "out of bounds|a race"),
+        (Mutation(STRIPS, "strip.column + k - 1", "strip.column + k"), "error|out of bounds"),
+        (Mutation(STRIPS, "x < width;", "x <= width;"), "error|out of bounds|a race"),
+        (Mutation(STRIPS, "channel < channels &&", "channel <= channels &&"), "error|out of bounds|a race"),
+        (Mutation(STRIPS, "if (vectors.has(i / N)) store", "store"), "out of bounds|a race"),
+        (Mutation(STRIPS, "channel - lane : channel", "channel - lane + 1 : channel"), "not aligned|out of bounds"),
+        (Mutation(STRIPS, "x : x - lane", "x : x - lane + 1"), "not aligned|out of bounds"),
+        (Mutation(STRIPS, "y + lane,", "y,"), "a race|out of bounds"),
+        (Mutation(STRIPS, "if (N == 1 ? !inside :", "if (!inside ||"), "not all threads reach|lanes of a warp meet"),
+        (Mutation(STRIPS, "step = N *", "step ="), "a race|error"),
+        (Mutation(STRIPS, "!inside ? 0 : ", ""), "a race|out of bounds|error|outside"),
+        (Mutation(TRANSPOSE, "words[k] = upper ? got", "words[k] = !upper ? got"), "error|bits"),
+        (Mutation(TRANSPOSE, "int distance = N / 2", "int distance = N / 4"), "error|bits"),
+        (Mutation(GATE, "{f.x, f.y, f.convolved}", "{f.x, f.convolved}"), "not aligned"),
+        (Mutation(GATE, "{f.x, f.y, f.convolved}", "{f.x, f.y}"), "not aligned"),
+        (Mutation(GATE, "f.x, f.to_x}", "f.x}"), "not aligned"),
+        (Mutation(GATE, "inside ? channel : first;", "channel;"), "out of bounds|outside"),
+        (Mutation(TAPS, "f.convolved + at + to_b", "f.convolved + at"), "error"),
         (Mutation(TAPS, "part < parts; ++part", "part < parts - 1; ++part"), "error"),
     ],
     "bottleneck": [

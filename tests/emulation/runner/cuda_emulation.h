@@ -1,5 +1,5 @@
-// The part of the CUDA language that the kernels use, for a C++ compiler. csrc/cuda/platform.cuh includes it in place of
-// CUDA's own headers.
+// The part of the CUDA language that the kernels use, for a C++ compiler. csrc/cuda/platform.cuh includes it in place
+// of CUDA's own headers.
 #pragma once
 
 #include <math.h>
@@ -116,6 +116,14 @@ inline __half __float2half_rn(float value) {
   if (step == -24 && whole < 1024) return {static_cast<uint16_t>(sign | whole)};
   // A carry into 2048 becomes the next exponent by itself.
   return {static_cast<uint16_t>(sign | ((step + 24) * 1024 + whole))};
+}
+
+// The bytes of (a, b) that the lower four digits of `selector` name.
+inline uint32_t __byte_perm(uint32_t a, uint32_t b, uint32_t selector) {
+  const uint64_t both = uint64_t(b) << 32 | a;
+  uint32_t bytes = 0;
+  for (int i = 0; i < 4; ++i) bytes |= uint32_t(both >> 8 * (selector >> 4 * i & 7) & 0xff) << 8 * i;
+  return bytes;
 }
 
 inline float rsqrtf(float value) { return 1.0f / std::sqrt(value); }
