@@ -2,6 +2,7 @@
 
     python tools/nvcc_check.py             # warnings, spills and differences from the table are errors
     python tools/nvcc_check.py --update    # writes the table
+    python tools/nvcc_check.py --accesses 90   # how wide the accesses in the machine code for sm_90 are, as Markdown
 
 Needs nvcc and an installed PyTorch (its headers), and no GPU. About two minutes on two idle cores. The table pins
 registers, shared memory, stack and spills of each kernel, so that a change that costs occupancy is seen when it is
@@ -12,9 +13,12 @@ that one that narrows them is. It holds for one version of nvcc, which its first
 from __future__ import annotations
 
 import argparse
+import collections
 import concurrent.futures
+import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -109,15 +113,25 @@ def main() -> None:
     """Compile, compare or write; exit with 1 if something does not hold."""
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     arguments.add_argument("--update", action="store_true", help="write csrc/resources.tsv")
-    update = arguments.parse_args().update
+    arguments.add_argument(
+        "--accesses",
+        choices=[architecture.name for architecture in ARCHITECTURES],
+        help="only print how wide the accesses to global memory are in the machine code for this architecture",
+    )
+    parsed = arguments.parse_args()
+    update = parsed.update
     sources = sorted(CSRC.glob("*/cuda.cu"))
-    jobs = [(source, architecture) for source in sources for architecture in ARCHITECTURES]
+    architectures = [each for each in ARCHITECTURES if parsed.accesses in (None, each.name)]
+    jobs = [(source, architecture) for source in sources for architecture in architectures]
     with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        done = list(pool.map(lambda job: compile_one(*job), jobs))
+        done = list(pool.map(lambda job: compile_one(*job, disassembled=bool(parsed.accesses)), jobs))
     kernels: Kernels = {}
-    for (_, architecture), found in zip(jobs, done, strict=True):
+    for (_, architecture), (found, _) in zip(jobs, done, strict=True):
         for name, resources in found.items():
             kernels.setdefault(name, {})[architecture.name] = resources
+    if parsed.accesses:
+        print(accesses({name: code for _, codes in done for name, code in codes.items()}))
+        return
     spilling = [
         f"{name} on sm_{architecture}"
         for name, row in kernels.items()
@@ -141,8 +155,10 @@ def main() -> None:
     print(f"nvcc_check: {len(kernels)} kernels for {len(ARCHITECTURES)} architectures, no spills")
 
 
-def compile_one(source: Path, architecture: Architecture) -> dict[str, Resources]:
-    """Compile a file for an architecture; what its kernels take, by name."""
+def compile_one(
+    source: Path, architecture: Architecture, *, disassembled: bool = False
+) -> tuple[dict[str, Resources], dict[str, str]]:
+    """Compile a file for an architecture; what its kernels take, by name, and their machine code if it is wanted."""
     name = architecture.name
     headers = [part for path in cpp_extension.include_paths() for part in ("-isystem", path)]
     with tempfile.TemporaryDirectory() as folder:
@@ -157,7 +173,41 @@ def compile_one(source: Path, architecture: Architecture) -> dict[str, Resources
             sys.exit(f"nvcc_check: {source.relative_to(ROOT)} for sm_{name}:\n{done.stdout}{done.stderr}")
         (ptx,) = Path(folder).glob("*.ptx")
         code_of = entries(ptx.read_text())
-    return {readable(symbol): resources for symbol, resources in parse(done.stderr, code_of)}
+        machine_code = {}
+        if disassembled:
+            (cubin,) = Path(folder).glob("*.cubin")
+            said = subprocess.run([cuobjdump(), "-sass", str(cubin)], capture_output=True, text=True, check=True).stdout
+            parts = [part.partition("\n") for part in said.split("Function : ")[1:]]
+            machine_code = {readable(symbol.strip()): code for symbol, _, code in parts}
+    return {readable(symbol): resources for symbol, resources in parse(done.stderr, code_of)}, machine_code
+
+
+def cuobjdump() -> str:
+    """The disassembler: from the CUDA toolkit, or from Triton, which comes with PyTorch."""
+    triton = importlib.util.find_spec("triton")
+    beside = [str(Path(triton.origin).parent / "backends/nvidia/bin")] if triton and triton.origin else []
+    found = shutil.which("cuobjdump", path=os.pathsep.join([os.environ.get("PATH", ""), *beside]))
+    if found is None:
+        sys.exit("nvcc_check: neither the CUDA toolkit nor Triton has cuobjdump; pip install triton")
+    return found
+
+
+def accesses(code_of: dict[str, str]) -> str:
+    """A table of how many places read and write global memory by how many bits, widest first, and of products.
+
+    Source: CUDA binary utilities, "Instruction Set Reference"; without a size, LDG and STG are of 32 bits.
+    """
+    lines = ["| kernel | reads | writes | matrix instructions |", "|---|---|---|---|"]
+    for kernel, code in sorted(code_of.items()):
+        cells = []
+        for operation in ("LDG", "STG"):
+            variants = re.findall(rf"\b{operation}((?:\.\w+)*)", code)
+            sizes = (re.search(r"\.[US]?(8|16|64|128|256)(?=\.|$)", variant) for variant in variants)
+            widths = collections.Counter(int(size[1]) if size else 32 for size in sizes)
+            cells.append(", ".join(f"{count} x {width}" for width, count in sorted(widths.items(), reverse=True)))
+        products = sorted(set(re.findall(r"\b(?:HMMA|HGMMA|UTCHMMA)[\w.]*", code)))
+        lines.append(f"| `{kernel}` | {cells[0]} | {cells[1]} | {', '.join(products)} |")
+    return "\n".join(lines)
 
 
 def entries(ptx: str) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from nvcc_check import ARCHITECTURES, Instructions, Resources, entries, parse
+from nvcc_check import ARCHITECTURES, Instructions, Resources, accesses, entries, parse
 
 PTX = """
 .version 9.0
@@ -76,3 +76,20 @@ def test_occupancy(threads: int, registers: int, shared: int, percent: int) -> N
     none = Instructions(0, 0, 0, 0, 0)
     hopper = ARCHITECTURES[1]
     assert Resources(threads, registers, shared, 0, 0, none).occupancy(hopper) == percent
+
+
+def test_widths_of_accesses_in_machine_code() -> None:
+    code = """
+        /*0240*/                   LDG.E.128 R4, desc[UR4][R2.64] ;
+        /*0250*/              @!P0 LDG.E.128.CONSTANT R8, desc[UR4][R2.64+0x10] ;
+        /*0260*/                   LDG.E R4, desc[UR4][R2.64] ;
+        /*0270*/                   LDG.E.U16 R4, desc[UR4][R2.64] ;
+        /*0280*/                   LDG.E.U16.CONSTANT R4, desc[UR4][R2.64] ;
+        /*0290*/                   HMMA.16816.F32.BF16 R4, R8, R12, R4 ;
+        /*02a0*/                   STS.128 [R2], R4 ;
+        /*02b0*/                   STG.E.64 desc[UR4][R2.64], R4 ;
+        /*02c0*/                   STG.E desc[UR4][R2.64], R4 ;
+    """
+    assert accesses({"first<float>": code}).splitlines()[2:] == [
+        "| `first<float>` | 2 x 128, 1 x 32, 2 x 16 | 1 x 64, 1 x 32 | HMMA.16816.F32.BF16 |"
+    ]
