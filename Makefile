@@ -3,7 +3,7 @@
 # make demo    train a denoising adapter on sample photos and restore a held-out one (< 5 minutes on 2 cores)
 # make test    all tests (< 15 minutes on 2 cores)
 # make bench   all speed targets, measured and judged (about 30 minutes on 2 idle cores)
-# make lint    formatting, lint, types, doctests
+# make lint    formatting, lint, types, doctests; lines of C++ of at most 120 characters
 # make docs    the documentation as a site, in site/; a broken link is an error
 # make cuda-check  compiles the CUDA kernels for all architectures; csrc/resources.tsv holds what they take
 PYTHON ?= python3
@@ -11,6 +11,7 @@ VENV   ?= .venv
 PIP_ARGS ?=
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.adair-setup
+CPLUSPLUS := $(wildcard csrc/*/*) $(wildcard tests/emulation/runner/* tests/emulation/operators/*)
 KERNELS_STAMP := $(VENV)/.adair-kernels
 # Tests run in two processes of one thread each: on small machines two OpenMP threads stall whenever anything else runs.
 TEST_PROCESSES ?= 2
@@ -49,6 +50,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	awk 'length > 120 {print FILENAME ":" FNR ": more than 120 characters"; long = 1} END {exit long}' $(CPLUSPLUS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --doctest-modules --doctest-glob="*.md" adair_core plugins docs README.md -p no:benchmark
 
 # The variable silences an announcement of the theme's authors about MkDocs 2.

@@ -108,7 +108,8 @@ STABLE_TORCH_LIBRARY_FRAGMENT(adair_native, m) {
   m.def(
       "attention_branch(Tensor x, int[] counts, Tensor[] norm_weight, Tensor[] norm_bias, float eps,"
       " Tensor[] qkv_weight, Tensor[] qkv_bias, Tensor[] depthwise, Tensor[] depthwise_bias, Tensor[] temperature,"
-      " Tensor[] out_weight, Tensor[] out_bias, bool residual, Tensor[] epilogue, Tensor(a!) y, Tensor(b!) kept, bool keep,"
+      " Tensor[] out_weight, Tensor[] out_bias, bool residual, Tensor[] epilogue, Tensor(a!) y, Tensor(b!) kept,"
+      " bool keep,"
       " Tensor(c!) cosines, Tensor(d!) lengths) -> ()");
   m.def(
       "attention_branch_backward(Tensor gradient, Tensor x, Tensor[] norm_weight, Tensor[] norm_bias, float eps,"

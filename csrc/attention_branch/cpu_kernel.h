@@ -30,8 +30,8 @@ void attend_block(const AttentionBranch<T>& a, const ExpansionWeights<T>& weight
     queries.put(row, places, third, columns, 0);
     interleave(row + third, places, third, columns, keys, third);
     for (int64_t head = 0; head < heads.count; ++head) {
-      add_products(queries.from(head * padded), queries.stride(), padded, keys + head * padded * kStep<E>, third, padded,
-                   columns, sums + head * padded * padded, padded);
+      add_products(queries.from(head * padded), queries.stride(), padded, keys + head * padded * kStep<E>, third,
+                   padded, columns, sums + head * padded * padded, padded);
     }
     add_squares(row, places, 2 * third, columns, sums + AngleSums::products(heads));
     const int64_t start = a.expansion.pixel(block.image, y, block.left);
@@ -62,7 +62,8 @@ void mix_pixels(const AttentionBranch<T>& a, const Parts& heads, const Mixing<T>
   Scratch scratch(Scratch::bytes<E>(count * places) * 2 + Scratch::bytes<float>(count * places) +
                   Scratch::bytes<float>(count * padded_channels));
   int64_t stride;
-  const E* rows = operand_rows(a.values(start), a.kept_channels(), heads, count, scratch.take<E>(count * places), stride);
+  const E* rows =
+      operand_rows(a.values(start), a.kept_channels(), heads, count, scratch.take<E>(count * places), stride);
   E* attended = scratch.take<E>(count * places);
   float* wide_attended = scratch.take<float>(count * places);
   float* result = scratch.take<float>(count * padded_channels);

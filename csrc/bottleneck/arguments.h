@@ -6,8 +6,8 @@
 namespace adair {
 
 // y = up(GELU(dw(down(x) (+ injected)))) (+ base) (+ x) with the scale folded into up and its bias; see
-// adair_core/ops/bottleneck/reference.py. There is a stack of adapters, and each image uses one. T is float or bfloat16;
-// parameters are float32 and are rounded to T, the last two when they have been scaled.
+// adair_core/ops/bottleneck/reference.py. There is a stack of adapters, and each image uses one. T is float or
+// bfloat16; parameters are float32 and are rounded to T, the last two when they have been scaled.
 template <class T>
 struct Bottleneck {
   int64_t images, height, width, channels, rank, adapters;
@@ -28,8 +28,8 @@ struct Bottleneck {
   int64_t adapter(int64_t image) const { return index == nullptr ? 0 : index[image]; }
 };
 
-// Gradients; those of biases are null where there is no bias. `to_up` and `to_up_bias` are of what is scaled. Parameters
-// get zeros where no image uses an adapter.
+// Gradients; those of biases are null where there is no bias. `to_up` and `to_up_bias` are of what is scaled.
+// Parameters get zeros where no image uses an adapter.
 template <class T>
 struct BottleneckBackward {
   Bottleneck<T> forward;  // without y

@@ -2,8 +2,8 @@
 //
 // With dY the gradient of the output, p = down(x) and a = dw(p):
 //   da = up^T dY GELU'(a),  dp = the convolution of da with flipped taps,  dx = down^T dp (+ dY, for the residual)
-// A first kernel does this in tiles, and leaves dp and GELU(a), which are small, and the sums of the taps; the gradients of
-// the two matrices are then products over all pixels: down has dp^T x, up has dY^T GELU(a).
+// A first kernel does this in tiles, and leaves dp and GELU(a), which are small, and the sums of the taps; the
+// gradients of the two matrices are then products over all pixels: down has dp^T x, up has dY^T GELU(a).
 #pragma once
 
 #include "bottleneck/kernel.cuh"

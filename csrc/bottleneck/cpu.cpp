@@ -56,9 +56,9 @@ void bottleneck(const Tensor& x, OptionalTensor index, const Tensor& down, Optio
 
 void bottleneck_backward(const Tensor& gradient, const Tensor& x, OptionalTensor index, const Tensor& down,
                          OptionalTensor down_bias, const Tensor& depthwise, OptionalTensor depthwise_bias,
-                         const Tensor& up, OptionalTensor up_bias, const Tensor& scale, bool residual, OptionalTensor to_x, Tensor to_down,
-                         OptionalTensor to_down_bias, Tensor to_depthwise, OptionalTensor to_depthwise_bias,
-                         Tensor to_up, OptionalTensor to_up_bias) {
+                         const Tensor& up, OptionalTensor up_bias, const Tensor& scale, bool residual,
+                         OptionalTensor to_x, Tensor to_down, OptionalTensor to_down_bias, Tensor to_depthwise,
+                         OptionalTensor to_depthwise_bias, Tensor to_up, OptionalTensor to_up_bias) {
   with_type(x, [&](auto type) {
     using T = decltype(type);
     BottleneckBackward<T> b;
@@ -86,7 +86,8 @@ STABLE_TORCH_LIBRARY_FRAGMENT(adair_native, m) {
   m.def(
       "bottleneck_backward(Tensor gradient, Tensor x, Tensor? index, Tensor down, Tensor? down_bias, Tensor depthwise,"
       " Tensor? depthwise_bias, Tensor up, Tensor? up_bias, Tensor scale, bool residual, Tensor(a!)? to_x,"
-      " Tensor(b!) to_down, Tensor(c!)? to_down_bias, Tensor(d!) to_depthwise, Tensor(e!)? to_depthwise_bias, Tensor(f!) to_up,"
+      " Tensor(b!) to_down, Tensor(c!)? to_down_bias, Tensor(d!) to_depthwise, Tensor(e!)? to_depthwise_bias,"
+      " Tensor(f!) to_up,"
       " Tensor(g!)? to_up_bias) -> ()");
 }
 

@@ -45,9 +45,9 @@ void run_bottleneck(const Tensor& x, OptionalTensor index, const Tensor& down, O
 
 void run_bottleneck_backward(const Tensor& gradient, const Tensor& x, OptionalTensor index, const Tensor& down,
                              OptionalTensor down_bias, const Tensor& depthwise, OptionalTensor depthwise_bias,
-                             const Tensor& up, OptionalTensor up_bias, const Tensor& scale, bool residual, OptionalTensor to_x, Tensor to_down,
-                             OptionalTensor to_down_bias, Tensor to_depthwise, OptionalTensor to_depthwise_bias,
-                             Tensor to_up, OptionalTensor to_up_bias) {
+                             const Tensor& up, OptionalTensor up_bias, const Tensor& scale, bool residual,
+                             OptionalTensor to_x, Tensor to_down, OptionalTensor to_down_bias, Tensor to_depthwise,
+                             OptionalTensor to_depthwise_bias, Tensor to_up, OptionalTensor to_up_bias) {
   Device device(x);
   with_type(x, [&](auto type) {
     using T = decltype(type);

@@ -6,8 +6,8 @@
 
 namespace adair {
 
-// Of a set of parameters: its weights, biases and scale in the order of the operator, empty where there is none; one for
-// all sets, one for each, or none. It adds to y, which is (images, height, width, channels).
+// Of a set of parameters: its weights, biases and scale in the order of the operator, empty where there is none; one
+// for all sets, one for each, or none. It adds to y, which is (images, height, width, channels).
 template <class T>
 inline Bottleneck<T> epilogue_of(const std::vector<Tensor>& values, size_t set, const Tensor& y, T* to) {
   constexpr size_t kValues = 7;

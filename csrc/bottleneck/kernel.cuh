@@ -24,11 +24,11 @@ struct BottleneckShared {
   SharedArray<T, Tile::kPixels * kStride> hidden;
 };
 
-// What an image without an adapter gets: the sum of what there is of the two, or zeros; and NaN, to be noticed, where the
-// index is none.
+// What an image without an adapter gets: the sum of what there is of the two, or zeros; and NaN, to be noticed, where
+// the index is none.
 template <class T, int kRows, int kColumns>
-ADAIR_DEVICE void pass_through(const T* base, const T* residual, T* y, int64_t channels, const BottleneckPlace& place, int64_t height,
-                               int64_t width, bool is_error) {
+ADAIR_DEVICE void pass_through(const T* base, const T* residual, T* y, int64_t channels, const BottleneckPlace& place,
+                               int64_t height, int64_t width, bool is_error) {
   typedef HiddenTile<kRows, kColumns, 0, 1> Tile;
   for (int64_t i = threadIdx.x; i < Tile::kPixels * channels; i += kBottleneckThreads) {
     const int64_t pixel = pixel_at<Tile>(int(i / channels), 0, place, height, width);
@@ -43,7 +43,8 @@ ADAIR_DEVICE void pass_through(const T* base, const T* residual, T* y, int64_t c
 
 // Blocks: (tiles of all images).
 template <class T, int kRank, bool kWhole>
-__global__ void __launch_bounds__(kBottleneckThreads, kBottleneckBlocks<kRank>) bottleneck(Bottleneck<T> f, PreparedBottlenecks<T> with) {
+__global__ void __launch_bounds__(kBottleneckThreads, kBottleneckBlocks<kRank>)
+    bottleneck(Bottleneck<T> f, PreparedBottlenecks<T> with) {
   typedef BottleneckShared<T, kRank> Shared;
   constexpr int kColumns = kForwardColumns<kRank>;
   Shared& shared = block_shared<Shared>();
@@ -81,7 +82,9 @@ inline void with_bottleneck_form(int64_t padded_rank, bool whole, const Work& wo
   const auto with_rank = [&](auto rank) {
     whole ? work(rank, Constant<true>()) : work(rank, Constant<false>());
   };
-  padded_rank == 16 ? with_rank(Constant<16>()) : padded_rank == 32 ? with_rank(Constant<32>()) : with_rank(Constant<64>());
+  padded_rank == 16   ? with_rank(Constant<16>())
+  : padded_rank == 32 ? with_rank(Constant<32>())
+                      : with_rank(Constant<64>());
 }
 
 template <class T, class Device>

@@ -63,8 +63,8 @@ struct Injected {
   }
 };
 
-// A 1x1 convolution into a tile: `to` = matrix x + bias + injected for the pixels inside of the image, zero for the others.
-// `matrix` is (kRank, padded_channels); kWhole: vectors of 16 bytes do not cross the end of a pixel.
+// A 1x1 convolution into a tile: `to` = matrix x + bias + injected for the pixels inside of the image, zero for the
+// others. `matrix` is (kRank, padded_channels); kWhole: vectors of 16 bytes do not cross the end of a pixel.
 template <class Tile, int kMargin, int kRank, bool kWhole, class T, int kSize>
 ADAIR_DEVICE void project_into(SharedArray<float, kSize>& to, const T* images, int64_t channels, const T* matrix,
                                int64_t padded_channels, const float* bias, const Injected<T>& injected,

@@ -1,7 +1,8 @@
-// The backward pass of the attention across channels on a GPU; equations in adair_core/ops/channel_attention/reference.py.
+// The backward pass of the attention across channels on a GPU; equations in
+// adair_core/ops/channel_attention/reference.py.
 //
-// With U = images pixels channels: dM = dY v^T reads 2 U; dq = M k + f q and dk = M^T q + g k read 2 U and write 1 U each;
-// dv = (W_o A)^T dY reads and writes 1 U. Queries and keys are never normalised.
+// With U = images pixels channels: dM = dY v^T reads 2 U; dq = M k + f q and dk = M^T q + g k read 2 U and write 1 U
+// each; dv = (W_o A)^T dY reads and writes 1 U. Queries and keys are never normalised.
 #pragma once
 
 #include "channel_attention/gradient_matrices.cuh"
@@ -64,8 +65,8 @@ void launch_channel_attention_backward(Device& device, const ChannelAttentionBac
   product.base = k;
   product.factors = to.key_factors;
   launch_product_of_pixels(device, product);
-  launch_product_of_pixels(device, PixelProducts<T>{f.images, f.pixels, value_size, value_size, value_groups, b.gradient,
-                                                    channels, to_values, b.to_qkv + 2 * channels, wide});
+  launch_product_of_pixels(device, PixelProducts<T>{f.images, f.pixels, value_size, value_size, value_groups,
+                                                    b.gradient, channels, to_values, b.to_qkv + 2 * channels, wide});
 }
 
 }  // namespace adair

@@ -1,9 +1,9 @@
 // Attention across channels on a GPU; equations in adair_core/ops/channel_attention/reference.py.
 //
-// Queries and keys are read once, for q k^T and the squares of their lengths, and values once, for y: 2 U and 1 U of U =
-// images pixels channels values, and y is written, 1 U, with one more if there is a base. What lies between is small: the
-// sums, for each part of an image; the attention A of each head; and, with an output projection, W_o A, so that neither
-// A v nor normalised queries and keys exist.
+// Queries and keys are read once, for q k^T and the squares of their lengths, and values once, for y: 2 U and 1 U of U
+// = images pixels channels values, and y is written, 1 U, with one more if there is a base. What lies between is small:
+// the sums, for each part of an image; the attention A of each head; and, with an output projection, W_o A, so that
+// neither A v nor normalised queries and keys exist.
 #pragma once
 
 #include "channel_attention/matrices.cuh"

@@ -8,8 +8,8 @@ namespace adair {
 
 constexpr float kShortestLength = 1e-12f;
 
-// Parts of an image's pixels: many enough to occupy a GPU when there are few heads, and the same for each image whatever
-// else is in the batch.
+// Parts of an image's pixels: many enough to occupy a GPU when there are few heads, and the same for each image
+// whatever else is in the batch.
 inline int64_t attention_parts(int64_t pixels, int64_t heads) {
   const int64_t wanted = divided_up(pixels, 256), most = 256 / heads > 8 ? 256 / heads : 8;
   return wanted < most ? wanted : most;
@@ -63,11 +63,12 @@ __global__ void __launch_bounds__(kSumThreads) attention_rows(ChannelAttention<T
   }
   __syncthreads();
   if (threadIdx.x >= kWarpSize) return;
-  softmax_of_row(f.cosines + (at + row) * size, load(f.temperature + image * f.temperature_step + head), size, attention + (at + row) * size);
+  softmax_of_row(f.cosines + (at + row) * size, load(f.temperature + image * f.temperature_step + head), size,
+                 attention + (at + row) * size);
 }
 
-// What y is the product of with v: A of each head, or W_o A; or the transpose, with which the gradient of v is the product of
-// that of y. A thread for each element. Blocks: (elements).
+// What y is the product of with v: A of each head, or W_o A; or the transpose, with which the gradient of v is the
+// product of that of y. A thread for each element. Blocks: (elements).
 template <class T, bool kTransposed>
 __global__ void __launch_bounds__(256) mixing_matrices(ChannelAttention<T> f, const float* attention, T* matrices) {
   const int64_t i = int64_t(blockIdx.x) * 256 + threadIdx.x, per_head = f.channels / f.heads;

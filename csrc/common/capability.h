@@ -6,8 +6,8 @@ namespace adair {
 // Each level includes those before it.
 enum class Capability { baseline, avx2, avx512, avx512_bf16, amx_bf16 };
 
-// The highest level that the machine has, capped by the environment variable ADAIR_CPU_CAPABILITY (the name of a level),
-// which is read once. An unknown value there throws std::invalid_argument.
+// The highest level that the machine has, capped by the environment variable ADAIR_CPU_CAPABILITY (the name of a
+// level), which is read once. An unknown value there throws std::invalid_argument.
 Capability cpu_capability();
 
 // Without the cap. Asks the system for the use of the tile registers, where there are any.

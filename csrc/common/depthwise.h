@@ -2,10 +2,11 @@
 
 // Weights of a depthwise convolution: tap (row, column) of channel c at taps[(row * 3 + column) * channels + c].
 
-// The convolution at `Pixels` consecutive pixels of `Rows` rows, for one vector of channels: sums[row * Pixels + pixel].
+// The convolution at `Pixels` consecutive pixels of `Rows` rows, for one vector of channels:
+// sums[row * Pixels + pixel].
 //
-// rows[r] points to the channel in the pixel to the left of the first, from the row above the first to the row below the
-// last; pixels are `stride` values apart. The order of additions does not depend on Pixels and Rows.
+// rows[r] points to the channel in the pixel to the left of the first, from the row above the first to the row below
+// the last; pixels are `stride` values apart. The order of additions does not depend on Pixels and Rows.
 template <int Pixels, int Rows, class E>
 inline void convolve_pixels(const E* const rows[Rows + 2], int64_t stride, const float* taps, int64_t tap_stride,
                             vec start, vec sums[Rows * Pixels]) {
@@ -48,9 +49,9 @@ inline void in_groups(int64_t count, const Work& work) {
   if (x < count) work(Constant<1>(), x);
 }
 
-// Calls use(row, pixel, channel, value) with the convolution at `count` pixels of `Rows` rows, a vector of channels at a
-// time; `rows` as for convolve_pixels, `start` a value for each channel, or null. Channels are whole vectors, or at least
-// one and a part if the last two may overlap.
+// Calls use(row, pixel, channel, value) with the convolution at `count` pixels of `Rows` rows, a vector of channels at
+// a time; `rows` as for convolve_pixels, `start` a value for each channel, or null. Channels are whole vectors, or at
+// least one and a part if the last two may overlap.
 template <int Rows, bool Overlapping, class E, class Use>
 inline void convolve_rows(const E* const rows[Rows + 2], int64_t channels, const float* taps, const float* start,
                           int64_t count, const Use& use) {

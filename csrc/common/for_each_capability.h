@@ -6,9 +6,9 @@
 //   ADAIR_DISPATCH(layer_norm2d_rows)(arguments...);   // calls the one for this machine
 //
 // The file is included in namespace adair::<level>::{anonymous}; it sees ADAIR_VECTOR (floats in a vector register),
-// ADAIR_REGISTERS (vector registers), ADAIR_HAS_BF16 and ADAIR_HAS_TILES, and must include nothing but other such files. Target
-// attributes rather than compiler flags choose the instructions: the standard library's inline functions are compiled
-// once, for the baseline, and cannot end up in the program in a version that the machine does not run.
+// ADAIR_REGISTERS (vector registers), ADAIR_HAS_BF16 and ADAIR_HAS_TILES, and must include nothing but other such
+// files. Target attributes rather than compiler flags choose the instructions: the standard library's inline functions
+// are compiled once, for the baseline, and cannot end up in the program in a version that the machine does not run.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -66,7 +66,8 @@ namespace {
 #undef ADAIR_HAS_BF16
 #if defined(__clang__)
 #pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma"))), \
+                             apply_to = function)
 #else
 #pragma GCC pop_options
 #pragma GCC push_options
@@ -85,7 +86,8 @@ namespace {
 #undef ADAIR_HAS_BF16
 #if defined(__clang__)
 #pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma"))), \
+                             apply_to = function)
 #else
 #pragma GCC pop_options
 #pragma GCC push_options
@@ -103,7 +105,9 @@ namespace {
 #if !ADAIR_EMULATE_AMX
 #if defined(__clang__)
 #pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16,avx2,fma"))), apply_to = function)
+#pragma clang attribute push( \
+    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16,avx2,fma"))), \
+    apply_to = function)
 #else
 #pragma GCC pop_options
 #pragma GCC push_options

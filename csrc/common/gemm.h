@@ -60,8 +60,8 @@ inline void store_pairs(bfloat16* to, vec first, vec second) {
 }
 #endif
 
-// Elements of packed weights (N x K): K in whole steps, N in whole vectors. They lie in panels of up to kPanel<T> vectors
-// of columns, each K deep: weight (n, k) of a panel of `columns` at ((k / step) columns + n) step + k % step.
+// Elements of packed weights (N x K): K in whole steps, N in whole vectors. They lie in panels of up to kPanel<T>
+// vectors of columns, each K deep: weight (n, k) of a panel of `columns` at ((k / step) columns + n) step + k % step.
 template <class T>
 inline constexpr int64_t packed_size(int64_t n, int64_t k) {
   return round_up(n, kWidth) * round_up(k, kStep<T>);
@@ -154,8 +154,8 @@ inline void multiply(const T* a, int64_t a_stride, int64_t rows, const T* packed
   }
 }
 
-// `multiply` for `groups` of as many rows each, a_group and c_group apart. A matrix that is larger than the caches passes
-// through them once for all groups.
+// `multiply` for `groups` of as many rows each, a_group and c_group apart. A matrix that is larger than the caches
+// passes through them once for all groups.
 template <class T>
 inline void multiply_groups(int64_t groups, const T* a, int64_t a_group, int64_t a_stride, int64_t rows,
                             const T* packed, int64_t n, int64_t k, const float* start, float* c, int64_t c_group,

@@ -25,8 +25,8 @@ inline constexpr Parallel kSerial{1, [](int64_t count, void (*work)(void*, int64
                                     for (int64_t index = 0; index < count; ++index) work(context, index);
                                   }};
 
-// Calls work(index, parallel) for every index below `count`: several are shared out among the threads, which a single one
-// has to itself.
+// Calls work(index, parallel) for every index below `count`: several are shared out among the threads, which a single
+// one has to itself.
 template <class Work>
 inline void run_each(int64_t count, const Parallel& parallel, const Work& work) {
   if (count == 1) return work(0, parallel);

@@ -71,8 +71,8 @@ inline void write_convolved(const float* const rows[3], const Parts& parts, cons
   }
 }
 
-// Gradients of taps and bias, where they are wanted (not null): calls work(block, to_taps, to_bias) for all blocks, which
-// adds to 9 x padded and to padded values, or to null; the sums do not depend on threads.
+// Gradients of taps and bias, where they are wanted (not null): calls work(block, to_taps, to_bias) for all blocks,
+// which adds to 9 x padded and to padded values, or to null; the sums do not depend on threads.
 template <class Work>
 inline void sum_over_blocks(const Grid& grid, const Parts& parts, float* to_weight, float* to_bias,
                             const Parallel& parallel, const Work& work) {

@@ -53,8 +53,8 @@ inline void add_products_with_tiles(const bfloat16* a, int64_t a_stride, int64_t
         float* to = c + row * c_stride + column;
         of_tiles(m - row > 16, n - column > 16, [&](auto row_tiles, auto column_tiles) {
           multiply_block<decltype(row_tiles)::value, decltype(column_tiles)::value>(
-              a + row * a_stride + k0, a_stride, b + k0 * b_stride + 2 * column, b_stride, deep, pairs, to, c_stride, to,
-              c_stride);
+              a + row * a_stride + k0, a_stride, b + k0 * b_stride + 2 * column, b_stride, deep, pairs, to, c_stride,
+              to, c_stride);
         });
       }
     }

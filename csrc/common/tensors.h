@@ -51,8 +51,8 @@ inline T* data(const std::optional<Tensor>& tensor, const char* name, std::initi
 template <class T>
 inline T* data(const std::vector<Tensor>& values, size_t set, const char* name, std::initializer_list<int64_t> sizes) {
   if (values.empty()) return nullptr;
-  STD_TORCH_CHECK(values.size() == 1 || set < values.size(), name, ": expected a value for each set of parameters, got ",
-                  values.size());
+  STD_TORCH_CHECK(values.size() == 1 || set < values.size(), name,
+                  ": expected a value for each set of parameters, got ", values.size());
   return data<T>(values[values.size() == 1 ? 0 : set], name, sizes);
 }
 

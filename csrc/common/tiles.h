@@ -174,7 +174,7 @@ inline void multiply_block(const bfloat16* a, int64_t a_stride, const bfloat16* 
   if constexpr (RowTiles > 1 && ColumnTiles > 1) store_tile<3>(c + 16 * c_stride + 16, c_bytes);
 }
 
-// Calls work(k0, deep, pairs) for all of `depth` that is a multiple of 32, then for the rest, for which tiles are less deep.
+// Calls work(k0, deep, pairs) for all of `depth` that is a multiple of 32, then the rest, whose tiles are less deep.
 template <class Work>
 inline void in_tile_depths(int64_t depth, const Work& work) {
   const int64_t whole = depth / 32 * 32;
@@ -207,7 +207,7 @@ struct TileProduct {
   int64_t c_stride;
 };
 
-// Depths [k0, k0 + deep) of rows [first, end), which are a whole number of tiles of `tall` rows, each 16 after the other.
+// Depths [k0, k0 + deep) of rows [first, end): a whole number of tiles of `tall` rows, each 16 after the other.
 inline void multiply_tiled_rows(const TileProduct& p, int64_t first, int64_t end, int tall, int64_t k0, int64_t deep,
                                 int pairs) {
   configure_tiles(tile_shapes(tall, pairs));

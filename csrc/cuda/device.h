@@ -1,7 +1,8 @@
-// What csrc/<operator>/kernel.cuh launches its kernels with: PyTorch's current stream and allocator, by its stable ABI alone.
+// What csrc/<operator>/kernel.cuh launches its kernels with: PyTorch's current stream and allocator, by its stable ABI
+// alone.
 //
-// The Python side (adair_core/ops) has checked shapes, made everything contiguous and allocated the results; what is checked
-// here again is what would let a kernel write outside of its memory.
+// The Python side (adair_core/ops) has checked shapes, made everything contiguous and allocated the results; what is
+// checked here again is what would let a kernel write outside of its memory.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -60,11 +61,12 @@ class Device {
     STD_TORCH_CHECK(error == cudaSuccess, name, ": the kernel could not be launched: ", cudaGetErrorString(error));
   }
 
-  // Memory for intermediate results. When it is freed, with this, PyTorch's allocator keeps it for this stream, so that what
-  // is launched later uses it later.
+  // Memory for intermediate results. When it is freed, with this, PyTorch's allocator keeps it for this stream, so that
+  // what is launched later uses it later.
   template <class T>
   T* workspace(int64_t count) {
-    return static_cast<T*>(workspaces_.emplace_back(torch::stable::new_empty(like_, {count}, kScalarType<T>)).data_ptr());
+    workspaces_.push_back(torch::stable::new_empty(like_, {count}, kScalarType<T>));
+    return static_cast<T*>(workspaces_.back().data_ptr());
   }
 
   // The memory of a tensor with these sizes and this type.
@@ -84,10 +86,11 @@ class Device {
     return tensor.has_value() ? data<T>(*tensor, name, sizes) : nullptr;
   }
 
-  // The memory of a parameter with these sizes, or of one for each image, one after the other: `step` is then the distance from
-  // an image's to the next image's, and 0 if all have the same.
+  // The memory of a parameter with these sizes, or of one for each image, one after the other: `step` is then the
+  // distance from an image's to the next image's, and 0 if all have the same.
   template <class T>
-  T* each(const Tensor& tensor, const char* name, int64_t images, std::initializer_list<int64_t> sizes, int64_t& step) const {
+  T* each(const Tensor& tensor, const char* name, int64_t images, std::initializer_list<int64_t> sizes,
+          int64_t& step) const {
     int64_t size = 1;
     for (int64_t length : sizes) size *= length;
     step = tensor.numel() == size ? 0 : size;
@@ -95,7 +98,8 @@ class Device {
   }
 
   template <class T>
-  T* each(OptionalTensor tensor, const char* name, int64_t images, std::initializer_list<int64_t> sizes, int64_t& step) const {
+  T* each(OptionalTensor tensor, const char* name, int64_t images, std::initializer_list<int64_t> sizes,
+          int64_t& step) const {
     step = 0;
     return tensor.has_value() ? each<T>(*tensor, name, images, sizes, step) : nullptr;
   }

@@ -1,7 +1,8 @@
-// Products over all pixels, G = A^T B for images A (pixels, M) and B (pixels, channels): a tall reduction by tensor cores.
+// Products over all pixels, G = A^T B for images A (pixels, M) and B (pixels, channels): a tall reduction by tensor
+// cores.
 //
-// Blocks take parts of an image's pixels, which the shape alone decides, and leave partial sums to be added in order. The
-// images may be channels of wider ones, and groups of channels (heads) are multiplied each by itself.
+// Blocks take parts of an image's pixels, which the shape alone decides, and leave partial sums to be added in order.
+// The images may be channels of wider ones, and groups of channels (heads) are multiplied each by itself.
 #pragma once
 
 #include "cuda/products.cuh"
@@ -68,8 +69,8 @@ ADAIR_DEVICE float half_of_squares(const SharedArray<T, kSize>& channels, int at
   return sum;
 }
 
-// Blocks: (images parts, tiles of columns, groups and tiles of rows). kWhole: vectors of 16 bytes do not cross the end of
-// a group's channels.
+// Blocks: (images parts, tiles of columns, groups and tiles of rows). kWhole: vectors of 16 bytes do not cross the end
+// of a group's channels.
 template <class T, int kRows, bool kWhole>
 __global__ void __launch_bounds__(kGramThreads) gram(Gram<T> f) {
   typedef GramShared<T, kRows> Shared;

@@ -25,8 +25,8 @@ struct PixelProducts {
   bool bias_each = false;          // whether each image has its own: (images, groups rows)
 };
 
-// Of 64 bytes of each pixel and row of the matrix at a time. The four lanes of a row read these whole, so that eight lanes
-// with two neighbouring rows have different banks.
+// Of 64 bytes of each pixel and row of the matrix at a time. The four lanes of a row read these whole, so that eight
+// lanes with two neighbouring rows have different banks.
 template <class T>
 struct ProductShared {
   static constexpr int kSlab = 4 * kWidest<T>;
@@ -96,7 +96,9 @@ __global__ void __launch_bounds__(kProductThreads) product_of_pixels(PixelProduc
     for (int k = 0; k < N; ++k) {
       const bool inside = row + k < f.rows;
       factors[k] = inside && f.factors != nullptr ? load(f.factors + image * f.groups * f.rows + channel + k) : 1.0f;
-      biases[k] = inside && f.bias != nullptr ? rounded<T>(load(f.bias + (f.bias_each ? image * f.groups * f.rows : 0) + channel + k)) : 0.0f;
+      biases[k] = inside && f.bias != nullptr
+                      ? rounded<T>(load(f.bias + (f.bias_each ? image * f.groups * f.rows : 0) + channel + k))
+                      : 0.0f;
     }
 #pragma unroll
     for (int i = 0; i < 4; ++i) {

@@ -1,4 +1,4 @@
-// The CUDA language: from nvcc, or from tests/emulation for the CPU. Kernels include nothing of CUDA or PyTorch but this.
+// The CUDA language: from nvcc, or from tests/emulation for the CPU. Kernels include nothing else of CUDA or PyTorch.
 #pragma once
 
 #include <cstdint>

@@ -1,8 +1,8 @@
 // Products of matrices by tensor cores, in steps of eight bytes a lane and row.
 //
-// With g = lane / 4 and t = lane % 4, a lane gives the values of rows g and g + 8 and of column g at some k. Which k these
-// are is free, as long as the four lanes of a row have different ones and rows and columns agree: so a lane takes what
-// lies together in memory. It gets the sums of rows g (0, 1) and g + 8 (2, 3), columns 2 t and 2 t + 1.
+// With g = lane / 4 and t = lane % 4, a lane gives the values of rows g and g + 8 and of column g at some k. Which k
+// these are is free, as long as the four lanes of a row have different ones and rows and columns agree: so a lane takes
+// what lies together in memory. It gets the sums of rows g (0, 1) and g + 8 (2, 3), columns 2 t and 2 t + 1.
 #pragma once
 
 #include "cuda/memory.cuh"

@@ -13,15 +13,15 @@ ADAIR_DEVICE float sum_of_lanes(float value, int width) {
   return value;
 }
 
-// Sums over parts: threads with the same kSumColumns-th value take parts in turn, so that there are many reads under way.
+// Sums over parts: threads with the same kSumColumns-th value take parts in turn, so that many reads are under way.
 constexpr int kSumThreads = 256, kSumColumns = 16;
 
 struct PartSums {
   SharedArray<float, kSumThreads> values;
 };
 
-// The sum over parts of from[part * stride] for each column, threadIdx.x % kSumColumns; null is none. All threads of a block
-// of kSumThreads take part, and all of a column get its sum.
+// The sum over parts of from[part * stride] for each column, threadIdx.x % kSumColumns; null is none. All threads of a
+// block of kSumThreads take part, and all of a column get its sum.
 ADAIR_DEVICE float sum_over_parts(PartSums& shared, const float* from, int64_t stride, int64_t parts) {
   const int column = threadIdx.x % kSumColumns;
   float sum = 0.0f;
@@ -37,8 +37,8 @@ ADAIR_DEVICE float sum_over_parts(PartSums& shared, const float* from, int64_t s
   return sum;
 }
 
-// to[image * count + i] = the sum over parts of from[(image * parts + part) * count + i]. Blocks: (columns, images). A template
-// only to be in several files.
+// to[image * count + i] = the sum over parts of from[(image * parts + part) * count + i]. Blocks: (columns, images). A
+// template only to be in several files.
 template <int kThreads>
 __global__ void __launch_bounds__(kThreads) sum_of_parts(const float* from, int64_t count, int64_t parts, float* to) {
   PartSums& shared = block_shared<PartSums>();

@@ -10,8 +10,8 @@
 namespace adair {
 
 // y = W_out [GELU(a) b] (+ x): [a, b] = dw(W_in LN x), gate, 1x1 convolution; see
-// adair_core/ops/feed_forward/reference.py. The expansion's two parts are a and b. An epilogue adds to y what it makes of
-// the branch, y without x.
+// adair_core/ops/feed_forward/reference.py. The expansion's two parts are a and b. An epilogue adds to y what it makes
+// of the branch, y without x.
 template <class T>
 struct FeedForward {
   Expansion<T> expansion;

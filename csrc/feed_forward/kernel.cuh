@@ -1,11 +1,11 @@
 // The feed-forward branch on a GPU in one pass; equations in adair_core/ops/feed_forward/reference.py.
 //
-// A block has a tile of 16 x kRows pixels, the outermost of which are only there for the convolution; a warp has a row of
-// it. It keeps the normalised channels of its 16 pixels in registers, as operands of the matrix instructions, and the sums
-// of the result as well. Hidden channels come and go in slices of 16 (float32: 8) of each half: expanded into shared
-// memory, convolved and gated there, and added to the result. Each value of x is read 1.3 times and of y written once, where
-// a layer norm, two convolutions by library and a fused gate between them move 21 U of U = images pixels channels values.
-// What is paid is a third more of the expansion's arithmetic, and 36 KiB of shared memory or less.
+// A block has a tile of 16 x kRows pixels, the outermost of which are only there for the convolution; a warp has a row
+// of it. It keeps the normalised channels of its 16 pixels in registers, as operands of the matrix instructions, and
+// the sums of the result as well. Hidden channels come and go in slices of 16 (float32: 8) of each half: expanded into
+// shared memory, convolved and gated there, and added to the result. Each value of x is read 1.3 times and of y written
+// once, where a layer norm, two convolutions by library and a fused gate between them move 21 U of U = images pixels
+// channels values. What is paid is a third more of the expansion's arithmetic, and 36 KiB of shared memory or less.
 //
 // Registers hold C / 4 words of operands and C / 2 sums (16 bits): so channels are no more than 96. Beyond that matrix
 // products take the time, not memory, and the library's are the better ones.
@@ -76,7 +76,8 @@ ADAIR_DEVICE void normalise(const Expansion<T>& e, const PreparedFeedForward<T>&
       squares = fmaf(distance, distance, squares);
     }
   }
-  const float rstd = rsqrtf(sum_of_lanes(squares, 4) / float(e.channels) + e.eps), shift = e.norm_bias == nullptr ? 0.0f : mean;
+  const float rstd = rsqrtf(sum_of_lanes(squares, 4) / float(e.channels) + e.eps);
+  const float shift = e.norm_bias == nullptr ? 0.0f : mean;
 #pragma unroll
   for (int step = 0; step < kSteps; ++step) {
     const int64_t at = set * with.channels + (step * 4 + t) * N;
@@ -173,8 +174,8 @@ ADAIR_DEVICE void gate_slice(FeedForwardShared<T, kRows>& shared, const FeedForw
 
 // Adds a slice to the sums of a row of the result.
 template <class T, int kRows, int kPairs>
-ADAIR_DEVICE void add_slice(const FeedForwardShared<T, kRows>& shared, const PreparedFeedForward<T>& with, int64_t slice,
-                            float (&sums)[kPairs][2][4]) {
+ADAIR_DEVICE void add_slice(const FeedForwardShared<T, kRows>& shared, const PreparedFeedForward<T>& with,
+                            int64_t slice, float (&sums)[kPairs][2][4]) {
   constexpr int kHidden = kSliceHidden<T>, kStep = kStepValues<T>, N = kWidest<T>;
   const int lane = threadIdx.x % kWarpSize, row = threadIdx.x / kWarpSize;
   const int at = (row * kTileColumns + lane / 4) * kHidden + lane % 4 * kStep;

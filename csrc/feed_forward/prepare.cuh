@@ -1,5 +1,5 @@
-// The feed-forward branch's parameters as its kernel reads them: rounded, padded with zeros, matrices in the order in which
-// the lanes of a warp give them to matrix instructions, so that a warp reads 512 bytes that lie together.
+// The feed-forward branch's parameters as its kernel reads them: rounded, padded with zeros, matrices in the order in
+// which the lanes of a warp give them to matrix instructions, so that a warp reads 512 bytes that lie together.
 #pragma once
 
 #include "cuda/products.cuh"
@@ -106,8 +106,8 @@ __global__ void __launch_bounds__(256)
 }
 
 template <class T, class Device>
-PreparedFeedForward<T> launch_prepare_feed_forward(Device& device, const FeedForward<T>& f, const FeedForwardSteps& steps,
-                                                   int64_t padded_channels) {
+PreparedFeedForward<T> launch_prepare_feed_forward(Device& device, const FeedForward<T>& f,
+                                                   const FeedForwardSteps& steps, int64_t padded_channels) {
   PreparedFeedForward<T> to{};
   to.sets = steps.any() ? f.expansion.images : 1;
   to.slices = divided_up(f.hidden(), kSliceHidden<T>);

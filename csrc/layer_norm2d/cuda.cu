@@ -15,8 +15,8 @@ void set_sizes(const Tensor& x, bool channels_last, Arguments& f) {
   f.channels_last = channels_last;
 }
 
-void run_layer_norm2d(const Tensor& x, const Tensor& weight, OptionalTensor bias, double eps, bool channels_last, Tensor y,
-                  Tensor mean, Tensor rstd) {
+void run_layer_norm2d(const Tensor& x, const Tensor& weight, OptionalTensor bias, double eps, bool channels_last,
+                      Tensor y, Tensor mean, Tensor rstd) {
   Device device(x);
   with_type(x, [&](auto type) {
     using T = decltype(type);

@@ -1,7 +1,7 @@
 // The layer norm of images on a GPU; equations in adair_core/ops/layer_norm2d/reference.py.
 //
-// Channels last, some lanes of a warp share a pixel; channels first, eight warps share 32 vectors of pixels. A pixel is read
-// once from memory and again from the cache: for the mean, for the variance about it, and for the result.
+// Channels last, some lanes of a warp share a pixel; channels first, eight warps share 32 vectors of pixels. A pixel is
+// read once from memory and again from the cache: for the mean, for the variance about it, and for the result.
 #pragma once
 
 #include "cuda/sums.cuh"

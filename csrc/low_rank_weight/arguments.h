@@ -5,7 +5,7 @@
 
 namespace adair {
 
-// W' = W + s B A; see adair_core/ops/low_rank_weight/reference.py. T is the type of the weight; the factors are float32.
+// W' = W + s B A; see adair_core/ops/low_rank_weight/reference.py. T is the weight's type; the factors are float32.
 template <class T>
 struct LowRankWeight {
   int64_t rows, columns, rank;

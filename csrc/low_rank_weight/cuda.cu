@@ -1,4 +1,4 @@
-// A weight with a low-rank update on a GPU. There is no kernel for CPUs: a matrix product of PyTorch's is as fast there.
+// A weight with a low-rank update on a GPU. There is no kernel for CPUs: PyTorch's matrix product is as fast there.
 
 #include "cuda/device.h"
 #include "low_rank_weight/kernel.cuh"

@@ -1,5 +1,5 @@
-// A weight with a low-rank update on a GPU; equations in adair_core/ops/low_rank_weight/reference.py. The matrices are small:
-// what counts is that there is one kernel, and one rounding.
+// A weight with a low-rank update on a GPU; equations in adair_core/ops/low_rank_weight/reference.py. The matrices are
+// small: what counts is that there is one kernel, and one rounding.
 #pragma once
 
 #include "common/numbers.h"

@@ -122,7 +122,8 @@ TRIAL(unwritten_shared)
 
 // Of which 32 bits would be one block.
 EMULATED(trial_too_wide_a_grid) {
-  call.device.launch("reverse", reverse, Blocks{(int64_t(1) << 32) + 1}, 64, call.tensor<float>("x"), call.tensor<float>("y"));
+  call.device.launch("reverse", reverse, Blocks{(int64_t(1) << 32) + 1}, 64, call.tensor<float>("x"),
+                     call.tensor<float>("y"));
 }
 EMULATED(trial_too_high_a_grid) {
   call.device.launch("reverse", reverse, Blocks{1, 65536}, 64, call.tensor<float>("x"), call.tensor<float>("y"));

@@ -45,8 +45,8 @@ class Call {
     return static_cast<T*>(found->second);
   }
 
-  // Of a parameter of `size` values that each image may have one of, the distance from an image's to the next image's; 0 if all
-  // have the same. As `each` in csrc/cuda/device.h.
+  // Of a parameter of `size` values that each image may have one of, the distance from an image's to the next image's;
+  // 0 if all have the same. As `each` in csrc/cuda/device.h.
   int64_t step(const std::string& name, int64_t size) const {
     const auto found = counts_.find(name);
     if (found == counts_.end() || int64_t(found->second) == size) return 0;

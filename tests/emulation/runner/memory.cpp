@@ -64,7 +64,9 @@ class Shadow {
     for (size_t i = offset / kGranule; i * kGranule < offset + bytes; ++i) {
       Cell& cell = cells_[i];
       if (!cell.has_value) fail("reads what nobody has written", what, offset);
-      if (cell.written.block >= 0 && !ordered(cell.written, now)) fail_race("reads", "has written", what, offset, cell.written);
+      if (cell.written.block >= 0 && !ordered(cell.written, now)) {
+        fail_race("reads", "has written", what, offset, cell.written);
+      }
       cell.reads.add(now);
     }
   }
@@ -73,7 +75,9 @@ class Shadow {
     const Moment& now = grid().thread().now;
     for (size_t i = offset / kGranule; i * kGranule < offset + bytes; ++i) {
       Cell& cell = cells_[i];
-      if (cell.written.block >= 0 && !ordered(cell.written, now)) fail_race("writes", "has written", what, offset, cell.written);
+      if (cell.written.block >= 0 && !ordered(cell.written, now)) {
+        fail_race("writes", "has written", what, offset, cell.written);
+      }
       if (cell.reads.conflicts(now)) fail_race("writes", "has read", what, offset, cell.reads.last);
       cell = Cell{true, now, Reads()};
     }

@@ -9,9 +9,9 @@ namespace emulation {
 
 enum class Role { kInput, kOutput, kWorkspace };
 
-// Memory for a tensor: exactly `bytes` of it are usable, between guards. They begin `shift` bytes after where PyTorch's allocator
-// would begin, as those of a part of a tensor may.
-// Inputs have what `from` holds, everything else is poisoned (NaN in every floating-point type).
+// Memory for a tensor: exactly `bytes` of it are usable, between guards. They begin `shift` bytes after where PyTorch's
+// allocator would begin, as those of a part of a tensor may. Inputs have what `from` holds, everything else is poisoned
+// (NaN in every floating-point type).
 void* add_buffer(const std::string& name, Role role, const void* from, size_t bytes, size_t shift = 0);
 // Copies the contents of an output, and requires that every element was written and that the guards are intact.
 void finish_buffer(const std::string& name, void* to, size_t element);

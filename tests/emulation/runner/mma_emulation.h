@@ -1,5 +1,5 @@
-// Scalar stand-ins for the matrix instructions, with the layout of fragments that the PTX manual gives ("Matrix fragments
-// for mma.m16n8k16" and "mma.m16n8k8"): with g = lane / 4 and t = lane % 4, and i the value in a register,
+// Scalar stand-ins for the matrix instructions, with the layout of fragments that the PTX manual gives ("Matrix
+// fragments for mma.m16n8k16" and "mma.m16n8k8"): with g = lane / 4 and t = lane % 4, and i the value in a register,
 //
 //   16-bit A: register 0 has row g, k 2 t + i; 1 has row g + 8; 2 has k + 8; 3 has row g + 8, k + 8
 //   16-bit B: register 0 has k 2 t + i, column g; 1 has k + 8

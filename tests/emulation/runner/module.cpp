@@ -34,7 +34,8 @@ void run(const std::string& library, const std::string& entry, std::map<std::str
   emulation::Call call(std::move(numbers), tensors, seed);
   find(library, entry)(call);
   for (const Tensor& tensor : tensors) {
-    if (tensor.is_output) emulation::finish_buffer(tensor.name, reinterpret_cast<void*>(tensor.address), tensor.element);
+    if (!tensor.is_output) continue;
+    emulation::finish_buffer(tensor.name, reinterpret_cast<void*>(tensor.address), tensor.element);
   }
 }
 

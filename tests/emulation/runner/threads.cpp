@@ -35,7 +35,9 @@ void Grid::run(const std::string& kernel, Dim3 blocks, Dim3 threads, const std::
   kernel_ = kernel;
   const int64_t count = threads.count();
   if (count < 1 || count > 1024) throw Error(kernel + ": a block of " + std::to_string(count) + " threads");
-  if (count % kWarp != 0) throw Error(kernel + ": a block of " + std::to_string(count) + " threads is no number of warps");
+  if (count % kWarp != 0) {
+    throw Error(kernel + ": a block of " + std::to_string(count) + " threads is no number of warps");
+  }
   if (blocks.count() < 1 || blocks.x > 0x7fffffffu || blocks.y > 65535 || blocks.z > 65535) {
     throw Error(kernel + ": a grid of " + text(blocks) + " blocks");
   }
@@ -167,7 +169,8 @@ void Grid::exchange(uint32_t mask, Site site, void* lane, Combine combine, bool 
 void* Grid::shared(size_t bytes, const char* type) {
   if (shared_bytes_ == 0) {
     if (bytes > kSharedLimit) {
-      throw Error(where() + ": " + std::to_string(bytes) + " bytes of shared memory, of " + std::to_string(kSharedLimit));
+      throw Error(where() + ": " + std::to_string(bytes) + " bytes of shared memory, of " +
+                  std::to_string(kSharedLimit));
     }
     shared_bytes_ = bytes;
     shared_type_ = type;

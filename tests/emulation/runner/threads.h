@@ -1,6 +1,6 @@
-// A CUDA grid on one CPU thread: the threads of a block are fibers, blocks run one after the other, both in an order drawn
-// from a seed. What CUDA leaves undefined is an error here: a barrier that not all threads of a block reach, an exchange
-// between lanes that not all lanes of its mask reach, and (memory.h) accesses that nothing orders.
+// A CUDA grid on one CPU thread: the threads of a block are fibers, blocks run one after the other, both in an order
+// drawn from a seed. What CUDA leaves undefined is an error here: a barrier that not all threads of a block reach, an
+// exchange between lanes that not all lanes of its mask reach, and (memory.h) accesses that nothing orders.
 #pragma once
 
 #include <cstdint>
@@ -71,7 +71,8 @@ struct Exchange {
   uint32_t mask = 0, arrived = 0;
 };
 
-// The result of an exchange for all lanes, computed when the last has arrived. `lanes[i]` is null where lane i takes no part.
+// The result of an exchange for all lanes, computed when the last has arrived. `lanes[i]` is null where lane i takes no
+// part.
 using Combine = void (*)(void* const lanes[kWarp]);
 
 class Grid {
