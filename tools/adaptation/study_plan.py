@@ -26,7 +26,7 @@ from adaptation.tasks import CLEAN_SETS, MAIN, TASKS, StudiedTask, TestSet
 
 BUDGETS = (0.02, 0.08)  # of the base's parameters
 SIZE_OPTION = {"lora": "rank", "bottleneck": "width", "prompt": "channels"}
-RATES = (3e-4, 1e-3, 3e-3)
+RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 RATE_TASK = "hybrid"
 SEEDS = (0, 1, 2)
 SEEDED_TASK = "denoise"
