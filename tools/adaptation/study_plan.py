@@ -77,7 +77,7 @@ class Scale:
 
     steps: int = 1500
     pretraining: int = 3000
-    rates: int = 400
+    rates: int = 200
     batch: int = 8
     patch: int = 64
 
