@@ -104,8 +104,8 @@ def perform(run: Run, place: Place) -> dict[str, Any]:
         UsageError: the folder holds a run of another plan.
         AdairError: a process failed.
     """
-    folder = place.folder(run)
-    _refuse_another(folder, plan_of(run, place))
+    folder, plan = place.folder(run), plan_of(run, place)
+    _refuse_another(folder, plan)
     done = place.outcome(run)
     if done is not None:
         return done
@@ -116,7 +116,7 @@ def perform(run: Run, place: Place) -> dict[str, Any]:
     result = {
         "run": run.name,
         "labels": run.labels,
-        "plan": plan_of(run, place),
+        "plan": plan,
         "training": training,
         "measurements": measurements,
     }

@@ -146,7 +146,6 @@ def make(entry: Entry, place: Place, base: str) -> Path:
         base,
         tuple(Measurement(entry.task, test) for test in entry.task.tests),
         {"part": "zoo", "task": entry.name},
-        after=(run,),
         restore=("--adapter", str(stored)),
     )
     alone = replace(measured, name=f"{entry.name}/frozen", restore=())
