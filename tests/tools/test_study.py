@@ -21,9 +21,10 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 from adaptation import published, study_report
 from adaptation.baselines import dark_channel, deconvolved, non_local_means
+from adaptation.methods import BUDGETS, sized
 from adaptation.results import Outcomes, difference, mean, over_seeds
 from adaptation.runs import Measurement, Place, Run, perform, plan_of, weights_of
-from adaptation.study_plan import BUDGETS, RATES, Plan, Scale, sized
+from adaptation.study_plan import RATES, Plan, Scale
 from adaptation.tasks import TASKS, StudiedTask, TestSet
 
 BASE = "restormer-tiny@3"

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import math
 import random
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,10 @@ from adair_core.model.files import save_base
 from adair_core.model.load import load, untrained
 from adair_core.specs import Choice
 from adair_core.training.recipe import AdapterRecipe, Data, PretrainRecipe, Settings
+from adaptation.methods import BUDGETS, Method, methods, sized
 from adaptation.runs import Measurement, Place, Run, weights_of
 from adaptation.tasks import CLEAN_SETS, MAIN, TASKS, StudiedTask, TestSet
 
-BUDGETS = (0.02, 0.08)  # of the base's parameters
-SIZE_OPTION = {"lora": "rank", "bottleneck": "width", "prompt": "channels"}
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 RATE_TASK = "hybrid"
 SEEDS = (0, 1, 2)
@@ -60,8 +58,6 @@ MIXTURES: dict[str, list[dict[str, Any]]] = {
 }
 """The pre-training ablation; empty is the default of ``adair pretrain``."""
 
-UNION = ("gaussian-noise", "rain", "low-light", "hybrid")
-
 
 @dataclass(frozen=True)
 class Scale:
@@ -80,21 +76,6 @@ class Scale:
     rates: int = 200
     batch: int = 8
     patch: int = 64
-
-
-@dataclass(frozen=True)
-class Method:
-    """A way to learn a task.
-
-    Attributes:
-        name: unique.
-        adapter: type and options.
-        random: whether it starts from random weights, not from the base.
-    """
-
-    name: str
-    adapter: Choice
-    random: bool = False
 
 
 class Plan:
@@ -410,30 +391,3 @@ class Plan:
         )
         tests = tuple(Measurement(task, test) for test in task.tests) if measured else ()
         return Run(name=name, recipe=recipe, base=base, measurements=tests, labels=dict(labels))
-
-
-def methods(base: str) -> list[Method]:
-    """Adapters of each type at each budget, full fine-tuning, and training from random weights."""
-    found = [
-        Method(f"{adapter}-{budget:.0%}", Choice(name=adapter, options={option: sized(base, adapter, option, budget)}))
-        for adapter, option in SIZE_OPTION.items()
-        for budget in BUDGETS
-    ]
-    full = Choice(name="full", options={})
-    return [*found, Method("full", full), Method("scratch", full, random=True)]
-
-
-@cache
-def sized(base: str, adapter: str, option: str, share: float) -> int:
-    """The value of an option whose adapter comes nearest to a share of the base's parameters; more means larger."""
-    model = load(base)
-    wanted = share * sum(parameter.numel() for parameter in model.backbone.parameters())
-
-    def count(value: int) -> int:
-        model.add_adapter("sized", adapter, {option: value})
-        found = sum(parameter.numel() for parameter in model.adapter_parameters("sized").values())
-        model.remove_adapter("sized")
-        return found
-
-    above = bisect_left(range(1, 257), wanted, key=count) + 1
-    return min((max(above - 1, 1), min(above, 256)), key=lambda value: abs(count(value) - wanted))

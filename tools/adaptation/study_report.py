@@ -12,11 +12,11 @@ from typing import Any
 from adair_core.atomic_file import write_atomically
 from adair_core.evaluation.statistics import Statistic
 from adaptation import published, study_figures
+from adaptation.methods import BUDGETS
 from adaptation.results import Outcome, Outcomes, difference, mean, over_seeds
 from adaptation.study_plan import (
     BLENDED,
     BLURRED_NOISY,
-    BUDGETS,
     COST_ROUNDS,
     COST_STEPS,
     IMAGES,
