@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from adair_core.ops.native import empty_gradients, parameter, stacked
 from adair_core.ops.per_image import PerImage, shares, varies
+from adair_core.ops.products import multiply, multiply_backward
 
 kernels: Any = torch.ops.adair_native
 """Where the kernels are; the tests have others, that run on a CPU."""
@@ -57,7 +57,7 @@ def project(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """A 1x1 convolution, its parameters rounded to the dtype of x; for parameters per image one batched product."""
     if varies((weight, bias)):
         return _project_each(x, weight, bias)
-    return functional.linear(x, weight.flatten(1).to(x.dtype), None if bias is None else bias.to(x.dtype))
+    return multiply(x, weight.flatten(1).to(x.dtype), None if bias is None else bias.to(x.dtype))
 
 
 def _project_each(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -77,7 +77,7 @@ def project_backward(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Gradients of a 1x1 convolution with respect to x, weight and bias; x is read for that of the weight alone."""
     rows = gradient.flatten(0, 2)
-    to_x = gradient @ weight.flatten(1).to(gradient.dtype) if needs[0] else None
+    to_x = multiply_backward(gradient, weight.flatten(1).to(gradient.dtype)) if needs[0] else None
     to_weight = (rows.mT @ x.flatten(0, 2)).view(weight.shape) if needs[1] and x is not None else None
     return to_x, to_weight, rows.sum(0, dtype=torch.float32) if needs[2] else None
 
