@@ -18,6 +18,11 @@ struct Parameters {
   double eps;
   Values qkv_weight, qkv_bias, depthwise, depthwise_bias, temperature, out_weight, out_bias;
   bool residual;
+
+  bool same_for_all() const {
+    return adair::same_for_all({norm_weight, norm_bias, qkv_weight, qkv_bias, depthwise, depthwise_bias, temperature,
+                                out_weight, out_bias});
+  }
 };
 
 template <class T>
@@ -65,7 +70,7 @@ void attention_branch(const Tensor& x, const std::vector<int64_t>& counts, Value
       a.epilogue = epilogue_of<T>(epilogue, set, y, a.y);
       return a;
     };
-    with_sets(x.size(0), counts, make, [&](const PerImage<AttentionBranch<T>>& sets) {
+    with_sets(x.size(0), counts, parameters.same_for_all(), make, [&](const PerImage<AttentionBranch<T>>& sets) {
       ADAIR_DISPATCH(attention_branch_kernel<T>)(sets, torch_threads());
     });
   });

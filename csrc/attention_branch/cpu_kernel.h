@@ -131,19 +131,19 @@ void attention_branch_kernel(const PerImage<AttentionBranch<T>>& sets, const Par
   const Grid shares{images, e.height, e.width, round_up(rows, grid.block_height), grid.block_width};
   const bool fold = pixels > e.channels;
   const int64_t matrix_size = packed_size<E>(whole.padded(), places), head_size = packed_size<E>(padded, padded);
-  const int64_t matrices = fold ? images : sets.count, all_heads = images * heads.count;
+  const int64_t matrices = fold ? images : sets.weights, all_heads = images * heads.count;
   const int64_t wide_size = e.channels * places;
   Scratch scratch(expansions_bytes<T>(sets) + Scratch::bytes<float>(grid.blocks() * sums_size) +
-                  Scratch::bytes<float>(all_heads * padded * padded) + Scratch::bytes<float>(sets.count * wide_size) +
+                  Scratch::bytes<float>(all_heads * padded * padded) + Scratch::bytes<float>(sets.weights * wide_size) +
                   Scratch::bytes<float>(fold ? images * wide_size : 0) +
-                  Scratch::bytes<float>(sets.count * whole.padded()) + Scratch::bytes<E>(matrices * matrix_size) +
+                  Scratch::bytes<float>(sets.weights * whole.padded()) + Scratch::bytes<E>(matrices * matrix_size) +
                   Scratch::bytes<E>(all_heads * head_size) + Epilogues<T>::bytes(sets));
   const ExpansionWeights<T>* weights = prepare_expansions<T>(sets, scratch, parallel);
   float* sums = scratch.take<float>(grid.blocks() * sums_size);
   float* attention = scratch.take<float>(all_heads * padded * padded);
-  float* out_weights = scratch.take<float>(sets.count * wide_size);
+  float* out_weights = scratch.take<float>(sets.weights * wide_size);
   float* folded = scratch.take<float>(fold ? images * wide_size : 0);
-  float* biases = scratch.take<float>(sets.count * whole.padded());
+  float* biases = scratch.take<float>(sets.weights * whole.padded());
   E* packed_matrices = scratch.take<E>(matrices * matrix_size);
   E* packed_attention = scratch.take<E>(all_heads * head_size);
   const Epilogues<T> epilogues(sets, scratch);
@@ -156,9 +156,9 @@ void attention_branch_kernel(const PerImage<AttentionBranch<T>>& sets, const Par
     for (int64_t y = block.top; y < block.bottom; y += grid.block_height) {
       std::memset(sums_of(y), 0, sums_size * sizeof(float));
     }
-    attend_block(sets.of(block.image), weights[sets.index[block.image]], heads, block, sums_of);
+    attend_block(sets.of(block.image), weights[sets.weights_of(block.image)], heads, block, sums_of);
   });
-  run_each(sets.count, parallel, [&](int64_t set, const Parallel&) {
+  run_each(sets.weights, parallel, [&](int64_t set, const Parallel&) {
     padded_out_weight(sets.sets[set], heads, out_weights + set * wide_size);
     padded_parameter<T>(sets.sets[set].out_bias, whole, biases + set * whole.padded());
   });
@@ -171,7 +171,7 @@ void attention_branch_kernel(const PerImage<AttentionBranch<T>>& sets, const Par
     attention_of(angles, heads, found);
     if (fold) {
       Scratch packed(Scratch::bytes<float>(packed_size<float>(padded, padded)));
-      fold_attention(out_weights + sets.index[image] * wide_size, found, e.channels, heads, head,
+      fold_attention(out_weights + sets.weights_of(image) * wide_size, found, e.channels, heads, head,
                      packed.take<float>(packed_size<float>(padded, padded)), folded + image * wide_size);
     } else {
       pack<float>(head_matrix(found, heads), packed_attention + index * head_size, kSerial);
@@ -182,10 +182,10 @@ void attention_branch_kernel(const PerImage<AttentionBranch<T>>& sets, const Par
     pack<float>(Matrix::plain(matrix, whole, Parts(1, places)), packed_matrices + index * matrix_size, inner);
   });
   auto mix = [&](int64_t image, int64_t start, int64_t count, const auto& use) {
-    const int64_t set = sets.index[image];
-    const Mixing<T> mixing{fold, packed_matrices + (fold ? image : set) * matrix_size,
+    const int64_t own = sets.weights_of(image);
+    const Mixing<T> mixing{fold, packed_matrices + (fold ? image : own) * matrix_size,
                            packed_attention + image * heads.count * head_size, head_size,
-                           sets.of(image).out_bias == nullptr ? nullptr : biases + set * whole.padded()};
+                           sets.of(image).out_bias == nullptr ? nullptr : biases + own * whole.padded()};
     mix_pixels(sets.of(image), heads, mixing, start, count, use);
   };
   if (!epilogues.any()) {

@@ -48,18 +48,18 @@ struct ExpansionWeights {
 // Memory for `prepare_expansions`.
 template <class T, class Arguments>
 inline size_t expansions_bytes(const PerImage<Arguments>& sets) {
-  return Scratch::bytes<ExpansionWeights<T>>(sets.count) +
-         sets.count * ExpansionWeights<T>::bytes(sets.shared().expansion);
+  return Scratch::bytes<ExpansionWeights<T>>(sets.weights) +
+         sets.weights * ExpansionWeights<T>::bytes(sets.shared().expansion);
 }
 
-// The parameters of each set, for the forward pass.
+// The parameters of all sets, for the forward pass; see PerImage::weights_of.
 template <class T, class Arguments>
 inline const ExpansionWeights<T>* prepare_expansions(const PerImage<Arguments>& sets, Scratch& scratch,
                                                      const Parallel& parallel) {
-  ExpansionWeights<T>* weights = scratch.take<ExpansionWeights<T>>(sets.count);
+  ExpansionWeights<T>* weights = scratch.take<ExpansionWeights<T>>(sets.weights);
   const int64_t size = ExpansionWeights<T>::bytes(sets.shared().expansion);
-  char* memory = scratch.take<char>(sets.count * size);
-  run_each(sets.count, parallel, [&](int64_t set, const Parallel& inner) {
+  char* memory = scratch.take<char>(sets.weights * size);
+  run_each(sets.weights, parallel, [&](int64_t set, const Parallel& inner) {
     Pieces pieces(memory + set * size);
     weights[set] = ExpansionWeights<T>(sets.sets[set].expansion, true, false, pieces, inner);
   });

@@ -10,6 +10,7 @@
 #include <torch/headeronly/core/ScalarType.h>
 #include <torch/headeronly/util/Exception.h>
 
+#include <functional>
 #include <initializer_list>
 #include <optional>
 #include <vector>
@@ -56,10 +57,19 @@ inline T* data(const std::vector<Tensor>& values, size_t set, const char* name, 
   return data<T>(values[values.size() == 1 ? 0 : set], name, sizes);
 }
 
+// Whether parameters of the kind above are the same for all sets.
+inline bool same_for_all(std::initializer_list<std::reference_wrapper<const std::vector<Tensor>>> parameters) {
+  for (const std::vector<Tensor>& values : parameters) {
+    if (values.size() > 1) return false;
+  }
+  return true;
+}
+
 // Calls work(PerImage) with the arguments that make(set) gives for each set of parameters; `counts` images in turn have
-// each of them.
+// each of them. `same_weights`: whether the sets differ in their epilogues alone.
 template <class Make, class Work>
-inline void with_sets(int64_t images, const std::vector<int64_t>& counts, const Make& make, const Work& work) {
+inline void with_sets(int64_t images, const std::vector<int64_t>& counts, bool same_weights, const Make& make,
+                      const Work& work) {
   std::vector<int64_t> index;
   for (size_t set = 0; set < counts.size(); ++set) {
     STD_TORCH_CHECK(counts[set] >= 0 && counts[set] <= images, "counts: expected numbers of images, got ", counts[set]);
@@ -69,7 +79,8 @@ inline void with_sets(int64_t images, const std::vector<int64_t>& counts, const 
                   ", got ", index.size());
   std::vector<decltype(make(size_t{0}))> sets;
   for (size_t set = 0; set < counts.size(); ++set) sets.push_back(make(set));
-  work(PerImage<decltype(make(size_t{0}))>{sets.data(), static_cast<int64_t>(sets.size()), index.data()});
+  const int64_t count = static_cast<int64_t>(sets.size());
+  work(PerImage<decltype(make(size_t{0}))>{sets.data(), count, index.data(), same_weights ? 1 : count});
 }
 
 // Threads as PyTorch has them.

@@ -18,6 +18,11 @@ struct Parameters {
   double eps;
   Values in_weight, in_bias, depthwise, depthwise_bias, out_weight, out_bias;
   bool residual;
+
+  bool same_for_all() const {
+    return adair::same_for_all({norm_weight, norm_bias, in_weight, in_bias, depthwise, depthwise_bias, out_weight,
+                                out_bias});
+  }
 };
 
 template <class T>
@@ -58,7 +63,7 @@ void feed_forward(const Tensor& x, const std::vector<int64_t>& counts, Values no
       f.convolved = data<T>(convolved, "convolved", {e.images, e.height, e.width, 2 * e.part});
       return f;
     };
-    with_sets(x.size(0), counts, make, [&](const PerImage<FeedForward<T>>& sets) {
+    with_sets(x.size(0), counts, parameters.same_for_all(), make, [&](const PerImage<FeedForward<T>>& sets) {
       ADAIR_DISPATCH(feed_forward_kernel<T>)(sets, torch_threads());
     });
   });

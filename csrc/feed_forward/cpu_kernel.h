@@ -53,13 +53,13 @@ void feed_forward_kernel(const PerImage<FeedForward<T>>& sets, const Parallel& p
   const Expansion<T>& e = sets.shared().expansion;
   const Matrix shape = projection_matrix(sets.shared());
   const int64_t matrix_size = shape.packed<E>(), bias_size = shape.rows.padded();
-  Scratch scratch(expansions_bytes<T>(sets) + Scratch::bytes<E>(sets.count * matrix_size) +
-                  Scratch::bytes<float>(sets.count * bias_size) + Epilogues<T>::bytes(sets));
+  Scratch scratch(expansions_bytes<T>(sets) + Scratch::bytes<E>(sets.weights * matrix_size) +
+                  Scratch::bytes<float>(sets.weights * bias_size) + Epilogues<T>::bytes(sets));
   const ExpansionWeights<T>* weights = prepare_expansions<T>(sets, scratch, parallel);
-  E* projections = scratch.take<E>(sets.count * matrix_size);
-  float* biases = scratch.take<float>(sets.count * bias_size);
+  E* projections = scratch.take<E>(sets.weights * matrix_size);
+  float* biases = scratch.take<float>(sets.weights * bias_size);
   const Epilogues<T> epilogues(sets, scratch);
-  run_each(sets.count, parallel, [&](int64_t set, const Parallel& inner) {
+  run_each(sets.weights, parallel, [&](int64_t set, const Parallel& inner) {
     pack<T>(projection_matrix(sets.sets[set]), projections + set * matrix_size, inner);
     padded_parameter<T>(sets.sets[set].out_bias, shape.rows, biases + set * bias_size);
   });
@@ -68,10 +68,10 @@ void feed_forward_kernel(const PerImage<FeedForward<T>>& sets, const Parallel& p
   const Grid grid{e.images, e.height, e.width, even_part(e.height, rows), columns};
   parallel.run(grid.blocks(), [&](int64_t index) {
     const Block block = grid.at(index);
-    const int64_t set = sets.index[block.image];
+    const int64_t set = sets.index[block.image], own = sets.weights_of(block.image);
     const FeedForward<T>& f = sets.sets[set];
-    feed_forward_block(f, weights[set], projections + set * matrix_size,
-                       f.out_bias == nullptr ? nullptr : biases + set * bias_size, epilogues.of_set(set), block);
+    feed_forward_block(f, weights[own], projections + own * matrix_size,
+                       f.out_bias == nullptr ? nullptr : biases + own * bias_size, epilogues.of_set(set), block);
   });
   finish_edges(epilogues, sets, grid, parallel);
 }
