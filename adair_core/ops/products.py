@@ -1,10 +1,10 @@
 """Products of pixels with a matrix, by whichever of the library's two ways is faster on this CPU.
 
 PyTorch multiplies float32 matrices by MKL and convolves by oneDNN. On an Intel CPU (Sapphire Rapids, 2 threads) MKL is
-as fast or faster. On an AMD one (Zen 4, 2 threads) MKL shares large products badly between threads: 111 GFLOP/s of the
-183 that oneDNN reaches for 32 x 32 pixels and 384 -> 2042 channels, 103 of 149 for 16 x 16, 91 of 121 for 16 x 8; below
-that, and with one thread, they are equal. Backwards, where oneDNN lays out the transposed weights first, it takes
-1.14 to 1.55 times as much of an image of 32 x 32 pixels, but 0.8 to 0.96 of one of 16 x 16.
+as fast or faster. On an AMD one (Zen 4, 2 threads) MKL shares large products badly between threads: from 384 to 2042
+channels it reaches 111 GFLOP/s for 32 x 32 pixels where oneDNN reaches 183, 103 of 149 for 16 x 16, 91 of 121 for
+16 x 8; for fewer pixels, and with one thread, they are equal. Backwards oneDNN is 1.14 to 1.55 times as fast for
+32 x 32 pixels, but 0.8 to 0.96 times for 16 x 16, as it lays out the transposed weights first.
 """
 
 from __future__ import annotations
