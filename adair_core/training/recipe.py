@@ -33,7 +33,9 @@ class Settings(_Frozen):
         (), description="progressive training: start:patch:batch,...; overrides patch and batch size"
     )
     accumulate: int = Field(1, ge=1, description="gradient accumulation: parts in which a batch is computed")
-    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="optimiser")
+    optimizer: Literal["adamw", "muon", "sgd"] = Field(
+        "adamw", description="optimiser; muon learns most from a step when a whole base trains"
+    )
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
     final_learning_rate: float = Field(1e-6, ge=0, description="learning rate that the cosine ends at")
     warmup: int = Field(50, ge=0, description="steps of linear warm-up")

@@ -9,6 +9,8 @@ from torch import nn
 
 from adair_core.errors import RunFolderError
 from adair_core.training.checkpoint import Checkpoint, optimizer_tensors, prefixed, restore, restore_optimizer
+from adair_core.training.optimizers import build_optimizer
+from adair_core.training.recipe import Settings
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -66,13 +68,12 @@ def test_tensors_of_another_network(values: dict[str, torch.Tensor]) -> None:
         restore({"a": torch.zeros(2)}, values, source=Path("last"))
 
 
-@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+@pytest.mark.parametrize("kind", ["adamw", "muon", "sgd"])
 def test_a_restored_optimizer_goes_on_to_the_same_bits(tmp_path: Path, kind: str) -> None:
     def build() -> tuple[nn.Module, torch.optim.Optimizer]:
         torch.manual_seed(0)
         module = nn.Conv2d(3, 5, 3).to(memory_format=torch.channels_last)
-        choose = {"adamw": torch.optim.AdamW, "sgd": lambda p, lr: torch.optim.SGD(p, lr, momentum=0.9)}
-        return module, choose[kind](module.parameters(), lr=0.01)
+        return module, build_optimizer(module.parameters(), Settings(optimizer=kind, learning_rate=0.01))
 
     def steps(module: nn.Module, optimizer: torch.optim.Optimizer, seeds: range) -> None:
         for seed in seeds:
@@ -97,5 +98,5 @@ def test_a_restored_optimizer_goes_on_to_the_same_bits(tmp_path: Path, kind: str
     steps(second, optimizer, range(3, 6))
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), second.parameters(), strict=True))
     state = optimizer.state[next(second.parameters())]
-    moment = state["exp_avg" if kind == "adamw" else "momentum_buffer"]
+    moment = state[{"adamw": "exp_avg", "muon": "mean_gradient", "sgd": "momentum_buffer"}[kind]]
     assert moment.is_contiguous(memory_format=torch.channels_last)

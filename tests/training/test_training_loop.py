@@ -89,9 +89,9 @@ class Interrupt(Callback):
             os.kill(os.getpid(), self.number)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path: Path, number: signal.Signals) -> None:
-    options = {"steps": 7, "validate_every": 3, "checkpoint_every": 100}
+@pytest.mark.parametrize(("number", "optimizer"), [(signal.SIGINT, "adamw"), (signal.SIGTERM, "muon")])
+def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path: Path, number: signal.Signals, optimizer: str) -> None:
+    options = {"steps": 7, "validate_every": 3, "checkpoint_every": 100, "optimizer": optimizer}
     whole, uninterrupted = run_toy(tmp_path / "whole", **options)
     with pytest.raises(Interrupted, match=r"stopped after step 3 of 7.*adair pretrain --resume --out /.*/part"):
         run_toy(tmp_path / "part", callbacks=[Interrupt(3, number)], **options)
