@@ -137,6 +137,8 @@ class AdapterSpec(Spec):
         build: makes the adapter of one site: ``build(config, site)``; ``None`` leaves the site alone.
         presets: named sets of options, such as one for each size budget.
         from_peft: for a type that PEFT has under the same name (in capitals): what a PEFT file says -> options.
+        defaults: training settings that differ from the usual ones (fields of `adair_core.training.Settings`), above
+            all the learning rate, which small adapters want higher than whole networks; a task's go before them.
     """
 
     config: type[BaseModel]
@@ -144,6 +146,7 @@ class AdapterSpec(Spec):
     build: Callable[[Any, Site], Adapter | None]
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     from_peft: Callable[[PeftFactors], Mapping[str, Any]] | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

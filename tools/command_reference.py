@@ -11,7 +11,7 @@ Only what comes with adair is on the page, whatever else is installed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ def _of_training() -> list[str]:
     for name in _own(plugins().adapters):
         spec = plugins().adapters[name]
         heading = [f"### Adapter type {name}", "", f"`--adapter {name}`: {_escaped(spec.summary)}.", ""]
-        lines += [*heading, *_presets(spec.presets, "adapter")]
+        lines += [*heading, *_defaults(spec.defaults), *_presets(spec.presets, "adapter")]
         lines += [*_options(_context("train", "--task", "denoise", "--adapter", name), f"Adapter type {name}"), ""]
     tasks = list(_own(plugins().tasks))
     degradations = [name for name in _own(plugins().degradations) if name not in tasks]
@@ -95,11 +95,16 @@ def _of_training() -> list[str]:
         task = plugins().task(name)
         kind = "Task" if name in tasks else "Degradation"
         lines += [f"### {kind} {name}", "", f"`--task {name}`: {_escaped(task.summary)}.", ""]
-        if task.defaults:
-            given = " ".join(f"--{field.replace('_', '-')} {shown(value)}" for field, value in task.defaults.items())
-            lines += [f"It trains with `{given}` unless told otherwise.", ""]
+        lines += _defaults(task.defaults)
         lines += [*_options(_context("train", "--task", name), f"Task {name}"), ""]
     return lines
+
+
+def _defaults(settings: Mapping[str, Any]) -> list[str]:
+    if not settings:
+        return []
+    given = " ".join(f"--{field.replace('_', '-')} {shown(value)}" for field, value in settings.items())
+    return [f"It trains with `{given}` unless told otherwise.", ""]
 
 
 def _of_pretraining() -> list[str]:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 import adair_core as adair
 from adair_core.atomic_file import write_atomically
+from adair_core.cli.choices import DEFAULT_BASE
 from adair_core.data.images import find_images, read_image, to_tensor
 from adair_core.data.seeds import generator
 
@@ -190,7 +191,7 @@ def draw(points: list[Point], path: Path) -> None:
 @click.option("--title", help="what to call the photos on the page [default: the folder's name]")
 @click.option("--limit", default=6, show_default=True, help="photos")
 @click.option("--crop", type=int, nargs=2, metavar="W H", help="restore so much of each photo's middle")
-@click.option("--base", default="restormer-tiny@2", show_default=True)
+@click.option("--base", default=DEFAULT_BASE, show_default=True)
 @click.option("--sigma", default=25.0, show_default=True, help="of the noise, of 255")
 @click.option("--commit", default="unknown", help="what is measured, for the page")
 @click.option("--report", "only_report", is_flag=True, help="do not measure")

@@ -172,7 +172,7 @@ def resolved_data(group: Group, parameters: Mapping[str, Any], earlier: Recipe |
 def resolved_settings(
     group: Group, parameters: Mapping[str, Any], earlier: Recipe | None, defaults: Mapping[str, Any]
 ) -> Settings:
-    """The settings of a recipe: what was given, over the earlier recipe's or the task's defaults."""
+    """The settings of a recipe: what was given, over the earlier recipe's or the defaults."""
     before = earlier.settings.model_dump() if earlier else dict(defaults)
     return group.parse(Settings, {**before, **group.given(parameters)})
 

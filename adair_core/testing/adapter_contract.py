@@ -20,6 +20,7 @@ from adair_core.testing.config_checks import (
     no_global_randomness,
     seeded,
 )
+from adair_core.training.recipe import Settings
 
 ADAPTER = "under-test"
 
@@ -119,6 +120,10 @@ class AdapterContract:
     def test_options_can_be_typed(self) -> None:
         """Every value can be given on the command line."""
         check_typed(self.config)
+
+    def test_defaults_are_training_settings(self) -> None:
+        """What it trains with unless told otherwise can be trained with."""
+        parse_config(Settings, self.spec.defaults, what=f"defaults of {self.name}")
 
     def test_attaches(self) -> None:
         """It has parameters on a backbone with every kind of site, on sites of its kinds alone."""

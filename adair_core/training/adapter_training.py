@@ -17,7 +17,7 @@ from adair_core.training.bases import resolved_base
 from adair_core.training.callbacks import Callback, RunResult, ValidationRecord
 from adair_core.training.examples import gather, with_absolute_paths
 from adair_core.training.loop import Job
-from adair_core.training.recipe import AdapterRecipe, Recipe, Settings
+from adair_core.training.recipe import AdapterRecipe, Recipe, Settings, default_settings
 from adair_core.training.run_folder import RunFolder
 from adair_core.training.running import Say, conduct
 from adair_core.training.validation import Validation
@@ -33,7 +33,7 @@ def train(
 ) -> RunResult:
     """Train an adapter on a frozen base and write its folder.
 
-    Settings that the recipe does not set are the task's defaults, then the usual ones.
+    Settings that the recipe does not set are the task's defaults, then the adapter type's, then the usual ones.
 
     Args:
         recipe: what to train, how and on what; options that it leaves out are resolved and recorded.
@@ -62,7 +62,7 @@ def train(
 
 
 def resolved(recipe: AdapterRecipe, model: RestorationModel) -> AdapterRecipe:
-    """Fill in the base's version and fingerprint, every option and the task's settings, and make paths absolute.
+    """Fill in the base's version and fingerprint, every option and setting, and make paths absolute.
 
     Args:
         recipe: as it came.
@@ -75,7 +75,8 @@ def resolved(recipe: AdapterRecipe, model: RestorationModel) -> AdapterRecipe:
     task = plugins().task(recipe.task.name)
     adapter = plugins().adapters[recipe.adapter.name]
     options = preset_options(adapter, recipe.adapter.options, recipe.preset)
-    settings = {**task.defaults, **{name: getattr(recipe.settings, name) for name in recipe.settings.model_fields_set}}
+    given = {name: getattr(recipe.settings, name) for name in recipe.settings.model_fields_set}
+    settings = {**default_settings(adapter, task), **given}
     return recipe.model_copy(
         update={
             **resolved_base(recipe.base, recipe.base_fingerprint, model.info),

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from adair_core.errors import listing
-from adair_core.specs import Choice
+from adair_core.specs import AdapterSpec, Choice, TaskSpec
 
 
 class _Frozen(BaseModel):
@@ -83,6 +83,11 @@ class Settings(_Frozen):
             if step >= round(stage.start * self.steps):
                 current = stage
         return current
+
+
+def default_settings(adapter: AdapterSpec, task: TaskSpec) -> dict[str, Any]:
+    """Return what a run's settings are where nothing is said: the task's, then the adapter type's."""
+    return {**adapter.defaults, **task.defaults}
 
 
 class Data(_Frozen):

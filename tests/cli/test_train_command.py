@@ -48,7 +48,8 @@ def test_defaults(asked, base):
     assert (recipe.task.name, recipe.adapter.name, recipe.base, recipe.preset) == ("denoise", "lora", str(base), None)
     assert recipe.adapter.options == plugins().adapters["lora"].config().model_dump(mode="json")
     assert recipe.task.options == plugins().tasks["denoise"].config().model_dump(mode="json")
-    assert recipe.settings == Settings(**plugins().tasks["denoise"].defaults)
+    defaults = {**plugins().adapters["lora"].defaults, **plugins().tasks["denoise"].defaults}
+    assert recipe.settings == Settings(**defaults)
     assert (out, rest) == (Path("runs/denoise-lora"), {"resume": False})
 
 
@@ -70,6 +71,20 @@ def test_every_kind_of_option(asked, base, photos):
     assert (settings.steps, settings.learning_rate, settings.clip, settings.compile) == (7, 2e-4, None, True)
     assert (len(settings.stages), settings.callbacks, settings.seed) == (2, ("one", "two"), 3)
     assert (out, rest) == (Path("here"), {"resume": True})
+
+
+def test_an_adapter_type_has_its_learning_rate(asked, base):
+    def rate(*words):
+        return asked("train", "--task", "denoise", "--base", base, *words)[0].settings.learning_rate
+
+    usual = Settings().learning_rate
+    rates = {kind: rate("--adapter", kind) for kind in ("lora", "bottleneck", "prompt", "full")}
+    assert rates == {"lora": 10 * usual, "bottleneck": 10 * usual, "prompt": 10 * usual, "full": usual}
+    assert rate("--adapter", "lora", "--learning-rate", 0.5) == 0.5
+    for kind in ("lora", "full"):
+        default = f"[default: {rates[kind]:g}]"
+        words = ["train", "--task", "denoise", "--adapter", kind, "--help"]
+        assert default in " ".join(run_program(*words).stdout.split())
 
 
 def test_a_tasks_defaults_are_under_what_is_given(asked, base):

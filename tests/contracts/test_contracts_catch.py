@@ -184,6 +184,11 @@ def test_defects_of_a_degradation(tmp_path, old, new, caught):
             "super().__init__(); self.late = nn.Parameter(torch.ones(()) * __import__('os').urandom(1)[0])",
             "test_seed_decides_the_parameters",
         ),
+        (
+            "build=Bottleneck)",
+            "build=Bottleneck, defaults={'learning_rate': -1})",
+            "test_defaults_are_training_settings",
+        ),
     ],
 )
 def test_defects_of_an_adapter(tmp_path, old, new, caught):

@@ -111,11 +111,12 @@ def test_a_run_killed_in_a_checkpoint_goes_on_to_the_same_bits(recipe: AdapterRe
     assert all(torch.equal(bits[0][name], bits[1][name]) for name in bits[0])
 
 
-def test_the_task_gives_the_settings_that_are_not_set(recipe: AdapterRecipe, tmp_path: Path) -> None:
+def test_task_and_adapter_type_give_the_settings_that_are_not_set(recipe: AdapterRecipe, tmp_path: Path) -> None:
     from adair_core.plugins import plugins
 
-    defaults = plugins().task("denoise").defaults
-    assert defaults["patch_size"] != 24
+    kind, task = plugins().adapters[recipe.adapter.name], plugins().task("denoise")
+    assert (kind.defaults["learning_rate"], task.defaults["patch_size"]) != (Settings().learning_rate, 24)
+    defaults = {**kind.defaults, **task.defaults}
     seen = []
 
     class Look(Callback):

@@ -58,7 +58,7 @@ SETTINGS: Mapping[str, Any] = {
     "steps": 2000,
     "batch_size": 8,
     "patch_size": 64,
-    "learning_rate": 1e-3,
+    "learning_rate": 1e-2,
     "precision": "bfloat16",
     "workers": 0,
     "device": "cpu",
@@ -70,8 +70,18 @@ _LARGE_PATCHES: Mapping[str, Any] = {"patch_size": 96, "batch_size": 4}
 ENTRIES = {
     entry.name: entry
     for entry in (
-        Entry("denoise", "removes Gaussian noise of unknown strength, sigma 5 to 55", _SYNTHETIC),
-        Entry("real-denoise", "removes camera noise from finished pictures", _SYNTHETIC),
+        Entry(
+            "denoise",
+            "removes Gaussian noise of unknown strength, sigma 5 to 55",
+            _SYNTHETIC,
+            settings={"stages": "0:64:8,0.6:128:2"},
+        ),
+        Entry(
+            "real-denoise",
+            "removes camera noise from finished pictures",
+            _SYNTHETIC,
+            settings={"stages": "0:64:8,0.6:128:2"},
+        ),
         Entry("gaussian-deblur", "removes Gaussian blur", _SYNTHETIC, {"kind": "gaussian"}, _LARGE_PATCHES),
         Entry(
             "motion-deblur",
@@ -85,15 +95,14 @@ ENTRIES = {
             "removes rain streaks",
             "trained on 35 pairs, whose streaks are synthetic; of real rain it takes the fine streaks only in part, "
             "and leaves drops and mist",
-            {},
-            _LARGE_PATCHES,
+            settings={"stages": "0:96:4,0.5:192:1"},
         ),
         Entry(
             "dehaze",
             "removes haze",
             "trained on 42 pairs of rooms, whose haze is synthetic; it takes pale surfaces that are near for haze, and "
             "darkens them",
-            settings={"steps": 1800, "stages": "0:128:4,0.25:256:1,0.6:448:1"},
+            settings={"steps": 1600, "stages": "0:128:4,0.25:256:1,0.6:448:1"},
         ),
         *(
             Entry(
@@ -110,7 +119,12 @@ ENTRIES = {
             "removes JPEG artefacts of unknown quality, 10 to 90",
             f"{_SYNTHETIC}; at the lowest qualities smooth areas keep some of their steps",
         ),
-        Entry("low-light", "brightens and denoises", "trained on 60 pairs of one camera", {}, _LARGE_PATCHES),
+        Entry(
+            "low-light",
+            "brightens and denoises",
+            "trained on 60 pairs of one camera",
+            settings={"steps": 1600, "stages": "0:128:4,0.25:256:1,0.6:384:1"},
+        ),
         Entry("hybrid", "enlarges small, noisy JPEG photos 2 times", _SYNTHETIC, {"scale": 2}, _LARGE_PATCHES),
     )
 }

@@ -32,7 +32,7 @@ from adair_core.cli.recipes import (
     settings_group,
 )
 from adair_core.plugins import plugins
-from adair_core.training.recipe import AdapterRecipe
+from adair_core.training.recipe import AdapterRecipe, default_settings
 
 
 def _default_name(typed: Mapping[str, Any]) -> str | None:
@@ -52,12 +52,13 @@ def _names(typed: Mapping[str, Any]) -> tuple[AdapterRecipe | None, str, str | N
 def _groups(typed: Mapping[str, Any]) -> list[Group]:
     earlier, adapter, task, preset = _names(typed)
     groups = [data_group()]
-    defaults: Mapping[str, Any] = {}
+    kind = adapter_type(adapter)
+    defaults: Mapping[str, Any] = kind.defaults
     if task is not None:
         spec = plugins().task(task)
-        defaults = spec.defaults
+        defaults = default_settings(kind, spec)
         groups.append(task_group(task, spec))
-    groups.append(adapter_group(adapter_type(adapter), preset))
+    groups.append(adapter_group(kind, preset))
     return [settings_group(earlier.settings.model_dump() if earlier else defaults), *groups]
 
 
@@ -101,7 +102,7 @@ def command(**parameters: Any) -> None:
     base = parameters["base"] or (earlier.base if earlier else DEFAULT_BASE)
     recipe = AdapterRecipe(
         data=resolved_data(groups["data"], parameters, earlier),
-        settings=resolved_settings(groups["settings"], parameters, earlier, task_spec.defaults),
+        settings=resolved_settings(groups["settings"], parameters, earlier, default_settings(spec, task_spec)),
         environment=earlier.environment if earlier else {},
         base=base_named(base),
         base_fingerprint=earlier.base_fingerprint if earlier and not parameters["base"] else None,
