@@ -183,6 +183,8 @@ class BackboneSpec(Spec):
         presets: named shapes; ``presets[default_preset]`` is what ``--backbone NAME`` alone means.
         default_preset: see `presets`.
         spandrel: for one that spandrel has too.
+        defaults: settings of its pre-training that differ from the usual ones (fields of
+            `adair_core.training.Settings`).
     """
 
     config: type[BaseModel]
@@ -191,6 +193,7 @@ class BackboneSpec(Spec):
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     default_preset: str | None = None
     spandrel: SpandrelForm | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Condition(Config):

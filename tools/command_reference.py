@@ -112,7 +112,7 @@ def _of_pretraining() -> list[str]:
     for name in _own(plugins().backbones):
         spec = plugins().backbones[name]
         heading = [f"### Backbone {name}", "", f"`--backbone {name}`: {_escaped(spec.summary)}.", ""]
-        lines += [*heading, *_presets(spec.presets, "backbone", spec.default_preset)]
+        lines += [*heading, *_defaults(spec.defaults), *_presets(spec.presets, "backbone", spec.default_preset)]
         lines += [*_options(_context("pretrain", "--backbone", name), f"Backbone {name}"), ""]
     return lines
 

@@ -13,6 +13,7 @@ from adair_core.model import build_backbone, declared_sites
 from adair_core.plugins import parse_config, plugins
 from adair_core.specs import BackboneSpec, Site
 from adair_core.testing.config_checks import check_described, check_recipe_round_trip, check_typed, seeded
+from adair_core.training.recipe import Settings
 
 
 class BackboneContract:
@@ -67,6 +68,10 @@ class BackboneContract:
     def test_options_can_be_typed(self) -> None:
         """Every value can be given on the command line."""
         check_typed(self.config)
+
+    def test_defaults_are_training_settings(self) -> None:
+        """What it is pre-trained with unless told otherwise can be trained with."""
+        parse_config(Settings, self.spec.defaults, what=f"defaults of {self.name}")
 
     def test_every_preset_builds(self) -> None:
         """Every preset makes a network (without memory: on the meta device)."""

@@ -75,8 +75,7 @@ def resolved(recipe: AdapterRecipe, model: RestorationModel) -> AdapterRecipe:
     task = plugins().task(recipe.task.name)
     adapter = plugins().adapters[recipe.adapter.name]
     options = preset_options(adapter, recipe.adapter.options, recipe.preset)
-    given = {name: getattr(recipe.settings, name) for name in recipe.settings.model_fields_set}
-    settings = {**default_settings(adapter, task), **given}
+    settings = {**default_settings(adapter, task), **recipe.settings.given}
     return recipe.model_copy(
         update={
             **resolved_base(recipe.base, recipe.base_fingerprint, model.info),

@@ -20,7 +20,7 @@ from adair_core.training.bases import resolved_base
 from adair_core.training.callbacks import Callback, RunResult, ValidationRecord
 from adair_core.training.examples import gather, with_absolute_paths
 from adair_core.training.loop import Job
-from adair_core.training.recipe import PretrainRecipe, Recipe
+from adair_core.training.recipe import PretrainRecipe, Recipe, Settings, default_settings
 from adair_core.training.run_folder import RunFolder
 from adair_core.training.running import Say, conduct
 from adair_core.training.validation import Validation
@@ -63,7 +63,7 @@ def pretrain(
 
 
 def resolved(recipe: PretrainRecipe, start: RestorationModel | None) -> PretrainRecipe:
-    """Fill in every option of the backbone and of the degradation, and make paths absolute.
+    """Fill in every setting and option of the backbone and of the degradation, and make paths absolute.
 
     Args:
         recipe: as it came.
@@ -94,9 +94,16 @@ def resolved(recipe: PretrainRecipe, start: RestorationModel | None) -> Pretrain
     what = f"degradation {recipe.degradation.name!r}"
     config = parse_config(plugins().degradations[recipe.degradation.name].config, recipe.degradation.options, what=what)
     degradation = Choice(name=recipe.degradation.name, options=config.model_dump(mode="json"))
-    data = with_absolute_paths(recipe.data)
+    settings = {**default_settings(plugins().backbones[backbone.name]), **recipe.settings.given}
     return recipe.model_copy(
-        update={"backbone": backbone, "preset": preset, "degradation": degradation, "data": data, **base}
+        update={
+            **base,
+            "backbone": backbone,
+            "preset": preset,
+            "degradation": degradation,
+            "settings": parse_config(Settings, settings, what=f"settings of backbone {backbone.name!r}"),
+            "data": with_absolute_paths(recipe.data),
+        }
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from adair_core.errors import listing
-from adair_core.specs import AdapterSpec, Choice, TaskSpec
+from adair_core.specs import AdapterSpec, BackboneSpec, Choice, TaskSpec
 
 
 class _Frozen(BaseModel):
@@ -34,7 +34,7 @@ class Settings(_Frozen):
     )
     accumulate: int = Field(1, ge=1, description="gradient accumulation: parts in which a batch is computed")
     optimizer: Literal["adamw", "muon", "sgd"] = Field(
-        "adamw", description="optimiser; muon learns most from a step when a whole base trains"
+        "adamw", description="optimiser; muon learns more from a step than adamw when a whole base trains"
     )
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
     final_learning_rate: float = Field(1e-6, ge=0, description="learning rate that the cosine ends at")
@@ -76,6 +76,11 @@ class Settings(_Frozen):
             raise ValueError(f"expected stages that start apart, got starts {listing(starts)}")
         return stages
 
+    @property
+    def given(self) -> dict[str, Any]:
+        """Those that somebody set; the others are free to have other defaults."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
     def stage_at(self, step: int) -> Stage:
         """Return the stage of a step (0-based)."""
         current = Stage(start=0, patch_size=self.patch_size, batch_size=self.batch_size)
@@ -85,9 +90,9 @@ class Settings(_Frozen):
         return current
 
 
-def default_settings(adapter: AdapterSpec, task: TaskSpec) -> dict[str, Any]:
-    """Return what a run's settings are where nothing is said: the task's, then the adapter type's."""
-    return {**adapter.defaults, **task.defaults}
+def default_settings(*specs: AdapterSpec | BackboneSpec | TaskSpec) -> dict[str, Any]:
+    """Return the settings of a run that differ from the usual ones where nothing is said: a later record's go first."""
+    return {name: value for spec in specs for name, value in spec.defaults.items()}
 
 
 class Data(_Frozen):

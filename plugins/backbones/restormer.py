@@ -328,4 +328,5 @@ SPEC = BackboneSpec(
     },
     default_preset="tiny",
     spandrel=RESTORMER,
+    defaults={"optimizer": "muon"},  # docs/base.md
 )

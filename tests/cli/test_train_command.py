@@ -284,6 +284,16 @@ def test_pretrain_from_a_base(asked, base, workplace):
     assert (again.base, again.base_fingerprint, again.backbone) == (recipe.base, "1234", recipe.backbone)
 
 
+def test_a_backbones_settings_are_under_what_is_given(asked, base, workplace):
+    assert asked("pretrain", "--base", base)[0].settings == Settings(optimizer="muon")
+    given = asked("pretrain", "--optimizer", "sgd")[0]
+    assert given.settings.optimizer == "sgd"
+    assert asked("pretrain", "--backbone", "nafnet")[0].settings == Settings()
+    assert "[default: muon]" in " ".join(run_program("pretrain", "--help").stdout.split())
+    (workplace / "r.json").write_text(given.model_dump_json())
+    assert asked("pretrain", "--recipe", "r.json")[0].settings == given.settings
+
+
 def test_mixture_as_json_and_by_default(asked):
     text = '[{"name": "jpeg", "options": {"quality": [10, 40]}, "weight": 2}]'
     members = asked("pretrain", "--mixture", text)[0].degradation.options["degradations"]

@@ -228,6 +228,7 @@ def test_defects_of_an_adapter(tmp_path, old, new, caught):
             "sites=sites, presets={'huge': {'width': 10}, 'odd': {'width': 0}})",
             "test_every_preset_builds",
         ),
+        ("sites=sites)", "sites=sites, defaults={'optimiser': 'sgd'})", "test_defaults_are_training_settings"),
     ],
 )
 def test_defects_of_a_backbone(tmp_path, old, new, caught):

@@ -71,6 +71,7 @@ def test_a_run_leaves_everything_in_its_folder(whole: RunResult, photos: Path) -
     recipe = json.loads((whole.folder / "recipe.json").read_text())
     assert recipe["data"]["images"] == [str(photos)]
     assert recipe["backbone"]["options"]["expansion"] == 2.66  # options that were not given are there too
+    assert recipe["settings"]["optimizer"] == "muon"  # and settings
     assert recipe["environment"]["threads"] == torch.get_num_threads()
     assert recipe["environment"]["torch"] == torch.__version__
     assert recipe["environment"]["cpu"]
@@ -111,7 +112,7 @@ def _killed(recipe: Path, out: Path, *how: str) -> None:
 
 def test_a_run_killed_twice_goes_on_to_the_same_bits(whole: RunResult, photos: Path, tmp_path: Path) -> None:
     recipe, out = tmp_path / "asked.json", tmp_path / "run"
-    recipe.write_text(pretrain_recipe(photos).model_dump_json())
+    recipe.write_text(pretrain_recipe(photos).model_dump_json(exclude_unset=True))
     _killed(recipe, out, "--kill-at", "6")
     assert Checkpoint.read(out / "checkpoints" / "last.safetensors").state["step"] == 4
     # The second checkpoint of this sitting, after step 12, is half written when the process dies.

@@ -24,7 +24,7 @@ from adair_core.cli.recipes import (
 from adair_core.errors import UsageError, expected
 from adair_core.plugins import parse_config, plugins
 from adair_core.specs import Choice
-from adair_core.training.recipe import PretrainRecipe
+from adair_core.training.recipe import PretrainRecipe, default_settings
 
 MIXTURE = "one-of"
 
@@ -64,8 +64,9 @@ def _start(typed: Mapping[str, Any]) -> _Start:
 
 def _groups(typed: Mapping[str, Any]) -> list[Group]:
     start = _start(typed)
-    defaults = start.earlier.settings.model_dump() if start.earlier else {}
-    return [settings_group(defaults), data_group(), backbone_group(plugins().backbones[start.backbone], start.preset)]
+    spec = plugins().backbones[start.backbone]
+    defaults = start.earlier.settings.model_dump() if start.earlier else default_settings(spec)
+    return [settings_group(defaults), data_group(), backbone_group(spec, start.preset)]
 
 
 def _degradation(mixture: str | None, earlier: PretrainRecipe | None) -> Choice:
@@ -119,14 +120,14 @@ def command(**parameters: Any) -> None:
     earlier, backbone, preset = start.earlier, start.backbone, start.preset
     groups = {role: group_named(role) for role in ("settings", "data", "backbone")}
     options = {**start.options, **groups["backbone"].given(parameters)}
-    shape = preset_options("backbone", plugins().backbones[backbone], preset)
+    spec = plugins().backbones[backbone]
     recipe = PretrainRecipe(
         data=resolved_data(groups["data"], parameters, earlier),
-        settings=resolved_settings(groups["settings"], parameters, earlier, {}),
+        settings=resolved_settings(groups["settings"], parameters, earlier, default_settings(spec)),
         environment=earlier.environment if earlier else {},
         base=start.base,
         base_fingerprint=earlier.base_fingerprint if earlier and not parameters["base"] else None,
-        backbone=groups["backbone"].choice(backbone, options, shape),
+        backbone=groups["backbone"].choice(backbone, options, preset_options("backbone", spec, preset)),
         preset=preset,
         degradation=_degradation(parameters["mixture"], earlier),
     )
