@@ -112,7 +112,8 @@ def _killed(recipe: Path, out: Path, *how: str) -> None:
 
 def test_a_run_killed_twice_goes_on_to_the_same_bits(whole: RunResult, photos: Path, tmp_path: Path) -> None:
     recipe, out = tmp_path / "asked.json", tmp_path / "run"
-    recipe.write_text(pretrain_recipe(photos).model_dump_json(exclude_unset=True))
+    asked = pretrain_recipe(photos).model_dump(mode="json", exclude_unset=True)
+    recipe.write_text(json.dumps({"phase": "pretrain", **asked}))
     _killed(recipe, out, "--kill-at", "6")
     assert Checkpoint.read(out / "checkpoints" / "last.safetensors").state["step"] == 4
     # The second checkpoint of this sitting, after step 12, is half written when the process dies.
