@@ -80,7 +80,7 @@ ENTRIES = {
             "real-denoise",
             "removes camera noise from finished pictures",
             _SYNTHETIC,
-            settings={"stages": "0:64:8,0.6:128:2"},
+            settings={"learning_rate": 1e-3},
         ),
         Entry("gaussian-deblur", "removes Gaussian blur", _SYNTHETIC, {"kind": "gaussian"}, _LARGE_PATCHES),
         Entry(
@@ -95,7 +95,7 @@ ENTRIES = {
             "removes rain streaks",
             "trained on 35 pairs, whose streaks are synthetic; of real rain it takes the fine streaks only in part, "
             "and leaves drops and mist",
-            settings={"stages": "0:96:4,0.5:192:1", "optimizer": "muon", "learning_rate": 3e-2},
+            settings={**_LARGE_PATCHES, "learning_rate": 3e-3},
         ),
         Entry(
             "dehaze",
@@ -123,7 +123,7 @@ ENTRIES = {
             "low-light",
             "brightens and denoises",
             "trained on 60 pairs of one camera",
-            settings={"steps": 1600, "stages": "0:128:4,0.25:256:1,0.6:384:1"},
+            settings={**_LARGE_PATCHES, "learning_rate": 1e-3},
         ),
         Entry("hybrid", "enlarges small, noisy JPEG photos 2 times", _SYNTHETIC, {"scale": 2}, _LARGE_PATCHES),
     )
