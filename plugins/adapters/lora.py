@@ -58,5 +58,5 @@ SPEC = AdapterSpec(
     # Named by their size on the published Restormer: 1,913,472 parameters; 478,368 parameters of four bytes.
     presets={"1.9M": {"rank": 16, "blocks_only": True}, "1.9MB": {"rank": 4, "blocks_only": True}},
     from_peft=from_peft,
-    defaults={"learning_rate": 1e-2},  # docs/study/rates--*.json
+    defaults={"learning_rate": 3e-3},  # docs/training.md, "Choosing sizes"
 )
