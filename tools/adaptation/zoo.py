@@ -39,6 +39,7 @@ class Entry:
         limits: what its card says that it was not made for, and what it was seen to fail at.
         options: of adair's task by which it is chosen among the task's adapters.
         settings: training settings that differ from `SETTINGS`.
+        seen: what was known of its test set when its recipe was settled; empty = nothing.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Entry:
     limits: str
     options: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    seen: str = ""
 
     @property
     def task(self) -> StudiedTask:
@@ -81,6 +83,7 @@ ENTRIES = {
             "removes camera noise from finished pictures",
             _SYNTHETIC,
             settings={"learning_rate": 1e-3},
+            seen="a training at a rate of 1e-2 had 35.07 dB on CC15; the recipe of its first version was kept",
         ),
         Entry("gaussian-deblur", "removes Gaussian blur", _SYNTHETIC, {"kind": "gaussian"}, _LARGE_PATCHES),
         Entry(
@@ -96,6 +99,8 @@ ENTRIES = {
             "trained on 35 pairs, whose streaks are synthetic; of real rain it takes the fine streaks only in part, "
             "and leaves drops and mist",
             settings={**_LARGE_PATCHES, "learning_rate": 3e-3},
+            seen="a first training had 29.96 dB on Rain100L, below the base alone; its rate was then chosen on "
+            "training pairs held out",
         ),
         Entry(
             "dehaze",
@@ -103,6 +108,7 @@ ENTRIES = {
             "trained on 42 pairs of rooms, whose haze is synthetic; it takes pale surfaces that are near for haze, and "
             "darkens them",
             settings={"steps": 1600, "stages": "0:128:4,0.25:256:1,0.6:448:1"},
+            seen="the patches grow because its first version was seen on SOTS indoor to do better in tiles than whole",
         ),
         *(
             Entry(
@@ -124,6 +130,8 @@ ENTRIES = {
             "brightens and denoises",
             "trained on 60 pairs of one camera",
             settings={**_LARGE_PATCHES, "learning_rate": 1e-3},
+            seen="a first training had 19.58 dB on LOL eval15; its rate was then chosen on training pairs of "
+            "other scenes",
         ),
         Entry("hybrid", "enlarges small, noisy JPEG photos 2 times", _SYNTHETIC, {"scale": 2}, _LARGE_PATCHES),
     )
@@ -263,7 +271,15 @@ def _notes(entry: Entry) -> str:
     own_split = "The pairs that it is measured on are others, in a split of our own. " if task.pairs else ""
     return (
         f"Limits: {entry.limits}.\n\n"
-        f"Training images: {', '.join(images)}. {own_split}Nothing of a test set was trained on or chosen by.\n\n"
+        f"Training images: {', '.join(images)}. {own_split}{_blindness(entry)}\n\n"
         f"Terms: {TERMS}. They are not those of the code.\n\n"
         "`base alone` is the frozen base without an adapter; intervals are over the images of a set."
+    )
+
+
+def _blindness(entry: Entry) -> str:
+    if not entry.seen:
+        return "Nothing of a test set was trained on or chosen by."
+    return (
+        f"Nothing of a test set was trained on, but its figures were known when the recipe was settled: {entry.seen}."
     )

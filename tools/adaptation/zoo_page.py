@@ -18,12 +18,13 @@ HEAD = """# The zoo: adapters that come with the package
 LoRA of rank 8 on `{base}`: {parameters:,} parameters, {kilobytes} KB. Its folder in `plugins/zoo/` has the recipe that
 repeats the training, and says what it was not made for.
 
-PSNR in dB and SSIM are means over the images of a set that nothing was trained on or chosen by, with the 95 %
+PSNR in dB and SSIM are means over the images of a set that nothing was trained on, with the 95 %
 bootstrap interval over the images; Rain100L and super-resolution in luma (Y), as is usual for them, the others in
 RGB. *Input* is the degraded image (for super-resolution its bicubic enlargement), *base alone* the frozen network
 without an adapter; *classical* are methods without learning, measured in the same way, which are told what the
 adapters are not: the strength of the noise, or the very kernel of the blur. The splits of Rain100L, SOTS indoor, LOL
-and CC15 are our own: no published figure is for them.
+and CC15 are our own: no published figure is for them. Of some adapters a figure was known when the recipe was settled:
+see below.
 
 """
 TAIL = """
@@ -35,6 +36,7 @@ days on a GPU.
 The weights are for research use: several of their training sets are for non-commercial research. `tools/train_zoo.py`
 trains, measures and publishes them again.
 """
+SEEN = "What was known of their test sets when their recipes were settled"
 COLUMNS = ("adapter", "set", "condition", "input", "base alone", "adapter, PSNR", "SSIM", "classical, PSNR")
 
 
@@ -66,6 +68,7 @@ def page(package: Path, classical: Sequence[Mapping[str, Any]] = ()) -> str:
                 f"| {' | '.join(map(str, cells))} | {psnr} | {row['ssim']:.4f} | {_classical(classical, name, row)} |"
             )
     limits = [f"- `{name}`: {newest[name]['summary']}; {ENTRIES[name].limits}." for name in files]
+    seen = [f"- `{name}`: {ENTRIES[name].seen}." for name in files if ENTRIES[name].seen]
     first = next(iter(files.values()))
     weights = package / newest[next(iter(files))]["path"] / "adapter_model.safetensors"
     head = HEAD.format(
@@ -73,7 +76,13 @@ def page(package: Path, classical: Sequence[Mapping[str, Any]] = ()) -> str:
         parameters=sum(tensor.numel() for tensor in first.tensors.values()),
         kilobytes=round(weights.stat().st_size / 1e3),
     )
-    return "\n".join([head + "\n".join(lines), "", "## What they were not made for", "", *limits, TAIL])
+    return "\n".join(
+        [head + "\n".join(lines), "", "## What they were not made for", "", *limits, *_section(SEEN, seen), TAIL]
+    )
+
+
+def _section(title: str, lines: Sequence[str]) -> list[str]:
+    return ["", f"## {title}", "", *lines] if lines else []
 
 
 def _classical(methods: Sequence[Mapping[str, Any]], entry: str, row: Mapping[str, Any]) -> str:
