@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 from adaptation import baselines, published, study_report
-from adaptation.runs import Place, perform, trained
+from adaptation.runs import Place, at_once, perform, trained
 from adaptation.study_plan import BLENDED, BLURRED_NOISY, Plan, Scale
 from adaptation.tasks import TASKS, StudiedTask
 
@@ -48,7 +49,8 @@ def plan_options(function: Any) -> Any:
         click.option("--steps", default=Scale.steps, show_default=True),
         click.option("--pretraining-steps", default=Scale.pretraining, show_default=True),
         click.option("--rate-steps", default=Scale.rates, show_default=True),
-        click.option("--threads", default=threads, show_default=True),
+        click.option("--threads", default=threads, show_default=True, help="of each training and measurement"),
+        click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="of them at a time"),
         click.option("--anew", is_flag=True, help="make what docs/study has too"),
     ]
     for option in reversed(options):
@@ -73,17 +75,16 @@ def _wanted(part: str, options: dict[str, Any]) -> bool:
 def run_all(**options: Any) -> None:
     """Train and measure what is not done yet."""
     plan, place = _plan(options)
-    for run in plan.rates():
-        perform(run, place)
-    for run in plan.runs():
-        if _wanted(run.labels["part"], options):
-            perform(run, place)
+    at_once((partial(perform, run, place) for run in plan.rates()), options["jobs"])
+    runs = [run for run in plan.runs() if _wanted(run.labels["part"], options)]
+    work: list[Callable[[], object]] = [partial(perform, run, place) for run in runs]
     if _wanted("blends", options):
-        _in_turn(plan, place)
+        work.append(partial(_in_turn, plan, place))
     if _wanted("baselines", options):
         for task in plan.tasks:
             for name, method in baselines.METHODS.get(task.name, {}).items():
-                _baseline(name, method, task, place)
+                work.append(partial(_baseline, name, method, task, place))
+    at_once(work, options["jobs"])
     click.echo("done; python tools/study.py report writes the page")
 
 

@@ -7,15 +7,19 @@ an interrupted one resumes.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import click
@@ -97,6 +101,28 @@ class Place:
         return found if found is not None and found["plan"] == plan_of(run, self) else None
 
 
+def at_once(work: Iterable[Callable[[], object]], jobs: int) -> None:
+    """Do all of it, `jobs` at a time, begun in the given order; after a failure nothing more is begun."""
+    ended = Event()
+
+    def unless_ended(each: Callable[[], object]) -> None:
+        if not ended.is_set():
+            try:
+                each()
+            except BaseException:
+                ended.set()
+                raise
+
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(unless_ended, each) for each in work]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:  # such as an interrupt, which comes here and to the running processes, not to the threads
+            ended.set()
+            raise
+
+
 def perform(run: Run, place: Place) -> dict[str, Any]:
     """Train and measure, or go on where that stopped; nothing, if it is done.
 
@@ -104,6 +130,20 @@ def perform(run: Run, place: Place) -> dict[str, Any]:
         UsageError: the folder holds a run of another plan.
         AdairError: a process failed.
     """
+    with _alone(place.folder(run)):
+        return _perform(run, place)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until nobody else, in this process or another, makes what is in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _perform(run: Run, place: Place) -> dict[str, Any]:
     folder, plan = place.folder(run), plan_of(run, place)
     _refuse_another(folder, plan)
     done = place.outcome(run)
@@ -160,7 +200,8 @@ def trained(run: Run, place: Place) -> Path:
     Returns:
         `weights_of` the run.
     """
-    _train(run, place)
+    with _alone(place.folder(run)):
+        _train(run, place)
     return weights_of(run, place)
 
 
@@ -172,7 +213,6 @@ def _train(run: Run, place: Place) -> dict[str, Any] | None:
     """
     folder, plan, recipe = place.folder(run), plan_of(run, place), run.recipe
     _refuse_another(folder, plan)
-    folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "plan.json", json.dumps(plan, indent=2).encode())
     if recipe is None:
         return None

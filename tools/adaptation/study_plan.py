@@ -120,23 +120,25 @@ class Plan:
         yield from self.blends()
 
     def comparison(self) -> Iterator[Run]:
-        """Methods with equal data and equal steps, on every task."""
-        for task in self.tasks:
-            labels = {"part": "methods", "task": task.name}
+        """Methods with equal data and equal steps, on every task; the further seeds last."""
+        for seed in SEEDS:
+            for task in self.tasks:
+                if seed == SEEDS[0] or task.name == SEEDED_TASK:
+                    yield from self._compared(task, seed)
+
+    def _compared(self, task: StudiedTask, seed: int) -> Iterator[Run]:
+        labels = {"part": "methods", "task": task.name}
+        if seed == SEEDS[0]:
             yield self._frozen(f"methods/{task.name}/frozen", self.base, task, {**labels, "method": "frozen base"})
-            whole = task.name in MAIN
-            for method in self.methods.values():
-                if not whole and method.name not in (f"lora-{BUDGETS[-1]:.0%}", "full"):
-                    continue
-                for seed in SEEDS if task.name == SEEDED_TASK else SEEDS[:1]:
-                    name = f"methods/{task.name}/{method.name}{f'-seed{seed}' if seed else ''}"
-                    yield self._training(
-                        name,
-                        method,
-                        task,
-                        self._settings(method, seed=seed),
-                        labels={**labels, "method": method.name, "seed": seed},
-                    )
+        names = self.methods if task.name in MAIN else (f"lora-{BUDGETS[-1]:.0%}", "full")
+        for method in map(self.methods.__getitem__, names):
+            yield self._training(
+                f"methods/{task.name}/{method.name}{f'-seed{seed}' if seed else ''}",
+                method,
+                task,
+                self._settings(method, seed=seed),
+                labels={**labels, "method": method.name, "seed": seed},
+            )
 
     def costs(self) -> Iterator[Run]:
         """What a step of each method takes, the methods in turn; for a machine that does nothing else.
@@ -200,10 +202,10 @@ class Plan:
 
     def blended(self) -> tuple[Run, ...]:
         """Those that train the adapters of the blends; none, unless all of them are studied."""
-        runs = tuple(run for run in map(self._compared, BLENDED) if run is not None)
+        runs = tuple(run for run in map(self._adapter_for, BLENDED) if run is not None)
         return runs if len(runs) == len(BLENDED) else ()
 
-    def _compared(self, task: str) -> Run | None:
+    def _adapter_for(self, task: str) -> Run | None:
         """The comparison's adapter (LoRA, the larger budget) of a task; ``None`` if the task is not studied."""
         name = f"methods/{task}/lora-{BUDGETS[-1]:.0%}"
         return next((run for run in self.comparison() if run.name == name), None)
@@ -219,7 +221,7 @@ class Plan:
                 name=f"pretraining/{title.replace(' ', '-')}/base",
                 recipe=PretrainRecipe(
                     data=TASKS["denoise"].data(self.place.data),
-                    settings=self._settings(steps=self.scale.pretraining, learning_rate=1e-3),
+                    settings=self._settings(steps=self.scale.pretraining, learning_rate=1e-3, optimizer="muon"),
                     backbone=load(self.base).info.backbone,
                     degradation=Choice(name="one-of", options=options),
                 ),
@@ -300,7 +302,7 @@ class Plan:
 
     def strengths(self) -> Iterator[Run]:
         """How the result changes with an adapter's strength; no training."""
-        source = self._compared("denoise")
+        source = self._adapter_for("denoise")
         if source is None:
             return
         adapter = weights_of(source, self.place)

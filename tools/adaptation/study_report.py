@@ -13,6 +13,7 @@ from adair_core.atomic_file import write_atomically
 from adair_core.evaluation.statistics import Statistic
 from adaptation import published, study_figures
 from adaptation.methods import BUDGETS
+from adaptation.peers import NOTES, PUBLISHED
 from adaptation.results import Outcome, Outcomes, difference, mean, over_seeds
 from adaptation.study_plan import (
     BLENDED,
@@ -21,11 +22,12 @@ from adaptation.study_plan import (
     COST_STEPS,
     IMAGES,
     MIXTURES,
+    RATE_TASK,
     SIZES,
     STRENGTHS,
     Scale,
 )
-from adaptation.tasks import TASKS
+from adaptation.tasks import TASKS, StudiedTask
 
 INTRODUCTION = """# The study
 
@@ -37,22 +39,31 @@ three seeds. Learning rates were chosen for each method on held-out training ima
 
 """
 MARKER = "<!-- Everything below is written by tools/study.py report. -->\n"
-METHODS = (
-    *("frozen base", "lora-2%", "lora-8%", "bottleneck-2%", "bottleneck-8%", "prompt-2%", "prompt-8%"),
-    *("full", "scratch"),
-)
-
-# PSNR in dB as published, cited in the tables' notes; none of them was measured here.
-PUBLISHED = {
-    "denoise": "Published for CBSD68 at sigma 15/25/50: CBM3D 33.52/30.71/27.38; DnCNN (0.67 M, one model a sigma) "
-    "33.90/31.24/27.95; FFDNet (0.85 M, told the sigma) 33.87/31.21/27.96; DRUNet (32 M) 34.30/31.69/28.51; Restormer "
-    "(26 M, one model a sigma) 34.35/31.75/28.56. Same images and kind of noise, other draws of it.",
-    "derain": "Published for Rain100L (Restormer trained on it, in RGB: 36.74) is not comparable: those models "
-    "learn from 200 other pairs and are tested on all 100, of which ours learns from 35 and is tested on the other 65.",
-    "low-light": "Published for LOL eval15: the same 15 pictures, but models that learned from all 485 pairs, "
-    "ours from 60.",
-    "hybrid": "The conditions are our own; nothing published compares.",
+METHODS = {
+    "frozen base": "base alone",
+    "lora-2%": "LoRA, 2 %",
+    "lora-8%": "LoRA, 8 %",
+    "bottleneck-2%": "bottleneck, 2 %",
+    "bottleneck-8%": "bottleneck, 8 %",
+    "prompt-2%": "prompt, 2 %",
+    "prompt-8%": "prompt, 8 %",
+    "full": "full fine-tuning",
+    "scratch": "from scratch",
 }
+"""Names of methods in tables; a budget is in parameters of the base."""
+
+PARTS = {
+    "methods": "methods on each task",
+    "costs": "what training takes",
+    "sizes": "sizes of adapters",
+    "pretraining": "kinds of pre-training",
+    "amounts": "few images",
+    "union": "one network for all tasks",
+    "strengths": "strength",
+    "blends": "two faults at once",
+    "baselines": "classical methods",
+}
+"""What the page has, by the label of its results."""
 
 
 def results_of(page: Path) -> Path:
@@ -73,7 +84,9 @@ def write(out: Path, page: Path) -> None:
     outcomes = Outcomes(published.read_all(folder))
     figures = study_figures.draw(outcomes, folder)
     sections = [
+        missing(outcomes),
         comparison(outcomes),
+        rates(outcomes),
         costs(outcomes),
         sizes(outcomes),
         pretraining(outcomes),
@@ -91,6 +104,19 @@ def write(out: Path, page: Path) -> None:
     write_atomically(page, f"{before}{MARKER}\n{text}\n".encode())
 
 
+def missing(outcomes: Outcomes) -> str:
+    """What the plan has and the page does not yet have."""
+    parts = [title for part, title in PARTS.items() if not outcomes.where(part=part)]
+    measured = {outcome.labels["task"] for outcome in outcomes.where(part="methods", method="full")}
+    tasks = [task.title for task in TASKS.values() if task.name not in measured]
+    lines = [
+        f"{what} not measured yet: {', '.join(names)}."
+        for what, names in (("Parts", parts), ("Tasks", tasks if "methods on each task" not in parts else []))
+        if names
+    ]
+    return "\n".join(lines)
+
+
 def comparison(outcomes: Outcomes) -> str:
     """The methods on every task."""
     parts = ["## Adapters and full fine-tuning, with equal data and equal steps"]
@@ -99,57 +125,97 @@ def comparison(outcomes: Outcomes) -> str:
         frozen = outcomes.one(part="methods", task=task.name, method="frozen base")
         if frozen is None or len(found) < 2:
             continue
-        full = outcomes.one(part="methods", task=task.name, method="full", seed=0)
-        rows = []
-        for name, value in _baselines(outcomes, task.name):
-            rows.append([name, *_quality(value), "", "", ""])
-        for method in METHODS:
-            own = [outcome for outcome in found if outcome.labels["method"] == method]
-            if own:
-                rows.append(_method_row(method, own, full))
-        test = task.tests[0]
-        inputs = mean(frozen.images("psnr", side="input")).mean
-        title = f"### {task.title}: {test.name}, degraded input {inputs:.2f} dB"
-        head = ["method", "PSNR, dB", "SSIM", "minus full", "parameters", "kB"]
-        parts += [title, _table(head, rows)]
-        if task.name in PUBLISHED:
-            parts.append(PUBLISHED[task.name])
+        parts += [_title(task, frozen), _methods(task.name, outcomes, frozen)]
+        if task.name in NOTES:
+            parts.append(NOTES[task.name])
     return "\n\n".join(parts) if len(parts) > 1 else ""
 
 
-def _baselines(outcomes: Outcomes, task: str) -> list[tuple[str, Outcome]]:
-    return [(outcome.labels["method"], outcome) for outcome in outcomes.where(part="baselines", task=task)]
+def _title(task: StudiedTask, frozen: Outcome) -> str:
+    inputs = mean(frozen.images("psnr", side="input")).mean
+    return f"### {task.title}: {task.tests[0].name}, degraded input {inputs:.2f} dB"
 
 
-def _quality(outcome: Outcome) -> tuple[str, str]:
-    return _interval(mean(outcome.images("psnr"))), f"{mean(outcome.images('ssim')).mean:.4f}"
+def _methods(task: str, outcomes: Outcomes, frozen: Outcome) -> str:
+    """The table of a task: classical methods, the methods, what is published."""
+    full = outcomes.one(part="methods", task=task, method="full", seed=0)
+    conditions = frozen.conditions() if len(frozen.conditions()) > 1 else []
+    head = ["method", "PSNR, dB", *conditions, "SSIM", "over the base alone", "minus full", "minus full, SSIM"]
+    rows = []
+    for classical in outcomes.where(part="baselines", task=task):
+        rows.append([f"*{classical.labels['method']}*", *_quality([classical], conditions)])
+    for method, title in METHODS.items():
+        own = outcomes.where(part="methods", task=task, method=method)
+        if own:
+            first = next((outcome for outcome in own if outcome.labels.get("seed", 0) == 0), own[0])
+            trained = first.training
+            size = ("0", "0") if trained is None else (f"{trained['parameters']:,}", f"{trained['bytes'] / 1000:,.0f}")
+            gaps = [
+                _gap(first, frozen, "psnr", 2),
+                _gap(first, full, "psnr", 2),
+                _gap(first, full, "ssim", 4),
+            ]
+            rows.append(
+                [title, *_quality([first, *(each for each in own if each is not first)], conditions), *gaps, *size]
+            )
+    for title, values in PUBLISHED.get(task, {}).items():
+        cells = [f"{sum(values) / len(values):.2f}", *(f"{value:.2f}" for value in values)]
+        rows.append([f"*published: {title}*", *cells])
+    head += ["parameters", "kB"]
+    return _table(head, [[*row, *[""] * (len(head) - len(row))] for row in rows])
 
 
-def _method_row(method: str, own: list[Outcome], full: Outcome | None) -> list[str]:
-    first = next((outcome for outcome in own if outcome.labels.get("seed", 0) == 0), own[0])
-    psnr, ssim = _quality(first)
-    if len(own) > 1:
-        psnr += f"; {over_seeds(own, lambda outcome: mean(outcome.images('psnr')).mean)}"
-    gap = (
-        "" if full is None or first is full else _interval(difference(first.images("psnr"), full.images("psnr")), True)
+def _quality(outcomes: list[Outcome], conditions: Sequence[str] = ()) -> list[str]:
+    """PSNR of the first, with its spread over the others; PSNR under each condition; SSIM."""
+    first = outcomes[0]
+    psnr = _interval(mean(first.images("psnr")))
+    if len(outcomes) > 1:
+        psnr += f"; {over_seeds(outcomes, lambda outcome: mean(outcome.images('psnr')).mean)}"
+    each = [f"{mean(first.images('psnr', condition=condition)).mean:.2f}" for condition in conditions]
+    return [psnr, *each, f"{mean(first.images('ssim')).mean:.4f}"]
+
+
+def _gap(own: Outcome, other: Outcome | None, metric: str, decimals: int) -> str:
+    if other is None or own is other:
+        return ""
+    return _interval(difference(own.images(metric), other.images(metric)), signed=True, decimals=decimals)
+
+
+def rates(outcomes: Outcomes) -> str:
+    """How the learning rates were chosen."""
+    found = outcomes.where(part="rates")
+    values = sorted({outcome.labels["rate"] for outcome in found})
+    rows = []
+    for method, title in METHODS.items():
+        validated = {
+            outcome.labels["rate"]: outcome.training["validation"]
+            for outcome in found
+            if outcome.labels["method"] == method and outcome.training is not None
+        }
+        if validated:
+            best = max(validated, key=lambda rate: validated[rate])
+            marks = {rate: "**" if rate == best else "" for rate in values}
+            rows.append([title, *(f"{marks[rate]}{validated.get(rate, math.nan):.2f}{marks[rate]}" for rate in values)])
+    if not rows:
+        return ""
+    text = (
+        f"{TASKS[RATE_TASK].title.capitalize()}, {Scale.rates:,} steps: PSNR in dB on held-out training images. Each "
+        "method has its best rate here in all that it trains. One short run chooses, so some may be a little off."
     )
-    training = first.training
-    if training is None:
-        return [method, psnr, ssim, gap, "0", "0"]
-    return [method, psnr, ssim, gap, f"{training['parameters']:,}", f"{training['bytes'] / 1000:,.0f}"]
+    return "\n\n".join(["## Learning rates", text, _table(["method", *(f"{rate:g}" for rate in values)], rows)])
 
 
 def costs(outcomes: Outcomes) -> str:
     """Time and memory of training, of runs of their own."""
     rows = []
-    for method in METHODS:
+    for method, title in METHODS.items():
         own = [found.training for found in outcomes.where(part="costs", method=method) if found.training]
         if own:
             milliseconds = [1000 * each["seconds"] / each["steps"] for each in own]
             peak = median(each["peak_bytes"] for each in own)
             low, middle, high = min(milliseconds), median(milliseconds), max(milliseconds)
             minutes = middle * Scale.steps / 60_000
-            rows.append([method, f"{middle:.0f} ({low:.0f}-{high:.0f})", f"{minutes:.1f}", f"{peak / 1e6:,.0f}"])
+            rows.append([title, f"{middle:.0f} ({low:.0f}-{high:.0f})", f"{minutes:.1f}", f"{peak / 1e6:,.0f}"])
     if not rows:
         return ""
     text = (
@@ -193,7 +259,7 @@ def blends(outcomes: Outcomes) -> str:
         return " + ".join(f"{value:g} {task}" for task, value in zip(BLENDED, blend, strict=True) if value)
 
     ordered = sorted(found, key=lambda outcome: mean(outcome.images("psnr")).mean)
-    rows = [[name(outcome), *_quality(outcome)] for outcome in ordered]
+    rows = [[name(outcome), *_quality([outcome])] for outcome in ordered]
     inputs = mean(found[0].images("psnr", side="input")).mean
     text = (
         f"{BLURRED_NOISY.title}: {BLURRED_NOISY.tests[0].name}, degraded input {inputs:.2f} dB. The adapters are those "
@@ -257,7 +323,12 @@ def union(outcomes: Outcomes) -> str:
         if single is not None:
             own, all_in_one = single.images("psnr", measurement=name), whole.images("psnr", measurement=name)
             rows.append(
-                [name, _interval(mean(own)), _interval(mean(all_in_one)), _interval(difference(own, all_in_one), True)]
+                [
+                    name,
+                    _interval(mean(own)),
+                    _interval(mean(all_in_one)),
+                    _interval(difference(own, all_in_one), signed=True),
+                ]
             )
     adapters = [found.training for found in outcomes.where(part="union") if found is not whole and found.training]
     stored = sum(training["bytes"] for training in adapters) / max(len(adapters), 1)
@@ -286,11 +357,11 @@ def strengths(outcomes: Outcomes) -> str:
     return "\n\n".join(["## Strength", text, _table(["strength", *conditions], rows)])
 
 
-def _interval(statistic: Statistic, signed: bool = False) -> str:
-    sign = "+" if signed else ""
+def _interval(statistic: Statistic, *, signed: bool = False, decimals: int = 2) -> str:
+    form = f"{'+' if signed else ''}.{decimals}f"
     if not math.isfinite(statistic.low):
-        return f"{statistic.mean:{sign}.2f}"
-    return f"{statistic.mean:{sign}.2f} [{statistic.low:{sign}.2f}, {statistic.high:{sign}.2f}]"
+        return f"{statistic.mean:{form}}"
+    return f"{statistic.mean:{form}} [{statistic.low:{form}}, {statistic.high:{form}}]"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
