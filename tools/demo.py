@@ -1,7 +1,7 @@
 """The main job end to end: train a denoising adapter on a frozen base, then restore a photo that it has not seen.
 
 Runs ``adair train --adapter lora --task denoise`` on the sample photos that come with scikit-image, adds noise of
-sigma 25 to a held-out one and restores it, with the base alone and with the adapter. Every run gets a folder of its
+sigma 50 to a held-out one and restores it, with the base alone and with the adapter. Every run gets a folder of its
 own, with preview.png, curves.png and summary.json.
 
 The run draws its validation curve on that photo, too. That chooses nothing: the adapter is the average of the weights
@@ -29,7 +29,7 @@ from adair_core.data.seeds import generator
 from adair_core.training.figures import Panel, draw_panels
 
 BASE = "restormer-tiny"
-SIGMA = 25
+SIGMA = 50
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ def main(steps: int, out: Path | None) -> None:
     """Train, restore, compare."""
     begun = time.perf_counter()
     folder = out or new_run("demo")
-    command = f"train --adapter lora --task denoise --steps {steps} --validate-every {steps // 3} --out {folder}"
+    task = f"--adapter lora --task denoise --task.sigma {SIGMA}"
+    command = f"train {task} --steps {steps} --validate-every {steps // 3} --out {folder}"
     click.echo(f"$ adair {command}")
     code = run(shlex.split(command))
     if code:
