@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from dataclasses import replace
 from functools import partial
@@ -20,10 +19,9 @@ from adair_core.training.recipe import AdapterRecipe, Data, Settings
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
-from adaptation import published, study_report
+from adaptation import published
 from adaptation.baselines import dark_channel, deconvolved, non_local_means
 from adaptation.methods import BUDGETS, sized
-from adaptation.results import Outcomes, difference, mean, over_seeds
 from adaptation.runs import Measurement, Place, Run, at_once, perform, plan_of, weights_of
 from adaptation.study_plan import RATES, Plan, Scale
 from adaptation.tasks import TASKS, StudiedTask, TestSet
@@ -173,107 +171,6 @@ def test_the_first_failure_ends_what_is_not_begun(place: Place):
     with pytest.raises(AdairError, match="smaller"):
         at_once(work, jobs=1)
     assert done == []
-
-
-def outcome(method: str, values: list[float], **labels: Any) -> dict[str, Any]:
-    rows = [
-        {
-            "condition": "c",
-            "image": f"{index}",
-            "input": {"psnr": 20.0, "ssim": 0.5},
-            "restored": {"psnr": v, "ssim": 0.9},
-        }
-        for index, v in enumerate(values)
-    ]
-    training = {"steps": 10, "seconds": 5, "waiting": 0, "peak_bytes": 3e8, "parameters": 1234, "bytes": 5000}
-    return {
-        "run": f"{labels.get('part', 'methods')}/{method}",
-        "labels": {"part": "methods", "task": "denoise", "method": method, **labels},
-        "training": None if method == "frozen base" else training,
-        "measurements": {"denoise-CBSD68": {"rows": rows, "protocol": "denoise", "seconds": 1}},
-    }
-
-
-def cost(method: str, round_: int, seconds: float) -> dict[str, Any]:
-    training = {"steps": 10, "seconds": seconds, "waiting": 0, "peak_bytes": 3e8, "parameters": 1234, "bytes": 5000}
-    labels = {"part": "costs", "method": method, "round": round_}
-    return {"run": f"costs/{method}-round{round_}", "labels": labels, "training": training, "measurements": {}}
-
-
-def rate(method: str, value: float, validated: float) -> dict[str, Any]:
-    labels = {"part": "rates", "method": method, "rate": value}
-    training = {"steps": 10, "validation": validated}
-    return {"run": f"rates/{method}-{value}", "labels": labels, "training": training, "measurements": {}}
-
-
-def test_published_figures_stand_under_their_conditions(tmp_path: Path):
-    found = outcome("frozen base", [25.0])
-    row = found["measurements"]["denoise-CBSD68"]["rows"][0]
-    found["measurements"]["denoise-CBSD68"]["rows"] = [{**row, "condition": f"sigma {s}"} for s in (15, 25, 50)]
-    for document in (found, {**found, "run": "methods/full", "labels": {**found["labels"], "method": "full"}}):
-        published.write(tmp_path / "study", document)
-    study_report.write(tmp_path / "runs", tmp_path / "study.md")
-    text = (tmp_path / "study.md").read_text()
-    assert "| method | PSNR, dB | sigma 15 | sigma 25 | sigma 50 | SSIM |" in text
-    assert "| base alone | 25.00 | 25.00 | 25.00 | 25.00 | 0.9000 |" in text
-    assert "| *published: CBM3D* | 30.54 | 33.52 | 30.71 | 27.38 |" in text
-
-
-def test_differences_are_paired():
-    first, second = {str(i): 20.0 + 5 * i for i in range(9)}, {str(i): 19.5 + 5 * i for i in range(9)}
-    statistic = difference(first, second)
-    assert (statistic.mean, statistic.low, statistic.high) == pytest.approx((0.5, 0.5, 0.5))
-    assert mean(first).high - mean(first).low > 10  # the images differ far more
-    with pytest.raises(ValueError, match="same images"):
-        difference(first, {"0": 1.0})
-
-
-def test_seeds_are_summarised():
-    found = Outcomes([outcome("lora-2%", [value], seed=seed) for seed, value in enumerate((30.0, 31.0, 32.0))])
-    text = over_seeds(found.all, lambda each: mean(each.images("psnr")).mean)
-    assert text == "31.00 (s.d. 1.00 of 3)"
-
-
-def test_the_page_has_the_numbers(tmp_path: Path):
-    documents = [
-        outcome("frozen base", [25.0, 27.0]),
-        outcome("lora-2%", [29.0, 31.0], seed=0),
-        outcome("full", [29.5, 31.5], seed=0),
-        outcome("lora-4%", [29.25, 31.25], part="sizes"),
-        *(rate("lora-2%", value, validated) for value, validated in ((1e-3, 24.0), (3e-3, 25.0))),
-        outcome("blend", [25.0, 27.0], part="blends", task="blurred-noisy", blend=[0.5, 1.0]),
-        *(cost("lora-2%", round_, seconds) for round_, seconds in enumerate((4, 5, 8))),
-    ]
-    for document in documents:
-        folder = tmp_path / "runs" / document["run"]
-        folder.mkdir(parents=True)
-        (folder / "result.json").write_text(json.dumps(document))
-    page = tmp_path / "docs" / "study.md"
-    page.parent.mkdir()
-    page.write_text(f"# Study\n\nWords.\n\n{study_report.MARKER}last time")
-    study_report.write(tmp_path / "runs", page)
-    text = page.read_text()
-    assert text.startswith("# Study\n\nWords.")
-    assert "last time" not in text
-    (row,) = [line for line in text.splitlines() if line.startswith("| LoRA, 2 % | 30")]
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[1].startswith("30.00 [")
-    gaps = ["+4.00 [+4.00, +4.00]", "-0.50 [-0.50, -0.50]", "+0.0000 [+0.0000, +0.0000]"]
-    assert cells[2:] == ["0.9000", *gaps, "1,234", "5"]
-    (row,) = [line for line in text.splitlines() if line.startswith("| LoRA, 2 % | 500 (400-800)")]
-    assert [cell.strip() for cell in row.strip("|").split("|")][2:] == ["12.5", "300"]
-    (row,) = [line for line in text.splitlines() if line.startswith("| 4%")]
-    assert row == "| 4% | -0.25 [-0.25, -0.25] |"
-    assert "| 0.5 denoise + 1 gaussian-deblur | 26.00 [" in text
-    (row,) = [line for line in text.splitlines() if line.startswith("| LoRA, 2 % | 24.00 |")]
-    assert row == "| LoRA, 2 % | 24.00 | **25.00** |"
-    assert "Parts not measured yet: kinds of pre-training, few images, one network" in text
-    assert "Tasks not measured yet: deraining, low light" in text
-    assert published.read(page.parent / "study", "methods/full") == documents[2]
-    shutil.rmtree(tmp_path / "runs")
-    study_report.write(tmp_path / "runs", page)  # what it had before is kept
-    assert page.read_text() == text
-    assert (page.parent / "study" / "sizes.png").exists()
 
 
 def photo() -> np.ndarray:

@@ -1,0 +1,164 @@
+"""The study's page: its tables have the numbers of the runs, and its statistics are right."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+
+from adaptation import published, study_report
+from adaptation.results import Outcomes, difference, mean, over_seeds
+
+
+def outcome(method: str, values: list[float], **labels: Any) -> dict[str, Any]:
+    rows = [
+        {
+            "condition": "c",
+            "image": f"{index}",
+            "input": {"psnr": 20.0, "ssim": 0.5},
+            "restored": {"psnr": v, "ssim": 0.9},
+        }
+        for index, v in enumerate(values)
+    ]
+    training = {"steps": 10, "seconds": 5, "waiting": 0, "peak_bytes": 3e8, "parameters": 1234, "bytes": 5000}
+    return {
+        "run": f"{labels.get('part', 'methods')}/{method}",
+        "labels": {"part": "methods", "task": "denoise", "method": method, **labels},
+        "training": None if method == "frozen base" else training,
+        "measurements": {"denoise-CBSD68": {"rows": rows, "protocol": "denoise", "seconds": 1}},
+    }
+
+
+def cost(method: str, round_: int, seconds: float) -> dict[str, Any]:
+    training = {"steps": 10, "seconds": seconds, "waiting": 0, "peak_bytes": 3e8, "parameters": 1234, "bytes": 5000}
+    labels = {"part": "costs", "method": method, "round": round_}
+    return {"run": f"costs/{method}-round{round_}", "labels": labels, "training": training, "measurements": {}}
+
+
+def rate(method: str, value: float, validated: float) -> dict[str, Any]:
+    labels = {"part": "rates", "method": method, "rate": value}
+    training = {"steps": 10, "validation": validated}
+    return {"run": f"rates/{method}-{value}", "labels": labels, "training": training, "measurements": {}}
+
+
+def test_published_figures_stand_under_their_conditions(tmp_path: Path):
+    found = outcome("frozen base", [25.0])
+    row = found["measurements"]["denoise-CBSD68"]["rows"][0]
+    found["measurements"]["denoise-CBSD68"]["rows"] = [{**row, "condition": f"sigma {s}"} for s in (15, 25, 50)]
+    for document in (found, {**found, "run": "methods/full", "labels": {**found["labels"], "method": "full"}}):
+        published.write(tmp_path / "study", document)
+    study_report.write(tmp_path / "runs", tmp_path / "study.md")
+    text = (tmp_path / "study.md").read_text()
+    assert "| method | PSNR, dB | sigma 15 | sigma 25 | sigma 50 | SSIM |" in text
+    assert "| base alone | 25.00 | 25.00 | 25.00 | 25.00 | 0.9000 |" in text
+    assert "| *published: CBM3D* | 30.54 | 33.52 | 30.71 | 27.38 |" in text
+
+
+def test_differences_are_paired():
+    first, second = {str(i): 20.0 + 5 * i for i in range(9)}, {str(i): 19.5 + 5 * i for i in range(9)}
+    statistic = difference(first, second)
+    assert (statistic.mean, statistic.low, statistic.high) == pytest.approx((0.5, 0.5, 0.5))
+    assert mean(first).high - mean(first).low > 10  # the images differ far more
+    with pytest.raises(ValueError, match="same images"):
+        difference(first, {"0": 1.0})
+
+
+def test_seeds_are_summarised():
+    found = Outcomes([outcome("lora-2%", [value], seed=seed) for seed, value in enumerate((30.0, 31.0, 32.0))])
+    text = over_seeds(found.all, lambda each: mean(each.images("psnr")).mean)
+    assert text == "31.00 (s.d. 1.00 of 3)"
+
+
+def test_the_page_has_the_numbers(tmp_path: Path):
+    documents = [
+        outcome("frozen base", [25.0, 27.0]),
+        outcome("lora-2%", [29.0, 31.0], seed=0),
+        outcome("full", [29.5, 31.5], seed=0),
+        outcome("lora-4%", [29.25, 31.25], part="sizes"),
+        *(rate("lora-2%", value, validated) for value, validated in ((1e-3, 24.0), (3e-3, 25.0))),
+        outcome("blend", [25.0, 27.0], part="blends", task="blurred-noisy", blend=[0.5, 1.0]),
+        *(cost("lora-2%", round_, seconds) for round_, seconds in enumerate((4, 5, 8))),
+    ]
+    for document in documents:
+        folder = tmp_path / "runs" / document["run"]
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text(json.dumps(document))
+    page = tmp_path / "docs" / "study.md"
+    page.parent.mkdir()
+    page.write_text(f"# Study\n\nWords.\n\n{study_report.MARKER}last time")
+    study_report.write(tmp_path / "runs", page)
+    text = page.read_text()
+    assert text.startswith("# Study\n\nWords.")
+    assert "last time" not in text
+    (row,) = [line for line in text.splitlines() if line.startswith("| LoRA, 2 % | 30")]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[1].startswith("30.00 [")
+    gaps = ["+4.00 [+4.00, +4.00]", "-0.50 [-0.50, -0.50]", "+0.0000 [+0.0000, +0.0000]"]
+    assert cells[2:] == ["0.9000", *gaps, "1,234", "5"]
+    (row,) = [line for line in text.splitlines() if line.startswith("| LoRA, 2 % | 500 (400-800)")]
+    assert [cell.strip() for cell in row.strip("|").split("|")][2:] == ["12.5", "300"]
+    (row,) = [line for line in text.splitlines() if line.startswith("| 4%")]
+    assert row == "| 4% | -0.25 [-0.25, -0.25] |"
+    assert "| 0.5 denoise + 1 gaussian-deblur | 26.00 [" in text
+    (row,) = [line for line in text.splitlines() if line.startswith("| LoRA, 2 % | 24.00 |")]
+    assert row == "| LoRA, 2 % | 24.00 | **25.00** |"
+    assert "Parts not measured yet: kinds of pre-training, few images, one network" in text
+    assert "Tasks not measured yet: deraining, low light" in text
+    assert published.read(page.parent / "study", "methods/full") == documents[2]
+    shutil.rmtree(tmp_path / "runs")
+    study_report.write(tmp_path / "runs", page)  # what it had before is kept
+    assert page.read_text() == text
+    assert (page.parent / "study" / "sizes.png").exists()
+
+
+def cells_of(text: str, start: str) -> list[str]:
+    """The cells of the only row that starts so."""
+    (row,) = [line for line in text.splitlines() if line.startswith(f"| {start} |")]
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def page_of(documents: list[dict[str, Any]], folder: Path) -> str:
+    for number, document in enumerate(documents):
+        published.write(folder / "study", {**document, "run": f"{number}"})
+    study_report.write(folder / "runs", folder / "study.md")
+    return (folder / "study.md").read_text()
+
+
+def test_what_a_base_was_pre_trained_on(tmp_path: Path):
+    part = {"part": "pretraining", "pretraining": "one degradation"}
+    documents = [outcome("frozen base", [20.0, 22.0], **part), outcome("lora-8%", [25.0, 26.0], **part)]
+    text = page_of(documents, tmp_path)
+    assert cells_of(text, "pre-trained on")[1:] == ["denoise"]
+    assert cells_of(text, "one degradation")[1:] == ["21.00 / 25.50"]
+    assert cells_of(text, "none")[1:] == ["not yet"]
+
+
+def test_few_images(tmp_path: Path):
+    part = {"part": "amounts", "images": 50}
+    text = page_of([outcome("full", [29.0], **part), outcome("lora-8%", [30.0], **part)], tmp_path)
+    assert cells_of(text, "images") == ["images", "lora-8%", "full"]
+    assert cells_of(text, "50") == ["50", "30.00", "29.00"]
+
+
+def test_one_network_for_all(tmp_path: Path):
+    whole = outcome("all in one", [29.0, 31.0], part="union")
+    single = outcome("lora-8%", [29.5, 31.5], part="union")
+    whole["training"]["bytes"], single["training"]["bytes"] = 5_000_000, 200_000
+    text = page_of([whole, single], tmp_path)
+    row = cells_of(text, "denoise-CBSD68")
+    assert [cell.split(" ")[0] for cell in row[1:]] == ["30.50", "30.00", "+0.50"]
+    assert "the base and ten adapters take 7.0 MB, ten fully fine-tuned networks 50.0 MB" in text
+
+
+def test_strengths(tmp_path: Path):
+    documents = [outcome("", [value], part="strengths", strength=s) for s, value in ((0.0, 20.0), (0.5, 25.0))]
+    text = page_of(documents, tmp_path)
+    assert cells_of(text, "strength") == ["strength", "c"]
+    assert cells_of(text, "0.5") == ["0.5", "25.00"]
+    assert (tmp_path / "study" / "strength.png").exists()

@@ -1,0 +1,54 @@
+"""What the tables of the study's page are made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from adair_core.evaluation.statistics import Statistic
+from adaptation.results import Outcome, difference, mean, over_seeds
+
+METHODS = {
+    "frozen base": "base alone",
+    "lora-2%": "LoRA, 2 %",
+    "lora-8%": "LoRA, 8 %",
+    "bottleneck-2%": "bottleneck, 2 %",
+    "bottleneck-8%": "bottleneck, 8 %",
+    "prompt-2%": "prompt, 2 %",
+    "prompt-8%": "prompt, 8 %",
+    "full": "full fine-tuning",
+    "scratch": "from scratch",
+}
+"""Names of methods in tables; a budget is in parameters of the base."""
+
+
+def quality(outcomes: list[Outcome], conditions: Sequence[str] = ()) -> list[str]:
+    """PSNR of the first, with its spread over the others; PSNR under each condition; SSIM."""
+    first = outcomes[0]
+    psnr = interval(mean(first.images("psnr")))
+    if len(outcomes) > 1:
+        psnr += f"; {over_seeds(outcomes, lambda outcome: mean(outcome.images('psnr')).mean)}"
+    each = [f"{mean(first.images('psnr', condition=condition)).mean:.2f}" for condition in conditions]
+    return [psnr, *each, f"{mean(first.images('ssim')).mean:.4f}"]
+
+
+def gap(own: Outcome, other: Outcome | None, metric: str, decimals: int) -> str:
+    """A metric of one minus that of another, with its interval; empty where there is no other."""
+    if other is None or own is other:
+        return ""
+    return interval(difference(own.images(metric), other.images(metric)), signed=True, decimals=decimals)
+
+
+def interval(statistic: Statistic, *, signed: bool = False, decimals: int = 2) -> str:
+    """A mean with its 95 % interval."""
+    form = f"{'+' if signed else ''}.{decimals}f"
+    if not math.isfinite(statistic.low):
+        return f"{statistic.mean:{form}}"
+    return f"{statistic.mean:{form}} [{statistic.low:{form}}, {statistic.high:{form}}]"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """In Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
