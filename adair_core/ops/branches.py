@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -85,6 +85,22 @@ def _fuses(x: Tensor, kernel: NativeKernel, device: str = "cpu") -> bool:
         and not torch.compiler.is_compiling()
         and refusal(kernel, x, device=device) is None
     )
+
+
+def gathered(kind: type[NamedTuple], function: Callable[..., Any], *, after: int) -> Callable[..., Any]:
+    """Call a function that takes a branch's parameters as one with the operator's arguments, which are flat.
+
+    Args:
+        kind: of the parameters.
+        function: called with the arguments before them, the parameters, the arguments behind them.
+        after: how many arguments stand before the parameters.
+    """
+    end = after + len(kind._fields)
+
+    def call(*arguments: Any) -> Any:
+        return function(*arguments[:after], kind._make(arguments[after:end]), *arguments[end:])
+
+    return call
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ def kernels(csrc: Path) -> str:
 
 
 def callers(package: Path) -> str:
-    """The digest of the Python code of a package, ``adair_core``, that calls kernels."""
-    return _digest(package / "ops", "**/native.py")
+    """The digest of the Python code of a package, ``adair_core``, that calls kernels, or says in which order."""
+    return _digest(package / "ops", "**/native.py", "**/parameters.py")
 
 
 def of(root: Path) -> dict[str, str]:
@@ -30,9 +30,12 @@ def of(root: Path) -> dict[str, str]:
 _SUFFIXES = (".h", ".cpp", ".cuh", ".cu", ".py")
 
 
-def _digest(folder: Path, pattern: str) -> str:
+def _digest(folder: Path, *patterns: str) -> str:
     files = sorted(
-        (path.relative_to(folder).as_posix(), path) for path in folder.glob(pattern) if path.suffix in _SUFFIXES
+        (path.relative_to(folder).as_posix(), path)
+        for pattern in patterns
+        for path in folder.glob(pattern)
+        if path.suffix in _SUFFIXES
     )
     if not files:
         return ""

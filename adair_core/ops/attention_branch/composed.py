@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from adair_core.ops import pixel_steps
+from adair_core.ops.attention_branch.parameters import Parameters
 from adair_core.ops.channel_attention.native import attend, attend_backward
 from adair_core.ops.layout import memory_format
 from adair_core.ops.native import empty_gradients, gradients, images, pixels
@@ -88,25 +89,17 @@ class ProjectedByLibrary:
 def forward(
     attention: Attention,
     x: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor | None,
-    qkv_weight: Tensor,
-    qkv_bias: Tensor | None,
-    depthwise_weight: Tensor,
-    depthwise_bias: Tensor | None,
-    temperature: Tensor,
-    out_weight: Tensor,
-    out_bias: Tensor | None,
+    parameters: Parameters,
     eps: float,
     residual: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """As `reference.attention_branch`."""
-    layout, source = memory_format(x), pixels(x)
-    expanded = project(normalise(source, norm_weight, norm_bias, eps)[0], qkv_weight, qkv_bias)
-    qkv = convolve_depthwise(expanded, depthwise_weight, depthwise_bias)
+    p, layout, source = parameters, memory_format(x), pixels(x)
+    expanded = project(normalise(source, p.norm_weight, p.norm_bias, eps)[0], p.qkv_weight, p.qkv_bias)
+    qkv = convolve_depthwise(expanded, p.depthwise_weight, p.depthwise_bias)
     base = source if residual else None
-    result, cosines, lengths = attention.forward(qkv, temperature, out_weight, out_bias, base)
+    result, cosines, lengths = attention.forward(qkv, p.temperature, p.out_weight, p.out_bias, base)
     return images(result, layout), images(qkv, layout) if keep else x.new_empty(0), cosines, lengths
 
 
@@ -114,15 +107,7 @@ def backward(
     attention: Attention,
     gradient: Tensor,
     x: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor | None,
-    qkv_weight: Tensor,
-    qkv_bias: Tensor | None,
-    depthwise_weight: Tensor,
-    depthwise_bias: Tensor | None,
-    temperature: Tensor,
-    out_weight: Tensor,
-    out_bias: Tensor | None,
+    parameters: Parameters,
     eps: float,
     residual: bool,
     qkv: Tensor,
@@ -131,28 +116,27 @@ def backward(
     needs: Sequence[bool],
 ) -> tuple[Tensor, ...]:
     """As `reference.attention_branch_backward`."""
-    source, outer = pixels(x), pixels(gradient.to(x.dtype))
-    norm, depthwise = (norm_weight, norm_bias), (depthwise_weight, depthwise_bias)
+    p, source, outer = parameters, pixels(x), pixels(gradient.to(x.dtype))
+    norm, depthwise = (p.norm_weight, p.norm_bias), (p.depthwise_weight, p.depthwise_bias)
     to_x = to_in = to_in_bias = None
     to_norm: Sequence[Tensor | None] = (None, None)
     to_depthwise = empty_gradients(depthwise, needs[5:7])
     to_qkv, to_temperature, to_out = attention.backward(
-        outer, pixels(qkv), temperature, out_weight, (cosines, lengths), (any(needs[:7]), needs[7], needs[8])
+        outer, pixels(qkv), p.temperature, p.out_weight, (cosines, lengths), (any(needs[:7]), needs[7], needs[8])
     )
     to_out_bias = outer.sum((0, 1, 2), dtype=torch.float32) if needs[9] else None
     if to_qkv is not None:
         normalised, mean, rstd = normalise(source, *norm, eps)
         if any(value is not None for value in to_depthwise):
-            expanded = project(normalised, qkv_weight, qkv_bias) if needs[5] else None
+            expanded = project(normalised, p.qkv_weight, p.qkv_bias) if needs[5] else None
             pixel_steps.kernels.depthwise_gradients(to_qkv, expanded, True, *to_depthwise)
         if any(needs[:5]):
-            to_expanded = convolve_depthwise(to_qkv, depthwise_weight, None, flipped=True)
+            to_expanded = convolve_depthwise(to_qkv, p.depthwise_weight, None, flipped=True)
             to_normalised, to_in, to_in_bias = project_backward(
-                to_expanded, normalised, qkv_weight, (any(needs[:3]), *needs[3:5])
+                to_expanded, normalised, p.qkv_weight, (any(needs[:3]), *needs[3:5])
             )
             if to_normalised is not None:
                 to_x, *to_norm = normalise_backward(to_normalised, source, (mean, rstd), norm, needs[1:3])
                 to_x = to_x.add_(outer) if residual else to_x
     found = (*to_norm, to_in, to_in_bias, *to_depthwise, to_temperature, to_out, to_out_bias)
-    parameters = (*norm, qkv_weight, qkv_bias, *depthwise, temperature, out_weight, out_bias)
     return gradients(x, to_x if needs[0] else None, found, parameters)

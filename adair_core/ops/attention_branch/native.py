@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from adair_core.ops.attention_branch import composed
-from adair_core.ops.branches import Sets
+from adair_core.ops.attention_branch.parameters import Parameters
+from adair_core.ops.branches import Sets, gathered
 from adair_core.ops.layout import memory_format
 from adair_core.ops.native import (
     NativeKernel,
@@ -41,25 +42,13 @@ def composes(x: Tensor, *, backward: bool = False) -> bool:
 
 def _forward(
     x: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor | None,
-    qkv_weight: Tensor,
-    qkv_bias: Tensor | None,
-    depthwise_weight: Tensor,
-    depthwise_bias: Tensor | None,
-    temperature: Tensor,
-    out_weight: Tensor,
-    out_bias: Tensor | None,
+    parameters: Parameters,
     eps: float,
     residual: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    parameters = (
-        *(norm_weight, norm_bias, qkv_weight, qkv_bias),
-        *(depthwise_weight, depthwise_bias, temperature, out_weight, out_bias),
-    )
     if composes(x):
-        return composed.forward(composed.ProjectedByLibrary, x, *parameters, eps, residual, keep)
+        return composed.forward(composed.ProjectedByLibrary, x, parameters, eps, residual, keep)
     return _run(x, Sets([len(x)], [choices(value) for value in parameters], []), eps, residual, keep)
 
 
@@ -96,15 +85,7 @@ def _run(x: Tensor, sets: Sets, eps: float, residual: bool, keep: bool) -> tuple
 def _backward(
     gradient: Tensor,
     x: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor | None,
-    qkv_weight: Tensor,
-    qkv_bias: Tensor | None,
-    depthwise_weight: Tensor,
-    depthwise_bias: Tensor | None,
-    temperature: Tensor,
-    out_weight: Tensor,
-    out_bias: Tensor | None,
+    parameters: Parameters,
     eps: float,
     residual: bool,
     qkv: Tensor,
@@ -112,20 +93,19 @@ def _backward(
     lengths: Tensor,
     needs: Sequence[bool],
 ) -> tuple[Tensor, ...]:
-    norm = (norm_weight, norm_bias)
-    others = (qkv_weight, qkv_bias, depthwise_weight, depthwise_bias, temperature, out_weight, out_bias)
-    parameters = (*norm, *others)
     if composes(x, backward=True):
         kept = (qkv, cosines, lengths)
-        return composed.backward(composed.ProjectedByLibrary, gradient, x, *parameters, eps, residual, *kept, needs)
+        return composed.backward(composed.ProjectedByLibrary, gradient, x, parameters, eps, residual, *kept, needs)
+    norm_weight, norm_bias, *others = map(choices, parameters)
     to_x = empty_pixels(x, x.shape[1]) if needs[0] else None
     found = empty_gradients(parameters, needs[1:])
     torch.ops.adair_native.attention_branch_backward(
         pixels(gradient.to(x.dtype)),
         pixels(x),
-        *map(choices, norm),
+        norm_weight,
+        norm_bias,
         eps,
-        *map(choices, others),
+        *others,
         residual,
         pixels(qkv),
         parameter(cosines),
@@ -136,5 +116,5 @@ def _backward(
     return gradients(x, to_x, found, parameters)
 
 
-FORWARD = NativeKernel(_forward, refuse)
-BACKWARD = NativeKernel(_backward, refuse_backward)
+FORWARD = NativeKernel(gathered(Parameters, _forward, after=1), refuse)
+BACKWARD = NativeKernel(gathered(Parameters, _backward, after=2), refuse_backward)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from adair_core.ops import pixel_steps
+from adair_core.ops.feed_forward.parameters import Parameters
 from adair_core.ops.layout import memory_format
 from adair_core.ops.native import empty_gradients, gradients, images, parameter, pixels
 from adair_core.ops.pixel_steps import normalise, normalise_backward, project, project_backward
@@ -21,28 +22,21 @@ from adair_core.ops.pixel_steps import normalise, normalise_backward, project, p
 
 def forward(
     x: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor | None,
-    in_weight: Tensor,
-    in_bias: Tensor | None,
-    depthwise_weight: Tensor,
-    depthwise_bias: Tensor | None,
-    out_weight: Tensor,
-    out_bias: Tensor | None,
+    parameters: Parameters,
     eps: float,
     residual: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor]:
     """As `reference.feed_forward`."""
-    layout, source = memory_format(x), pixels(x)
-    expanded = in_weight.shape[0]
+    p, layout, source = parameters, memory_format(x), pixels(x)
+    expanded = p.in_weight.shape[0]
     convolved = source.new_empty((*source.shape[:3], expanded)) if keep else None
-    hidden = project(normalise(source, norm_weight, norm_bias, eps)[0], in_weight, in_bias)
+    hidden = project(normalise(source, p.norm_weight, p.norm_bias, eps)[0], p.in_weight, p.in_bias)
     gated = source.new_empty((*source.shape[:3], expanded // 2))
     pixel_steps.kernels.depthwise_gate(
-        hidden, parameter(depthwise_weight), parameter(depthwise_bias), True, gated, convolved
+        hidden, parameter(p.depthwise_weight), parameter(p.depthwise_bias), True, gated, convolved
     )
-    result = project(gated, out_weight, out_bias)
+    result = project(gated, p.out_weight, p.out_bias)
     result = result.add_(source) if residual else result
     return images(result, layout), x.new_empty(0) if convolved is None else images(convolved, layout)
 
@@ -50,24 +44,17 @@ def forward(
 def backward(
     gradient: Tensor,
     x: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor | None,
-    in_weight: Tensor,
-    in_bias: Tensor | None,
-    depthwise_weight: Tensor,
-    depthwise_bias: Tensor | None,
-    out_weight: Tensor,
-    out_bias: Tensor | None,
+    parameters: Parameters,
     eps: float,
     residual: bool,
     convolved: Tensor | None,
     needs: Sequence[bool],
 ) -> tuple[Tensor, ...]:
     """As `reference.feed_forward_backward`."""
-    norm, depthwise = (norm_weight, norm_bias), (depthwise_weight, depthwise_bias)
-    parameters = (*norm, in_weight, in_bias, *depthwise, out_weight, out_bias)
+    p = parameters
+    norm, depthwise = (p.norm_weight, p.norm_bias), (p.depthwise_weight, p.depthwise_bias)
     if convolved is None:
-        convolved = forward(x, *parameters, eps, residual, True)[1]
+        convolved = forward(x, parameters, eps, residual, True)[1]
     source, outer, middle = pixels(x), pixels(gradient.to(x.dtype)), pixels(convolved)
     to_x = to_in = to_in_bias = None
     to_norm: Sequence[Tensor | None] = (None, None)
@@ -76,17 +63,17 @@ def backward(
     if needs[7]:
         a, b = middle.chunk(2, dim=-1)
         gated = functional.gelu(a) * b
-    to_gated, to_out, to_out_bias = project_backward(outer, gated, out_weight, (any(needs[:7]), *needs[7:9]))
+    to_gated, to_out, to_out_bias = project_backward(outer, gated, p.out_weight, (any(needs[:7]), *needs[7:9]))
     if to_gated is not None:
         normalised, mean, rstd = normalise(source, *norm, eps)
         to_hidden = torch.empty_like(middle) if any(needs[:5]) else None
-        hidden = project(normalised, in_weight, in_bias) if needs[5] else None
+        hidden = project(normalised, p.in_weight, p.in_bias) if needs[5] else None
         pixel_steps.kernels.depthwise_gate_backward(
-            to_gated, middle, hidden, parameter(depthwise_weight), True, to_hidden, *to_depthwise
+            to_gated, middle, hidden, parameter(p.depthwise_weight), True, to_hidden, *to_depthwise
         )
         if to_hidden is not None:
             to_normalised, to_in, to_in_bias = project_backward(
-                to_hidden, normalised, in_weight, (any(needs[:3]), *needs[3:5])
+                to_hidden, normalised, p.in_weight, (any(needs[:3]), *needs[3:5])
             )
             if to_normalised is not None:
                 to_x, *to_norm = normalise_backward(to_normalised, source, (mean, rstd), norm, needs[1:3])

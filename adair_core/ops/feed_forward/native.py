@@ -13,8 +13,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from adair_core.ops.branches import Sets
+from adair_core.ops.branches import Sets, gathered
 from adair_core.ops.feed_forward import composed
+from adair_core.ops.feed_forward.parameters import Parameters
 from adair_core.ops.layout import memory_format
 from adair_core.ops.native import (
     NativeKernel,
@@ -42,24 +43,13 @@ def composes(x: Tensor) -> bool:
 
 def _forward(
     x: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor | None,
-    in_weight: Tensor,
-    in_bias: Tensor | None,
-    depthwise_weight: Tensor,
-    depthwise_bias: Tensor | None,
-    out_weight: Tensor,
-    out_bias: Tensor | None,
+    parameters: Parameters,
     eps: float,
     residual: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor]:
-    parameters = (
-        *(norm_weight, norm_bias, in_weight, in_bias),
-        *(depthwise_weight, depthwise_bias, out_weight, out_bias),
-    )
     if composes(x):
-        return composed.forward(x, *parameters, eps, residual, keep)
+        return composed.forward(x, parameters, eps, residual, keep)
     return _run(x, Sets([len(x)], [choices(value) for value in parameters], []), eps, residual, keep)
 
 
@@ -91,38 +81,26 @@ def _run(x: Tensor, sets: Sets, eps: float, residual: bool, keep: bool) -> tuple
 def _backward(
     gradient: Tensor,
     x: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor | None,
-    in_weight: Tensor,
-    in_bias: Tensor | None,
-    depthwise_weight: Tensor,
-    depthwise_bias: Tensor | None,
-    out_weight: Tensor,
-    out_bias: Tensor | None,
+    parameters: Parameters,
     eps: float,
     residual: bool,
     convolved: Tensor | None,
     needs: Sequence[bool],
 ) -> tuple[Tensor, ...]:
-    norm, into, depthwise, out = (
-        (norm_weight, norm_bias),
-        (in_weight, in_bias),
-        (depthwise_weight, depthwise_bias),
-        (out_weight, out_bias),
-    )
-    parameters = (*norm, *into, *depthwise, *out)
     if composes(x):
-        return composed.backward(gradient, x, *parameters, eps, residual, convolved, needs)
+        return composed.backward(gradient, x, parameters, eps, residual, convolved, needs)
     if convolved is None:
-        convolved = _forward(x, *parameters, eps, residual, True)[1]
+        convolved = _forward(x, parameters, eps, residual, True)[1]
+    norm_weight, norm_bias, *others = map(choices, parameters)
     to_x = empty_pixels(x, x.shape[1]) if needs[0] else None
     found = empty_gradients(parameters, needs[1:])
     torch.ops.adair_native.feed_forward_backward(
         pixels(gradient.to(x.dtype)),
         pixels(x),
-        *map(choices, norm),
+        norm_weight,
+        norm_bias,
         eps,
-        *map(choices, (*into, *depthwise, *out)),
+        *others,
         residual,
         pixels(convolved),
         to_x,
@@ -131,5 +109,5 @@ def _backward(
     return gradients(x, to_x, found, parameters)
 
 
-FORWARD = NativeKernel(_forward, refuse)
-BACKWARD = NativeKernel(_backward, refuse_backward)
+FORWARD = NativeKernel(gathered(Parameters, _forward, after=1), refuse)
+BACKWARD = NativeKernel(gathered(Parameters, _backward, after=2), refuse_backward)
