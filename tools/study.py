@@ -75,7 +75,8 @@ def _wanted(part: str, options: dict[str, Any]) -> bool:
 def run_all(**options: Any) -> None:
     """Train and measure what is not done yet."""
     plan, place = _plan(options)
-    at_once((partial(perform, run, place) for run in plan.rates()), options["jobs"])
+    while pending := [run for run in plan.rates() if place.outcome(run) is None]:
+        at_once((partial(perform, run, place) for run in pending), options["jobs"])
     runs = [run for run in plan.runs() if _wanted(run.labels["part"], options)]
     work: list[Callable[[], object]] = [partial(perform, run, place) for run in runs]
     if _wanted("blends", options):

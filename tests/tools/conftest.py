@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 from adaptation.runs import Place
 from adaptation.study_plan import IMAGES
+from adaptation.tasks import TASKS
 
 
 @pytest.fixture
@@ -26,6 +27,13 @@ def place(tmp_path: Path) -> Place:
         for index in range(5 if folder.startswith("train") else 2):
             smooth = Image.fromarray(generator.integers(0, 255, (6, 6, 3), dtype=np.uint8)).resize((80, 72))
             smooth.save(data / folder / f"{index}.png")
+    photo = data / folders[0] / "0.png"
+    for task in filter(lambda task: task.pairs, TASKS.values()):
+        for side in ("input", "target"):
+            folder = data / "train_paired" / str(task.pairs) / side
+            folder.mkdir(parents=True)
+            for index in range(1, 11):
+                (folder / f"{index}.png").hardlink_to(photo)
     for index in range(5, max(IMAGES)):
-        (data / folders[0] / f"{index}.png").hardlink_to(data / folders[0] / "0.png")
+        (data / folders[0] / f"{index}.png").hardlink_to(photo)
     return Place(data, tmp_path / "out", threads=1)

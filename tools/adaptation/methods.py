@@ -21,22 +21,28 @@ class Method:
         name: unique.
         adapter: type and options.
         random: whether it starts from random weights, not from the base.
+        optimizer: that it trains with.
     """
 
     name: str
     adapter: Choice
     random: bool = False
+    optimizer: str = "adamw"
 
 
 def methods(base: str) -> list[Method]:
-    """Adapters of each type at each budget, full fine-tuning, and training from random weights."""
+    """Adapters of each type at each budget, full fine-tuning, and training from random weights.
+
+    Whole networks train with Muon, which serves them better; for adapters it and AdamW are alike (docs/base.md).
+    """
     found = [
         Method(f"{adapter}-{budget:.0%}", Choice(name=adapter, options={option: sized(base, adapter, option, budget)}))
         for adapter, option in SIZE_OPTION.items()
         for budget in BUDGETS
     ]
     full = Choice(name="full", options={})
-    return [*found, Method("full", full), Method("scratch", full, random=True)]
+    whole = [Method("full", full, optimizer="muon"), Method("scratch", full, random=True, optimizer="muon")]
+    return [*found, *whole]
 
 
 @cache

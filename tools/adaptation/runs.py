@@ -149,9 +149,9 @@ def _perform(run: Run, place: Place) -> dict[str, Any]:
     done = place.outcome(run)
     if done is not None:
         return done
-    training = _train(run, place)
     for needed in run.after:
         trained(needed, place)
+    training = _train(run, place)
     measurements = {each.name: _measure(run, each, folder, place) for each in run.measurements}
     result = {
         "run": run.name,
@@ -179,6 +179,7 @@ def plan_of(run: Run, place: Place) -> dict[str, Any]:
         "base": run.base,
         "measurements": [each.name for each in run.measurements],
         "restore": list(run.restore),
+        **({"after": [plan_of(each, place) for each in run.after]} if run.after else {}),
     }
     text = json.dumps(plan)
     for folder, name in ((place.data, "IMAGES"), (place.out, "RUNS")):

@@ -1,16 +1,17 @@
 """What the study trains and measures.
 
 Every comparison has equal data, equal steps and equal seeds. Learning rates are not equal: an adapter wants a higher
-one than a whole network, so each method's is chosen first, on a short run, by validation on held-out training images.
+one than a whole network, and few pairs a lower one than many images. So each method's is chosen first, for each kind of
+training images, by validation on some of them that are held out.
 """
 
 from __future__ import annotations
 
 import math
 import random
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,19 @@ from adaptation.methods import BUDGETS, Method, methods, sized
 from adaptation.runs import Measurement, Place, Run, weights_of
 from adaptation.tasks import CLEAN_SETS, MAIN, TASKS, StudiedTask, TestSet
 
-RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+FIRST_RATES = (1e-3, 3e-3, 1e-2)
+"""The others are tried while the best is at the end of those that were."""
+TIE = 0.02  # dB of validation; of rates that are nearer to the best, the lowest is chosen
 RATE_TASK = "hybrid"
+"""Rates of all tasks with clean training images are chosen on this one; those with pairs have rates of their own."""
+HELD_OUT = 0.2  # of the pairs; the last ones, so that most scenes are on one side
 SEEDS = (0, 1, 2)
 SEEDED_TASK = "denoise"
 IMAGES = (10, 50, 400)
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1)
 SIZES = (0.01, 0.02, 0.04, 0.08, 0.16)  # of the base's parameters, for the gap to full fine-tuning
-COST_STEPS, COST_ROUNDS = 60, 3
+COST_STEPS, COST_ROUNDS = 120, 3
 BLENDED = ("denoise", "gaussian-deblur")
 BLENDS = ((1.0, 0.0), (0.0, 1.0), (0.5, 0.5), (0.75, 0.75), (1.0, 0.5), (0.5, 1.0), (1.0, 1.0))
 BLURRED_NOISY = StudiedTask(
@@ -94,20 +100,53 @@ class Plan:
         self.methods = {method.name: method for method in methods(base)}
 
     def rates(self) -> list[Run]:
-        """Runs that choose each method's learning rate; nothing of a test set enters."""
-        task = TASKS[RATE_TASK]
-        return [
-            self._training(
-                f"rates/{method.name}-{rate:g}",
-                method,
-                task,
-                self._settings(steps=self.scale.rates, learning_rate=rate),
-                measured=False,
-                labels={"part": "rates", "method": method.name, "rate": rate},
-            )
-            for method in self.methods.values()
-            for rate in RATES
-        ]
+        """Runs that choose learning rates, as far as is known which; nothing of a test set enters.
+
+        More are known when these are done. When all are done that it returns, rates are chosen.
+        """
+        wanted = {(method.name, RATE_TASK): None for method in self.methods.values()}
+        for task in self.tasks:
+            wanted.update({(method.name, self._rate_task(method, task)): None for method in self._methods(task)})
+        return [run for name, task in wanted for run in self._rates_of(self.methods[name], TASKS[task])]
+
+    def _methods(self, task: StudiedTask) -> list[Method]:
+        """Those that a task is compared with."""
+        names = self.methods if task.name in MAIN else (f"lora-{BUDGETS[-1]:.0%}", "full")
+        return [self.methods[name] for name in names]
+
+    @staticmethod
+    def _rate_task(method: Method, task: StudiedTask) -> str:
+        """The task on which a method's rate for a task is chosen."""
+        return RATE_TASK if task.pairs is None or method.random else task.name
+
+    def _rates_of(self, method: Method, task: StudiedTask) -> list[Run]:
+        rates = list(FIRST_RATES)
+        while True:
+            runs = [self._rate(method, task, rate) for rate in rates]
+            validated = self._validated(runs)
+            if len(validated) < len(runs):
+                return runs
+            place = RATES.index(_best(validated))
+            beside = [rate for rate in RATES[max(place - 1, 0) : place + 2] if rate not in rates]
+            if not beside:
+                return runs
+            rates = sorted([*rates, *beside])
+
+    def _rate(self, method: Method, task: StudiedTask, rate: float) -> Run:
+        # A random network has learned too little in a short run to tell rates apart.
+        steps = self.scale.steps if method.random else self.scale.rates
+        run = self._training(
+            f"rates/{task.name}/{method.name}-{rate:g}",
+            method,
+            task,
+            self._settings(method, steps=steps, learning_rate=rate),
+            measured=False,
+            labels={"part": "rates", "task": task.name, "method": method.name, "rate": rate},
+        )
+        if task.pairs is None:
+            return run
+        assert isinstance(run.recipe, AdapterRecipe)
+        return replace(run, recipe=run.recipe.model_copy(update={"data": self.held_out(task)}))
 
     def runs(self) -> Iterator[Run]:
         """Everything else; the learning rates must be chosen."""
@@ -130,13 +169,12 @@ class Plan:
         labels = {"part": "methods", "task": task.name}
         if seed == SEEDS[0]:
             yield self._frozen(f"methods/{task.name}/frozen", self.base, task, {**labels, "method": "frozen base"})
-        names = self.methods if task.name in MAIN else (f"lora-{BUDGETS[-1]:.0%}", "full")
-        for method in map(self.methods.__getitem__, names):
+        for method in self._methods(task):
             yield self._training(
                 f"methods/{task.name}/{method.name}{f'-seed{seed}' if seed else ''}",
                 method,
                 task,
-                self._settings(method, seed=seed),
+                self._chosen(method, task, seed=seed),
                 labels={**labels, "method": method.name, "seed": seed},
             )
 
@@ -151,7 +189,7 @@ class Plan:
                     f"costs/{method.name}-round{round_}",
                     method,
                     TASKS["denoise"],
-                    self._settings(steps=COST_STEPS),
+                    self._settings(method, steps=COST_STEPS),
                     measured=False,
                     labels={"part": "costs", "method": method.name, "round": round_},
                 )
@@ -168,7 +206,7 @@ class Plan:
                     f"sizes/{task.name}/lora-{size:.0%}",
                     Method(f"lora-{size:.0%}", Choice(name="lora", options={"rank": rank})),
                     task,
-                    self._settings(self.methods[f"lora-{nearest:.0%}"]),
+                    self._chosen(self.methods[f"lora-{nearest:.0%}"], task),
                     labels={"part": "sizes", "task": task.name, "method": f"lora-{size:.0%}", "size": size},
                 )
 
@@ -196,7 +234,7 @@ class Plan:
             "blends/learned",
             method,
             BLURRED_NOISY,
-            self._settings(method),
+            self._chosen(method, BLURRED_NOISY),
             labels={**labels, "method": "an adapter for both"},
         )
 
@@ -214,14 +252,14 @@ class Plan:
         """What an adapter owes to the degradations that its base was pre-trained on."""
         tasks = [task for task in self.tasks if task.name in MAIN]
         snow = StudiedTask("snow", "snow, in no mixture", "snow", tests=(TestSet("Kodak24"),))
-        bases: dict[str, tuple[str, tuple[Run, ...]]] = {"none": (str(self.random_base), ())}
+        bases: dict[str, tuple[str, tuple[Run, ...]]] = {"none": (str(self.random_base()), ())}
         for title, mixture in MIXTURES.items():
             options = {"degradations": mixture} if mixture else {}
             run = Run(
                 name=f"pretraining/{title.replace(' ', '-')}/base",
                 recipe=PretrainRecipe(
                     data=TASKS["denoise"].data(self.place.data),
-                    settings=self._settings(steps=self.scale.pretraining, learning_rate=1e-3, optimizer="muon"),
+                    settings=self._settings(self.methods["full"], steps=self.scale.pretraining, learning_rate=1e-3),
                     backbone=load(self.base).info.backbone,
                     degradation=Choice(name="one-of", options=options),
                 ),
@@ -243,7 +281,7 @@ class Plan:
                     f"{folder}/{task.name}-{method.name}",
                     method,
                     task,
-                    self._settings(method),
+                    self._chosen(method, task),
                     labels={**labels, "method": method.name},
                 )
                 assert isinstance(run.recipe, AdapterRecipe)
@@ -259,7 +297,7 @@ class Plan:
                     f"amounts/{count}-{method.name}",
                     method,
                     task,
-                    self._settings(method),
+                    self._chosen(method, task),
                     labels={"part": "amounts", "images": count, "task": task.name, "method": method.name},
                 )
                 assert isinstance(run.recipe, AdapterRecipe)
@@ -286,7 +324,7 @@ class Plan:
             "union/all-in-one",
             self.methods["full"],
             everything,
-            self._settings(self.methods["full"], steps=len(singles) * self.scale.steps),
+            self._chosen(self.methods["full"], everything, steps=len(singles) * self.scale.steps),
             labels={"part": "union", "method": "all in one"},
         )
         yield replace(run, measurements=tuple(Measurement(task, test) for task in singles for test in task.tests))
@@ -296,7 +334,7 @@ class Plan:
                 f"union/{task.name}-{method.name}",
                 method,
                 task,
-                self._settings(method),
+                self._chosen(method, task),
                 labels={"part": "union", "task": task.name, "method": method.name},
             )
 
@@ -317,55 +355,76 @@ class Plan:
                 restore=("--adapter", str(adapter), "--blend", f"{strength:g}"),
             )
 
-    @cached_property
-    def random_base(self) -> Path:
+    def random_base(self, seed: int = 0) -> Path:
         """A base of the same shape with random weights, for training from scratch."""
         backbone = load(self.base).info.backbone
-        file = self.place.out / "random-base.safetensors"
+        file = self.place.out / f"random-base{f'-{seed}' if seed else ''}.safetensors"
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
-            save_base(file, untrained(backbone.name, **backbone.options).backbone, backbone=backbone)
+            save_base(file, untrained(backbone.name, seed=seed, **backbone.options).backbone, backbone=backbone)
         return file
+
+    def held_out(self, task: StudiedTask) -> Data:
+        """A task's training pairs, of which the last validate."""
+        pairs = task.data(self.place.data)
+        parts: dict[str, dict[str, Path]] = {"train": {}, "validation": {}}
+        for side, folder in (("input", pairs.pairs_input), ("target", pairs.pairs_target)):
+            assert folder is not None
+            files = sorted(find_images(folder), key=lambda file: (len(file.stem), file.stem))
+            first = len(files) - round(HELD_OUT * len(files))
+            for part, own in (("train", files[:first]), ("validation", files[first:])):
+                parts[part][side] = _linked(
+                    self.place.out / "pairs" / task.name / part / side, {file.name: file for file in own}
+                )
+        train, validation = parts["train"], parts["validation"]
+        return Data(
+            pairs_input=train["input"],
+            pairs_target=train["target"],
+            validation_input=validation["input"],
+            validation=validation["target"],
+        )
 
     def some_images(self, count: int) -> Path:
         """A folder of links to a fixed choice of the clean training images."""
-        folder = self.place.out / "images" / str(count)
-        if not folder.exists():
-            files = [file for name in CLEAN_SETS for file in find_images(self.place.data / name)]
-            if len(files) < count:
-                raise UsageError(expected("clean training images", expected=f"at least {count}", got=len(files)))
-            chosen = random.Random(0).sample(files, count)
-            folder.mkdir(parents=True)
-            for file in chosen:
-                (folder / f"{file.parent.name}-{file.name}").symlink_to(file)
-        return folder
+        files = [file for name in CLEAN_SETS for file in find_images(self.place.data / name)]
+        if len(files) < count:
+            raise UsageError(expected("clean training images", expected=f"at least {count}", got=len(files)))
+        chosen = random.Random(0).sample(files, count)
+        named = {f"{file.parent.name}-{file.name}": file for file in chosen}
+        return _linked(self.place.out / "images" / str(count), named)
 
-    def _settings(self, method: Method | None = None, **changes: Any) -> Settings:
-        rate = {"learning_rate": self.best_rate(method)} if method is not None else {}
+    def _settings(self, method: Method, **changes: Any) -> Settings:
         values: dict[str, Any] = {
             "steps": self.scale.steps,
             "batch_size": self.scale.batch,
             "patch_size": self.scale.patch,
+            "optimizer": method.optimizer,
             "precision": "bfloat16",
             "workers": 0,
             "device": "cpu",
             "validate_every": 0,
-            **rate,
         }
         return Settings(**{**values, **changes})
 
-    def best_rate(self, method: Method) -> float:
-        """The learning rate whose short run validated best."""
-        values = {
-            run.labels["rate"]: self._validated(run) for run in self.rates() if run.labels["method"] == method.name
-        }
-        return max(values, key=lambda rate: values[rate])
+    def _chosen(self, method: Method, task: StudiedTask, **changes: Any) -> Settings:
+        """With the learning rate that was chosen."""
+        return self._settings(method, learning_rate=self.best_rate(method, task), **changes)
 
-    def _validated(self, run: Run) -> float:
-        outcome = self.place.outcome(run)
-        if outcome is None:
-            raise UsageError(expected(f"the result of {run.name}", expected="done before what it decides", got="none"))
-        return float(outcome["training"]["validation"])
+    def best_rate(self, method: Method, task: StudiedTask) -> float:
+        """The learning rate that validated best, or nearly so."""
+        runs = self._rates_of(method, TASKS[self._rate_task(method, task)])
+        validated = self._validated(runs)
+        missing = [run.name for run in runs if run.labels["rate"] not in validated]
+        if missing:
+            raise UsageError(
+                expected(f"the result of {missing[0]}", expected="done before what it decides", got="none")
+            )
+        return _best(validated)
+
+    def _validated(self, runs: Sequence[Run]) -> dict[float, float]:
+        """Rate -> PSNR, of those that are done."""
+        outcomes = {run.labels["rate"]: self.place.outcome(run) for run in runs}
+        return {rate: float(found["training"]["validation"]) for rate, found in outcomes.items() if found is not None}
 
     def _frozen(
         self, name: str, base: str, task: StudiedTask, labels: Mapping[str, Any], after: tuple[Run, ...] = ()
@@ -383,7 +442,7 @@ class Plan:
         labels: Mapping[str, Any],
         measured: bool = True,
     ) -> Run:
-        base = str(self.random_base) if method.random else self.base
+        base = str(self.random_base(settings.seed)) if method.random else self.base
         recipe = AdapterRecipe(
             data=task.data(self.place.data),
             settings=settings,
@@ -393,3 +452,20 @@ class Plan:
         )
         tests = tuple(Measurement(task, test) for test in task.tests) if measured else ()
         return Run(name=name, recipe=recipe, base=base, measurements=tests, labels=dict(labels))
+
+
+def _best(validated: Mapping[float, float]) -> float:
+    """The lowest rate whose PSNR is as good as the highest."""
+    return min(rate for rate, psnr in validated.items() if psnr >= max(validated.values()) - TIE)
+
+
+def _linked(folder: Path, files: Mapping[str, Path]) -> Path:
+    """A folder of links with these names; of all of them, if it is there."""
+    if not folder.exists():
+        made = folder.with_name(f"{folder.name}.partial")
+        shutil.rmtree(made, ignore_errors=True)
+        made.mkdir(parents=True)
+        for name, file in files.items():
+            (made / name).symlink_to(file)
+        made.rename(folder)
+    return folder
