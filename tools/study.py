@@ -3,7 +3,8 @@
     python tools/study.py run --data IMAGES       train and measure everything; run it again to go on where it stopped
     python tools/study.py costs --data IMAGES     time a step of each method; on a machine that does nothing else
     python tools/study.py report                  docs/study.md, its figures, and the raw numbers as JSON beside it
-    python tools/study.py plan                    list the runs and which are done
+    python tools/study.py plan --data IMAGES      list the runs and which are done
+    python tools/study.py repeat NAME --data IMAGES    train and measure a published run anew, and compare
 
 IMAGES holds the sets that tools/adaptation/tasks.py names. Everything that a run makes is in its folder below --out.
 What docs/study has is not made again, unless --anew asks for it.
@@ -14,22 +15,28 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+import torch
 from adaptation import baselines, published, study_report
-from adaptation.runs import Place, at_once, perform, trained
-from adaptation.study_plan import BLENDED, BLURRED_NOISY, Plan, Scale
+from adaptation.results import Outcome, mean
+from adaptation.runs import Measurement, Place, Run, alone, at_once, perform, plan_of, trained
+from adaptation.study_plan import BLENDED, BLURRED_NOISY, Plan
+from adaptation.study_trainings import Scale
 from adaptation.tasks import TASKS, StudiedTask
 
 import adair_core as adair
 from adair_core.atomic_file import write_atomically
 from adair_core.cli.choices import DEFAULT_BASE
+from adair_core.errors import expected
 
 DOCS = Path(__file__).parents[1] / "docs" / "study.md"
 OUT = Path("runs/study")
+PARTS = ("methods", "sizes", "pretraining", "amounts", "union", "strengths", "blends", "baselines")
 
 
 @click.group(help=__doc__)
@@ -45,7 +52,7 @@ def plan_options(function: Any) -> Any:
         click.option("--out", type=click.Path(path_type=Path), default=OUT, show_default=True),
         click.option("--base", default=DEFAULT_BASE, show_default=True),
         click.option("--task", "tasks", multiple=True, type=click.Choice(sorted(TASKS)), help="only these tasks"),
-        click.option("--part", "parts", multiple=True, help="only these parts, such as methods or pretraining"),
+        click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), help="only these parts"),
         click.option("--steps", default=Scale.steps, show_default=True),
         click.option("--pretraining-steps", default=Scale.pretraining, show_default=True),
         click.option("--rate-steps", default=Scale.rates, show_default=True),
@@ -74,6 +81,7 @@ def _wanted(part: str, options: dict[str, Any]) -> bool:
 @plan_options
 def run_all(**options: Any) -> None:
     """Train and measure what is not done yet."""
+    torch.set_num_threads(options["threads"])  # of what is computed in this process: classical methods, and in-turn
     plan, place = _plan(options)
     while pending := [run for run in plan.rates() if place.outcome(run) is None]:
         at_once((partial(perform, run, place) for run in pending), options["jobs"])
@@ -98,13 +106,38 @@ def costs(**options: Any) -> None:
         perform(run, place)
 
 
+@main.command("repeat")
+@click.argument("name")
+@plan_options
+def repeat(name: str, **options: Any) -> None:
+    """Train and measure a published run anew, in a folder of its own, and compare."""
+    before = published.read(study_report.results_of(DOCS), name)
+    if before is None:
+        hint = f"the files of {study_report.results_of(DOCS)} have the names, with -- for /"
+        raise click.BadParameter(expected("run", expected="a published one", got=name, hint=hint), param_hint="NAME")
+    task = before["labels"].get("task")
+    options = {**options, "tasks": (task,) if task in TASKS else options["tasks"], "anew": False}
+    options["out"] = options["out"].with_name(f"{options['out'].name}-repeated")
+    plan, place = _plan(options)
+    run = next(run for run in plan.runs() if run.name == name)
+    after = perform(run, replace(place, published=None))
+    for measurement, found in before["measurements"].items():
+        test = [{"measurements": {measurement: document["measurements"][measurement]}} for document in (before, after)]
+        for condition in Outcome(test[0]).conditions():
+            values = [mean(Outcome(each).images("psnr", condition=condition)).mean for each in test]
+            click.echo(f"{measurement} {condition}: published {values[0]:.2f} dB, repeated {values[1]:.2f} dB")
+        assert found["protocol"] == after["measurements"][measurement]["protocol"]
+
+
 def _baseline(name: str, method: baselines.Method, task: StudiedTask, place: Place) -> None:
     reason = baselines.missing(name)
     if reason is not None:
         click.echo(reason)
         return
     labels = {"part": "baselines", "task": task.name, "method": name}
-    _measured(f"baselines/{task.name}/{name.replace(' ', '-').replace(',', '')}", labels, method, task, place)
+    tests = tuple(Measurement(task, test) for test in task.tests)
+    run = Run(f"baselines/{task.name}/{name.replace(' ', '-').replace(',', '')}", None, None, tests, labels)
+    _measured(run, method, place)
 
 
 def _in_turn(plan: Plan, place: Place) -> None:
@@ -112,8 +145,13 @@ def _in_turn(plan: Plan, place: Place) -> None:
     sources = plan.blended()
     if not sources:
         return
+    labels = {"part": "blends", "task": BLURRED_NOISY.name, "method": ", then ".join(BLENDED)}
+    tests = tuple(Measurement(BLURRED_NOISY, test) for test in BLURRED_NOISY.tests)
+    run = Run("blends/in-turn", None, plan.base, tests, labels, after=sources)
+    if place.outcome(run) is not None:
+        return
     model = adair.load(plan.base)
-    names = [model.load_adapter(trained(run, place), name=str(run.labels["task"])) for run in sources]
+    names = [model.load_adapter(trained(source, place), name=str(source.labels["task"])) for source in sources]
 
     def restore(image: baselines.Pixels, options: Mapping[str, Any]) -> baselines.Pixels:  # noqa: ARG001
         for name in names:
@@ -121,20 +159,19 @@ def _in_turn(plan: Plan, place: Place) -> None:
             image = model.restore(image)
         return image
 
-    labels = {"part": "blends", "task": BLURRED_NOISY.name, "method": ", then ".join(BLENDED)}
-    _measured("blends/in-turn", labels, restore, BLURRED_NOISY, place)
+    _measured(run, restore, place)
 
 
-def _measured(run: str, labels: dict[str, Any], method: baselines.Method, task: StudiedTask, place: Place) -> None:
+def _measured(run: Run, method: baselines.Method, place: Place) -> None:
     """Measure a function of pixels, unless that is done."""
-    kept = None if place.published is None else published.read(place.published, run)
     folder = place.folder(run)
-    if kept is None and not (folder / "result.json").exists():
-        click.echo(run)
-        measured = {f"{task.name}-{test.name}": baselines.measure(method, task, test, place) for test in task.tests}
-        document = {"run": run, "labels": labels, "plan": None, "training": None, "measurements": measured}
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "result.json", json.dumps(document).encode())
+    with alone(folder):
+        if place.outcome(run) is None:
+            click.echo(run.name)
+            measured = {each.name: baselines.measure(method, each.task, each.test, place) for each in run.measurements}
+            plan = plan_of(run, place)
+            document = {"run": run.name, "labels": run.labels, "plan": plan, "training": None, "measurements": measured}
+            write_atomically(folder / "result.json", json.dumps(document).encode())
 
 
 @main.command()
@@ -144,8 +181,8 @@ def plan(**options: Any) -> None:
     found, place = _plan(options)
     rates = found.rates()
     known = all(place.outcome(run) for run in rates)
-    runs = [*rates, *(found.runs() if known else ())]
-    for run in filter(lambda run: _wanted(run.labels["part"], options) or run.labels["part"] == "rates", runs):
+    runs = [*rates, *(run for run in (found.runs() if known else ()) if _wanted(run.labels["part"], options))]
+    for run in [*runs, *found.costs()]:
         click.echo(f"{'done' if place.outcome(run) else 'to do':6} {run.name}")
 
 

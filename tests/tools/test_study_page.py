@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-
 from adaptation import published, study_report
 from adaptation.results import Outcomes, difference, mean, over_seeds
+
+from adair_core.errors import UsageError
 
 
 def outcome(method: str, values: list[float], **labels: Any) -> dict[str, Any]:
@@ -26,25 +24,28 @@ def outcome(method: str, values: list[float], **labels: Any) -> dict[str, Any]:
         }
         for index, v in enumerate(values)
     ]
-    training = {"steps": 10, "seconds": 5, "waiting": 0, "peak_bytes": 3e8, "parameters": 1234, "bytes": 5000}
+    training = {"steps": 10, "seconds": 5, "parameters": 1234, "bytes": 5000}
     return {
         "run": f"{labels.get('part', 'methods')}/{method}",
         "labels": {"part": "methods", "task": "denoise", "method": method, **labels},
+        "plan": {"base": "some-base@1"},
         "training": None if method == "frozen base" else training,
         "measurements": {"denoise-CBSD68": {"rows": rows, "protocol": "denoise", "seconds": 1}},
     }
 
 
 def cost(method: str, round_: int, seconds: float) -> dict[str, Any]:
-    training = {"steps": 10, "seconds": seconds, "waiting": 0, "peak_bytes": 3e8, "parameters": 1234, "bytes": 5000}
+    training = {"step_seconds": seconds, "step_waiting": 0.1, "peak_bytes": 3e8, "environment": {"threads": 1}}
     labels = {"part": "costs", "method": method, "round": round_}
-    return {"run": f"costs/{method}-round{round_}", "labels": labels, "training": training, "measurements": {}}
+    run = f"costs/{method}-round{round_}"
+    return {"run": run, "labels": labels, "plan": {"base": None}, "training": training, "measurements": {}}
 
 
 def rate(method: str, value: float, validated: float) -> dict[str, Any]:
-    labels = {"part": "rates", "method": method, "rate": value}
+    labels = {"part": "rates", "task": "derain", "method": method, "rate": value}
     training = {"steps": 10, "validation": validated}
-    return {"run": f"rates/{method}-{value}", "labels": labels, "training": training, "measurements": {}}
+    run = f"rates/derain/{method}-{value}"
+    return {"run": run, "labels": labels, "plan": {"base": None}, "training": training, "measurements": {}}
 
 
 def test_published_figures_stand_under_their_conditions(tmp_path: Path):
@@ -71,8 +72,9 @@ def test_differences_are_paired():
 
 def test_seeds_are_summarised():
     found = Outcomes([outcome("lora-2%", [value], seed=seed) for seed, value in enumerate((30.0, 31.0, 32.0))])
-    text = over_seeds(found.all, lambda each: mean(each.images("psnr")).mean)
-    assert text == "31.00 (s.d. 1.00 of 3)"
+    values = [mean(each.images("psnr")).mean for each in found.all]
+    assert over_seeds(values) == "31.00 (s.d. 1.00 of 3)"
+    assert over_seeds([0.5], signed=True) == "+0.50"
 
 
 def test_the_page_has_the_numbers(tmp_path: Path):
@@ -81,9 +83,9 @@ def test_the_page_has_the_numbers(tmp_path: Path):
         outcome("lora-2%", [29.0, 31.0], seed=0),
         outcome("full", [29.5, 31.5], seed=0),
         outcome("lora-4%", [29.25, 31.25], part="sizes"),
-        *(rate("lora-2%", value, validated) for value, validated in ((1e-3, 24.0), (3e-3, 25.0))),
+        *(rate("lora-2%", value, validated) for value, validated in ((1e-3, 24.0), (3e-3, 24.99), (1e-2, 25.0))),
         outcome("blend", [25.0, 27.0], part="blends", task="blurred-noisy", blend=[0.5, 1.0]),
-        *(cost("lora-2%", round_, seconds) for round_, seconds in enumerate((4, 5, 8))),
+        *(cost("lora-2%", round_, seconds) for round_, seconds in enumerate((0.4, 0.5, 0.8))),
     ]
     for document in documents:
         folder = tmp_path / "runs" / document["run"]
@@ -102,14 +104,15 @@ def test_the_page_has_the_numbers(tmp_path: Path):
     gaps = ["+4.00 [+4.00, +4.00]", "-0.50 [-0.50, -0.50]", "+0.0000 [+0.0000, +0.0000]"]
     assert cells[2:] == ["0.9000", *gaps, "1,234", "5"]
     (row,) = [line for line in text.splitlines() if line.startswith("| LoRA, 2 % | 500 (400-800)")]
-    assert [cell.strip() for cell in row.strip("|").split("|")][2:] == ["12.5", "300"]
+    assert [cell.strip() for cell in row.strip("|").split("|")][2:] == ["100", "15.0", "300"]
     (row,) = [line for line in text.splitlines() if line.startswith("| 4%")]
     assert row == "| 4% | -0.25 [-0.25, -0.25] |"
     assert "| 0.5 denoise + 1 gaussian-deblur | 26.00 [" in text
-    (row,) = [line for line in text.splitlines() if line.startswith("| LoRA, 2 % | 24.00 |")]
-    assert row == "| LoRA, 2 % | 24.00 | **25.00** |"
-    assert "Parts not measured yet: kinds of pre-training, few images, one network" in text
-    assert "Tasks not measured yet: deraining, low light" in text
+    assert "| deraining | LoRA, 2 % | 10 | 24.00 | **24.99** | 25.00 |" in text
+    assert "The base is `some-base@1`. Not measured yet: kinds of pre-training, few images, one network" in text
+    assert "Not measured yet of denoising, sigma 5-55: LoRA, 8 %, bottleneck" in text
+    assert "Not measured yet of deraining: anything." in text
+    assert "Not all of the 3 seeds are trained yet." in text
     assert published.read(page.parent / "study", "methods/full") == documents[2]
     shutil.rmtree(tmp_path / "runs")
     study_report.write(tmp_path / "runs", page)  # what it had before is kept
@@ -134,9 +137,23 @@ def test_what_a_base_was_pre_trained_on(tmp_path: Path):
     part = {"part": "pretraining", "pretraining": "one degradation"}
     documents = [outcome("frozen base", [20.0, 22.0], **part), outcome("lora-8%", [25.0, 26.0], **part)]
     text = page_of(documents, tmp_path)
-    assert cells_of(text, "pre-trained on")[1:] == ["denoise"]
-    assert cells_of(text, "one degradation")[1:] == ["21.00 / 25.50"]
-    assert cells_of(text, "none")[1:] == ["not yet"]
+    assert cells_of(text, "pre-trained on")[2:] == ["denoising, sigma 5-55"]
+    rows = [line for line in text.splitlines() if line.startswith("| one degradation |")]
+    assert [row.split("|")[2].strip() for row in rows] == ["base alone", "LoRA, 8 %"]
+    assert [row.split("|")[3].split()[0] for row in rows] == ["21.00", "25.50"]
+
+
+def test_seeds_are_compared_with_the_same_seed(tmp_path: Path):
+    values = {"full": (30.0, 31.0, 32.0), "lora-8%": (30.5, 31.5, 32.5)}
+    documents = [outcome(name, [psnr], seed=seed) for name, own in values.items() for seed, psnr in enumerate(own)]
+    text = page_of(documents, tmp_path)
+    assert cells_of(text, "LoRA, 8 % | 31.50 (s.d. 1.00 of 3)")[2] == "+0.50 (s.d. 0.00 of 3)"
+
+
+def test_results_on_several_bases_are_refused(tmp_path: Path):
+    other = {**outcome("full", [30.0]), "plan": {"base": "other-base@2"}}
+    with pytest.raises(UsageError, match=r"results on one base.*other-base@2.*some-base@1"):
+        page_of([outcome("lora-8%", [30.0]), other], tmp_path)
 
 
 def test_few_images(tmp_path: Path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,11 +92,11 @@ def difference(first: Values, second: Values) -> Statistic:
     return bootstrap([first[image] - second[image] for image in sorted(first)])
 
 
-def over_seeds(outcomes: list[Outcome], value: Callable[[Outcome], float]) -> str:
-    """Mean and standard deviation over runs of other seeds, as text; one run has no deviation."""
-    values = [value(outcome) for outcome in outcomes]
+def over_seeds(values: Sequence[float], *, signed: bool = False) -> str:
+    """Mean and standard deviation over trainings with other seeds, as text; one has no deviation."""
+    sign = "+" if signed else ""
     average = sum(values) / len(values)
     if len(values) == 1:
-        return f"{average:.2f}"
+        return f"{average:{sign}.2f}"
     deviation = math.sqrt(sum((each - average) ** 2 for each in values) / (len(values) - 1))
-    return f"{average:.2f} (s.d. {deviation:.2f} of {len(values)})"
+    return f"{average:{sign}.2f} (s.d. {deviation:.2f} of {len(values)})"

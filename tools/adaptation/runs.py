@@ -1,7 +1,7 @@
 """One training and its measurements, in processes of their own, done once.
 
 Every run has a folder with everything that came out of it, and ends with ``result.json``: where that exists, or where
-its result is published already, nothing is done again. A process of its own gives each run its own peak of memory, and
+its result is published already, nothing is done again. A process of its own tells each training's peak of memory, and
 an interrupted one resumes.
 """
 
@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from threading import Event
 from typing import Any
 
@@ -130,13 +131,13 @@ def perform(run: Run, place: Place) -> dict[str, Any]:
         UsageError: the folder holds a run of another plan.
         AdairError: a process failed.
     """
-    with _alone(place.folder(run)):
+    with alone(place.folder(run)):
         return _perform(run, place)
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until nobody else, in this process or another, makes what is in the folder."""
+def alone(folder: Path) -> Iterator[None]:
+    """Wait until nobody else, in this process or another, makes what is in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -201,7 +202,7 @@ def trained(run: Run, place: Place) -> Path:
     Returns:
         `weights_of` the run.
     """
-    with _alone(place.folder(run)):
+    with alone(place.folder(run)):
         _train(run, place)
     return weights_of(run, place)
 
@@ -234,6 +235,7 @@ def _train(run: Run, place: Place) -> dict[str, Any] | None:
             "seconds": found["seconds"],
             "waiting": found["waiting"],
             "peak_bytes": peak,
+            **_median_step(training),
             "validation": _last_validation(training),
         }
         write_atomically(outcome, json.dumps(summary).encode())
@@ -249,6 +251,17 @@ def _train(run: Run, place: Place) -> dict[str, Any] | None:
         "parameters": sum(_parameters(file) for file in files),
         "bytes": sum(file.stat().st_size for file in files),
         "environment": environment,
+    }
+
+
+def _median_step(training: Path) -> dict[str, float]:
+    """What a step takes, and waits for images, in seconds: medians of the later half, when most were read once."""
+    lines = (training / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    steps = [line for line in map(json.loads, lines) if line["kind"] == "step"]
+    later = steps[len(steps) // 2 :]
+    return {
+        "step_seconds": median(step["seconds"] - step["waited"] for step in later),
+        "step_waiting": median(step["waited"] for step in later),
     }
 
 

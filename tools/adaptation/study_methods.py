@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from statistics import median
 
 from adaptation.methods import BUDGETS
 from adaptation.peers import NOTES, PUBLISHED
-from adaptation.results import Outcome, Outcomes, difference, mean
-from adaptation.study_plan import COST_ROUNDS, COST_STEPS, RATE_TASK, SIZES, Scale
-from adaptation.study_tables import METHODS, gap, interval, quality, table
+from adaptation.results import Outcome, Outcomes, mean, over_seeds
+from adaptation.study_plan import COST_ROUNDS, COST_STEPS, SIZES
+from adaptation.study_rates import RATE_TASK, TIE, best
+from adaptation.study_tables import METHODS, gap, quality, table
+from adaptation.study_trainings import Scale
 from adaptation.tasks import TASKS, StudiedTask
 
 
@@ -37,28 +38,50 @@ def _methods(task: str, outcomes: Outcomes, frozen: Outcome) -> str:
     full = outcomes.one(part="methods", task=task, method="full", seed=0)
     conditions = frozen.conditions() if len(frozen.conditions()) > 1 else []
     head = ["method", "PSNR, dB", *conditions, "SSIM", "over the base alone", "minus full", "minus full, SSIM"]
-    rows = []
-    for classical in outcomes.where(part="baselines", task=task):
-        rows.append([f"*{classical.labels['method']}*", *quality([classical], conditions)])
+    rows = [
+        [f"*{classical.labels['method']}*", *quality(classical, conditions)]
+        for classical in outcomes.where(part="baselines", task=task)
+    ]
     for method, title in METHODS.items():
-        own = outcomes.where(part="methods", task=task, method=method)
-        if own:
-            first = next((outcome for outcome in own if outcome.labels.get("seed", 0) == 0), own[0])
-            trained = first.training
+        own = outcomes.one(part="methods", task=task, method=method, **({} if method == "frozen base" else {"seed": 0}))
+        if own is not None:
+            trained = own.training
             size = ("0", "0") if trained is None else (f"{trained['parameters']:,}", f"{trained['bytes'] / 1000:,.0f}")
-            gaps = [
-                gap(first, frozen, "psnr", 2),
-                gap(first, full, "psnr", 2),
-                gap(first, full, "ssim", 4),
-            ]
-            rows.append(
-                [title, *quality([first, *(each for each in own if each is not first)], conditions), *gaps, *size]
-            )
+            gaps = [gap(own, frozen, "psnr", 2), gap(own, full, "psnr", 2), gap(own, full, "ssim", 4)]
+            rows.append([title, *quality(own, conditions), *gaps, *size])
     for title, values in PUBLISHED.get(task, {}).items():
         cells = [f"{sum(values) / len(values):.2f}", *(f"{value:.2f}" for value in values)]
         rows.append([f"*published: {title}*", *cells])
-    head += ["parameters", "kB"]
+    head += ["parameters", "kB in float32"]
     return table(head, [[*row, *[""] * (len(head) - len(row))] for row in rows])
+
+
+def seeds(outcomes: Outcomes) -> str:
+    """What other seeds of training change."""
+    found = [outcome for outcome in outcomes.where(part="methods") if outcome.labels.get("seed")]
+    tasks = dict.fromkeys(outcome.labels["task"] for outcome in found)
+    rows = []
+    for task in tasks:
+        full = _by_seed(outcomes, task, "full")
+        for method, title in METHODS.items():
+            own = _by_seed(outcomes, task, method)
+            if len(own) > 1:
+                gaps = [value - full[seed] for seed, value in own.items() if seed in full and method != "full"]
+                rows.append([title, over_seeds(list(own.values())), over_seeds(gaps, signed=True) if gaps else ""])
+    if not rows:
+        return ""
+    text = (
+        f"{', '.join(TASKS[task].title for task in tasks).capitalize()}, trained again with other seeds: PSNR in dB, "
+        "mean and standard deviation over the trainings. A seed draws patches, noise and new weights; the gap is "
+        "between trainings with the same seed."
+    )
+    return "\n\n".join(["## What the seed changes", text, table(["method", "PSNR, dB", "minus full"], rows)])
+
+
+def _by_seed(outcomes: Outcomes, task: str, method: str) -> dict[int, float]:
+    """Seed -> PSNR."""
+    found = outcomes.where(part="methods", task=task, method=method)
+    return {outcome.labels["seed"]: mean(outcome.images("psnr")).mean for outcome in found if "seed" in outcome.labels}
 
 
 def rates(outcomes: Outcomes) -> str:
@@ -66,44 +89,52 @@ def rates(outcomes: Outcomes) -> str:
     found = outcomes.where(part="rates")
     values = sorted({outcome.labels["rate"] for outcome in found})
     rows = []
-    for method, title in METHODS.items():
-        validated = {
-            outcome.labels["rate"]: outcome.training["validation"]
-            for outcome in found
-            if outcome.labels["method"] == method and outcome.training is not None
-        }
-        if validated:
-            best = max(validated, key=lambda rate: validated[rate])
-            marks = {rate: "**" if rate == best else "" for rate in values}
-            rows.append([title, *(f"{marks[rate]}{validated.get(rate, math.nan):.2f}{marks[rate]}" for rate in values)])
+    for task in dict.fromkeys(outcome.labels["task"] for outcome in found):
+        for method, title in METHODS.items():
+            own = outcomes.where(part="rates", task=task, method=method)
+            validated = {each.labels["rate"]: each.training["validation"] for each in own if each.training is not None}
+            if validated:
+                marked = {rate: f"{psnr:.2f}" for rate, psnr in validated.items()}
+                marked[best(validated)] = f"**{marked[best(validated)]}**"
+                steps = f"{own[0].training['steps']:,}" if own[0].training is not None else ""
+                rows.append([TASKS[task].title, title, steps, *(marked.get(rate, "") for rate in values)])
     if not rows:
         return ""
     text = (
-        f"{TASKS[RATE_TASK].title.capitalize()}, {Scale.rates:,} steps: PSNR in dB on held-out training images. Each "
-        "method has its best rate here in all that it trains. One short run chooses, so some may be a little off."
+        f"PSNR in dB on training images that are held out. The lowest rate within {TIE} dB of the best is taken "
+        f"(bold): those of *{TASKS[RATE_TASK].title}* for all tasks with clean training images, those of a task with "
+        "pairs for that task. Rates were tried until the chosen one stood between others. Training from scratch takes "
+        "one rate for all, of runs of full length, because a random network has learned too little after a short one. "
+        "Whole networks train with Muon, adapters with AdamW."
     )
-    return "\n\n".join(["## Learning rates", text, table(["method", *(f"{rate:g}" for rate in values)], rows)])
+    head = ["chosen on", "method", "steps", *(f"{rate:g}" for rate in values)]
+    return "\n\n".join(["## Learning rates", text, table(head, rows)])
 
 
 def costs(outcomes: Outcomes) -> str:
     """Time and memory of training, of runs of their own."""
-    rows = []
+    rows, threads = [], set()
     for method, title in METHODS.items():
         own = [found.training for found in outcomes.where(part="costs", method=method) if found.training]
         if own:
-            milliseconds = [1000 * each["seconds"] / each["steps"] for each in own]
+            milliseconds = [1000 * each["step_seconds"] for each in own]
+            waiting = median(1000 * each["step_waiting"] for each in own)
             peak = median(each["peak_bytes"] for each in own)
             low, middle, high = min(milliseconds), median(milliseconds), max(milliseconds)
-            minutes = middle * Scale.steps / 60_000
-            rows.append([title, f"{middle:.0f} ({low:.0f}-{high:.0f})", f"{minutes:.1f}", f"{peak / 1e6:,.0f}"])
+            minutes = (middle + waiting) * Scale.steps / 60_000
+            step = f"{middle:.0f} ({low:.0f}-{high:.0f})"
+            rows.append([title, step, f"{waiting:.0f}", f"{minutes:.1f}", f"{peak / 1e6:,.0f}"])
+            threads |= {each["environment"]["threads"] for each in own}
     if not rows:
         return ""
+    cores = " or ".join(f"{count} thread{'s' if count > 1 else ''}" for count in sorted(threads))
     text = (
-        "Denoising, 8 patches of 64 x 64 a step in bfloat16, on one core of a machine that did nothing else: median of "
-        f"{COST_ROUNDS} runs of {COST_STEPS} steps, the methods in turn, with the least and the most. Peak memory is "
-        "that of the whole process, of which PyTorch and the training images are most."
+        f"Denoising, 8 patches of 64 x 64 a step in bfloat16, {cores}, on a machine that did nothing else: the median "
+        f"step of the later half of {COST_STEPS}, the median of {COST_ROUNDS} such runs, the methods in turn, with the "
+        "least and the most. Waiting for images is apart. Peak memory is that of the whole process, of which PyTorch "
+        "and the training images are most."
     )
-    head = ["method", "ms a step", f"minutes for {Scale.steps:,} steps", "peak MB"]
+    head = ["method", "ms a step", "ms waiting", f"minutes for {Scale.steps:,} steps", "peak MB"]
     return "\n\n".join(["## What training takes", text, table(head, rows)])
 
 
@@ -117,8 +148,7 @@ def sizes(outcomes: Outcomes) -> str:
             full = outcomes.one(part="methods", task=task, method="full", seed=0)
             part = {"part": "methods", "seed": 0} if size in BUDGETS else {"part": "sizes"}
             own = outcomes.one(task=task, method=f"lora-{size:.0%}", **part)
-            gap = "" if own is None or full is None else interval(difference(own.images("psnr"), full.images("psnr")))
-            cells.append(gap)
+            cells.append("" if own is None else gap(own, full, "psnr", 2))
         rows.append(cells)
     if not tasks:
         return ""

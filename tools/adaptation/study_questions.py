@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 from adaptation.results import Outcome, Outcomes, difference, mean
-from adaptation.study_plan import BLENDED, BLURRED_NOISY, IMAGES, MIXTURES, STRENGTHS
-from adaptation.study_tables import interval, quality, table
+from adaptation.study_plan import ADAPTER, BLENDED, BLURRED_NOISY, IMAGES, MIXTURES, STRENGTHS
+from adaptation.study_tables import METHODS, interval, quality, table
+from adaptation.study_trainings import Scale
+from adaptation.tasks import TASKS
 
 
 def pretraining(outcomes: Outcomes) -> str:
     """What the base was pre-trained on."""
-    titles = ["none", *MIXTURES]
-    tasks = list(dict.fromkeys(outcome.labels["task"] for outcome in outcomes.where(part="pretraining")))
+    found = outcomes.where(part="pretraining")
+    tasks = list(dict.fromkeys(outcome.labels["task"] for outcome in found))
+    methods = [method for method in METHODS if any(outcome.labels["method"] == method for outcome in found)]
     rows = []
-    for title in titles:
-        cells = [title]
-        for task in tasks:
-            own = outcomes.where(part="pretraining", pretraining=title, task=task)
-            by_method = {outcome.labels["method"]: f"{mean(outcome.images('psnr')).mean:.2f}" for outcome in own}
-            adapter = next((value for name, value in by_method.items() if name != "frozen base"), "not yet")
-            cells.append(f"{by_method['frozen base']} / {adapter}" if "frozen base" in by_method else "not yet")
-        rows.append(cells)
-    if not tasks:
+    for title in ("none", *MIXTURES):
+        for method in methods:
+            own = {
+                task: outcomes.one(part="pretraining", pretraining=title, task=task, method=method) for task in tasks
+            }
+            cells = ["" if outcome is None else interval(mean(outcome.images("psnr"))) for outcome in own.values()]
+            if any(cells):
+                rows.append([title, METHODS[method], *cells])
+    if not rows:
         return ""
     text = (
-        "Each base is trained with the same number of steps on another mixture, then an adapter (LoRA, 8 %) learns "
-        "each task on it. PSNR in dB: frozen base / base + adapter. Snow is in none of the mixtures."
+        "Each base is trained with the same number of steps on another mixture, then each task is learned on it. PSNR "
+        f"in dB. These bases had {Scale.pretraining:,} steps: far less than the study's own. Noise is in all mixtures; "
+        "rain and low light only in the whole one; small, noisy JPEG photos have faults of the last two, one after the "
+        "other; snow is in none."
     )
-    return "\n\n".join(["## What pre-training makes that true", text, table(["pre-trained on", *tasks], rows)])
+    names = [TASKS[task].title if task in TASKS else task for task in tasks]
+    return "\n\n".join(["## What pre-training makes that true", text, table(["pre-trained on", "", *names], rows)])
 
 
 def amounts(outcomes: Outcomes) -> str:
@@ -39,7 +45,8 @@ def amounts(outcomes: Outcomes) -> str:
     names = sorted({outcome.labels["method"] for outcome in outcomes.where(part="amounts")}, reverse=True)
     if not rows:
         return ""
-    return "\n\n".join(["## Few images", "Denoising, CBSD68, PSNR in dB.", table(["images", *names], rows)])
+    text = "Denoising, CBSD68, PSNR in dB. One in twenty of the images, at least one, validates and teaches nothing."
+    return "\n\n".join(["## Few images", text, table(["images", *names], rows)])
 
 
 def union(outcomes: Outcomes) -> str:
@@ -48,33 +55,25 @@ def union(outcomes: Outcomes) -> str:
     if whole is None:
         return ""
     rows = []
+    singles = [*outcomes.where(part="union", method=ADAPTER), *outcomes.where(part="methods", method=ADAPTER, seed=0)]
     for name in whole.document["measurements"]:
-        single = next(
-            (
-                found
-                for found in outcomes.where(part="union")
-                if name in found.document["measurements"] and found is not whole
-            ),
-            None,
-        )
+        single = next((found for found in singles if name in found.document["measurements"]), None)
         if single is not None:
             own, all_in_one = single.images("psnr", measurement=name), whole.images("psnr", measurement=name)
-            rows.append(
-                [
-                    name,
-                    interval(mean(own)),
-                    interval(mean(all_in_one)),
-                    interval(difference(own, all_in_one), signed=True),
-                ]
-            )
-    adapters = [found.training for found in outcomes.where(part="union") if found is not whole and found.training]
+            gained = interval(difference(own, all_in_one), signed=True)
+            rows.append([name, interval(mean(own)), interval(mean(all_in_one)), gained])
+    adapters = [found.training for found in singles if found.training]
     stored = sum(training["bytes"] for training in adapters) / max(len(adapters), 1)
     base = (whole.training or {}).get("bytes", 0)
     storage = (
         f"For ten tasks: the base and ten adapters take {(base + 10 * stored) / 1e6:.1f} MB, ten fully fine-tuned "
-        f"networks {10 * base / 1e6:.1f} MB, one all-in-one network {base / 1e6:.1f} MB."
+        f"networks {10 * base / 1e6:.1f} MB, one all-in-one network {base / 1e6:.1f} MB, all in float32; the package "
+        "stores float16, half of that."
     )
-    text = "All parameters trained on the union of four tasks, with the steps of all four, against an adapter for each."
+    text = (
+        "All parameters trained on the union of four tasks, with the steps of all four, against an adapter (LoRA, 8 %) "
+        "for each: so the difference is one of tasks apart and together, and of what is trained."
+    )
     cells = table(["task and images", "adapters", "all in one", "difference"], rows)
     return "\n\n".join(["## An adapter for each task, or one network for all", text, cells, storage])
 
@@ -107,7 +106,7 @@ def blends(outcomes: Outcomes) -> str:
         return " + ".join(f"{value:g} {task}" for task, value in zip(BLENDED, blend, strict=True) if value)
 
     ordered = sorted(found, key=lambda outcome: mean(outcome.images("psnr")).mean)
-    rows = [[name(outcome), *quality([outcome])] for outcome in ordered]
+    rows = [[name(outcome), *quality(outcome)] for outcome in ordered]
     inputs = mean(found[0].images("psnr", side="input")).mean
     text = (
         f"{BLURRED_NOISY.title}: {BLURRED_NOISY.tests[0].name}, degraded input {inputs:.2f} dB. The adapters are those "

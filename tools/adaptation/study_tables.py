@@ -7,30 +7,26 @@ from collections.abc import Sequence
 from typing import Any
 
 from adair_core.evaluation.statistics import Statistic
-from adaptation.results import Outcome, difference, mean, over_seeds
+from adaptation.methods import BUDGETS
+from adaptation.results import Outcome, difference, mean
 
 METHODS = {
     "frozen base": "base alone",
-    "lora-2%": "LoRA, 2 %",
-    "lora-8%": "LoRA, 8 %",
-    "bottleneck-2%": "bottleneck, 2 %",
-    "bottleneck-8%": "bottleneck, 8 %",
-    "prompt-2%": "prompt, 2 %",
-    "prompt-8%": "prompt, 8 %",
+    **{
+        f"{adapter}-{budget:.0%}": f"{title}, {100 * budget:.0f} %"
+        for adapter, title in (("lora", "LoRA"), ("bottleneck", "bottleneck"), ("prompt", "prompt"))
+        for budget in BUDGETS
+    },
     "full": "full fine-tuning",
     "scratch": "from scratch",
 }
 """Names of methods in tables; a budget is in parameters of the base."""
 
 
-def quality(outcomes: list[Outcome], conditions: Sequence[str] = ()) -> list[str]:
-    """PSNR of the first, with its spread over the others; PSNR under each condition; SSIM."""
-    first = outcomes[0]
-    psnr = interval(mean(first.images("psnr")))
-    if len(outcomes) > 1:
-        psnr += f"; {over_seeds(outcomes, lambda outcome: mean(outcome.images('psnr')).mean)}"
-    each = [f"{mean(first.images('psnr', condition=condition)).mean:.2f}" for condition in conditions]
-    return [psnr, *each, f"{mean(first.images('ssim')).mean:.4f}"]
+def quality(outcome: Outcome, conditions: Sequence[str] = ()) -> list[str]:
+    """PSNR, PSNR under each condition, SSIM."""
+    each = [f"{mean(outcome.images('psnr', condition=condition)).mean:.2f}" for condition in conditions]
+    return [interval(mean(outcome.images("psnr"))), *each, f"{mean(outcome.images('ssim')).mean:.4f}"]
 
 
 def gap(own: Outcome, other: Outcome | None, metric: str, decimals: int) -> str:
