@@ -15,8 +15,8 @@ PUBLISHED = {
 
 NOTES = {
     "denoise": (
-        "Published figures are for the same pictures and kind of noise, but other draws of it, and for networks that "
-        "were trained for days on GPUs: CBM3D, DnCNN and FFDNet as in Zhang, Zuo, Zhang, *FFDNet*, 2018; DRUNet as in "
+        "Published figures are for the same pictures and kind of noise, but other draws of it, and those networks "
+        "learned for days on GPUs. CBM3D, DnCNN and FFDNet are as in Zhang, Zuo, Zhang, *FFDNet*, 2018; DRUNet as in "
         "Zhang et al., *Plug-and-Play Image Restoration with Deep Denoiser Prior*, 2021; Restormer as MMagic measured "
         "it."
     ),

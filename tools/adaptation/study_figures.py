@@ -10,6 +10,8 @@ from adaptation.tasks import MAIN, TASKS
 
 COLOURS = {"lora": "#1b6ca8", "bottleneck": "#d1495b", "prompt": "#66a182", "full": "#2e4057", "scratch": "#9b9b9b"}
 
+TITLES = {"lora": "LoRA", "full": "full fine-tuning", "scratch": "from scratch"}
+
 
 def draw(outcomes: Outcomes, folder: Path) -> dict[str, Path]:
     """Draw what there are results for.
@@ -42,12 +44,14 @@ def _sizes(outcomes: Outcomes, file: Path) -> Path:
         if frozen is None:
             continue
         level = mean(frozen.images("psnr")).mean
-        for outcome in outcomes.where(part="methods", task=name):
-            if outcome.training is None:
-                continue
-            method = outcome.labels["method"]
-            gain = mean(outcome.images("psnr")).mean - level
-            axis.plot(outcome.training["parameters"], gain, "o", color=COLOURS[method.split("-")[0]], label=method)
+        points: dict[str, list[tuple[int, float]]] = {}
+        for outcome in [*outcomes.where(part="methods", task=name, seed=0), *outcomes.where(part="sizes", task=name)]:
+            if outcome.training is not None:
+                gain = mean(outcome.images("psnr")).mean - level
+                kind = outcome.labels["method"].split("-")[0]
+                points.setdefault(kind, []).append((outcome.training["parameters"], gain))
+        for kind, own in points.items():
+            axis.plot(*zip(*sorted(own), strict=True), "o-", color=COLOURS[kind], label=TITLES.get(kind, kind))
         axis.axhline(0, color="black", linewidth=0.5)
     axes[0].set_ylabel("gain over the frozen base, dB")
     handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}

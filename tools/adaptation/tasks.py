@@ -24,14 +24,12 @@ class TestSet:
     Attributes:
         name: the folder below ``test/``.
         pairs: whether it holds real pairs, not clean images.
-        metric: that the tables show.
     """
 
     __test__ = False  # not a test of pytest's
 
     name: str
     pairs: bool = False
-    metric: str = "psnr"
 
     def arguments(self, root: Path) -> list[str]:
         """The options of ``adair evaluate`` that name the set."""
@@ -52,6 +50,7 @@ class StudiedTask:
         options: of the task.
         pairs: the folder below ``train_paired/`` that it learns from; ``None`` = clean images that the task degrades.
         tests: where it is measured.
+        own_split: whether the training and the test pairs are our own split of a set that others split otherwise.
     """
 
     name: str
@@ -60,6 +59,7 @@ class StudiedTask:
     options: Mapping[str, Any] = field(default_factory=dict)
     pairs: str | None = None
     tests: tuple[TestSet, ...] = ()
+    own_split: bool = False
 
     def data(self, root: Path) -> Data:
         """The training images."""
@@ -84,7 +84,9 @@ TASKS = {
     task.name: task
     for task in (
         StudiedTask("denoise", "denoising, sigma 5-55", "denoise", tests=(TestSet("CBSD68"),)),
-        StudiedTask("derain", "deraining", "derain", PAIRS, "Rain100L", (TestSet("Rain100L", pairs=True),)),
+        StudiedTask(
+            "derain", "deraining", "derain", PAIRS, "Rain100L", (TestSet("Rain100L", pairs=True),), own_split=True
+        ),
         StudiedTask("low-light", "low light", "low-light", PAIRS, "LOL", (TestSet("LOL_eval15", pairs=True),)),
         StudiedTask("hybrid", "small, noisy JPEG photos", "hybrid", tests=(TestSet("Kodak24"),)),
         StudiedTask(
@@ -95,7 +97,9 @@ TASKS = {
         ),
         StudiedTask("gaussian-deblur", "Gaussian blur", "deblur", {"kind": "gaussian"}, tests=(TestSet("Kodak24"),)),
         StudiedTask("motion-deblur", "motion blur", "deblur", {"kind": "motion"}, tests=(TestSet("Kodak24"),)),
-        StudiedTask("dehaze", "dehazing", "dehaze", PAIRS, "SOTS_indoor", (TestSet("SOTS_indoor", pairs=True),)),
+        StudiedTask(
+            "dehaze", "dehazing", "dehaze", PAIRS, "SOTS_indoor", (TestSet("SOTS_indoor", pairs=True),), own_split=True
+        ),
         StudiedTask("super-resolve-x2", "super-resolution x2", "super-resolve", {"scale": 2}, tests=(TestSet("Set5"),)),
         StudiedTask("super-resolve-x3", "super-resolution x3", "super-resolve", {"scale": 3}, tests=(TestSet("Set5"),)),
         StudiedTask("super-resolve-x4", "super-resolution x4", "super-resolve", {"scale": 4}, tests=(TestSet("Set5"),)),

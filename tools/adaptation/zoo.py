@@ -195,7 +195,7 @@ def publish(entry: Entry, place: Place, package: Path) -> str | None:
         package: folder of the zoo with its ``index.json``.
 
     Returns:
-        Its name with the version; ``None`` if the newest version has these weights already.
+        Its name with the version; ``None`` if the newest version has these weights already: it gets the card.
 
     Raises:
         AdairError: it was not made yet.
@@ -209,6 +209,7 @@ def publish(entry: Entry, place: Place, package: Path) -> str | None:
     weights = "adapter_model.safetensors"
     newest = max(versions, default=0)
     if newest and (versions[newest] / weights).read_bytes() == (source / weights).read_bytes():
+        shutil.copytree(source, versions[newest], dirs_exist_ok=True)
         return None
     name = f"{entry.name}@{newest + 1}"
     shutil.copytree(source, package / name)
@@ -268,10 +269,10 @@ def _interval(statistic: Statistic) -> str:
 def _notes(entry: Entry) -> str:
     task = entry.task
     images = [path.name for path in task.data(Path()).images] or [f"the pairs of {task.pairs}"]
-    own_split = "The pairs that it is measured on are others, in a split of our own. " if task.pairs else ""
+    others = f"The pairs that it is measured on are others{', in a split of our own' if task.own_split else ''}. "
     return (
         f"Limits: {entry.limits}.\n\n"
-        f"Training images: {', '.join(images)}. {own_split}{_blindness(entry)}\n\n"
+        f"Training images: {', '.join(images)}. {others if task.pairs else ''}{_blindness(entry)}\n\n"
         f"Terms: {TERMS}. They are not those of the code.\n\n"
         "`base alone` is the frozen base without an adapter; intervals are over the images of a set."
     )
