@@ -19,7 +19,7 @@ from adair_core.model import load
 from adair_core.model.adapter_files import read_adapter
 from adair_core.plugins import plugins
 
-BASE = "restormer-tiny@3"
+BASE = "restormer-tiny@4"
 
 
 def test_entries_are_tasks_with_options_that_they_have():
