@@ -28,7 +28,7 @@ def outcome(method: str, values: list[float], **labels: Any) -> dict[str, Any]:
     return {
         "run": f"{labels.get('part', 'methods')}/{method}",
         "labels": {"part": "methods", "task": "denoise", "method": method, **labels},
-        "plan": {"base": "some-base@1"},
+        "plan": {"base": "some-base@1", "recipe": {"settings": {"steps": 1500, "patch_size": 64, "batch_size": 8}}},
         "training": None if method == "frozen base" else training,
         "measurements": {"denoise-CBSD68": {"rows": rows, "protocol": "denoise", "seconds": 1}},
     }
@@ -109,7 +109,8 @@ def test_the_page_has_the_numbers(tmp_path: Path):
     assert row == "| 4% | -0.25 [-0.25, -0.25] |"
     assert "| 0.5 denoise + 1 gaussian-deblur | 26.00 [" in text
     assert "| deraining | LoRA, 2 % | 10 | 24.00 | **24.99** | 25.00 |" in text
-    assert "The base is `some-base@1`. Not measured yet: kinds of pre-training, few images, one network" in text
+    assert "The base is `some-base@1`. Everything trains for 1,500 steps of 8 patches of 64 x 64, unless" in text
+    assert "Not measured yet: kinds of pre-training, few images, one network" in text
     assert "Not measured yet of denoising, sigma 5-55: LoRA, 8 %, bottleneck" in text
     assert "Not measured yet of deraining: anything." in text
     assert "Not all of the 3 seeds are trained yet." in text

@@ -63,7 +63,7 @@ def write(out: Path, page: Path) -> None:
     base = base_of(outcomes, folder)
     figures = study_figures.draw(outcomes, folder)
     sections = [
-        f"The base is `{base}`. {missing(outcomes)}",
+        f"The base is `{base}`.{trained(outcomes)} {missing(outcomes)}",
         comparison(outcomes),
         seeds(outcomes),
         rates(outcomes),
@@ -96,6 +96,17 @@ def base_of(outcomes: Outcomes, folder: Path) -> str:
         hint = "remove what is of another base"
         raise UsageError(expected(str(folder), expected="results on one base", got=listing(bases) or "none", hint=hint))
     return bases[0]
+
+
+def trained(outcomes: Outcomes) -> str:
+    """How long the comparison trains."""
+    first = next((found for found in outcomes.where(part="methods") if found.training is not None), None)
+    recipe = None if first is None else first.document["plan"].get("recipe")
+    if not recipe:
+        return ""
+    settings = recipe["settings"]
+    side, steps, batch = settings["patch_size"], settings["steps"], settings["batch_size"]
+    return f" Everything trains for {steps:,} steps of {batch} patches of {side} x {side}, unless a table says more."
 
 
 def missing(outcomes: Outcomes) -> str:
