@@ -150,7 +150,7 @@ class NAFNet(nn.Module):
             features = down(features)
         features = self.middle_blks(features)
         for decoder, up in zip(self.decoders, self.ups, strict=True):
-            features = decoder(up(features) + skips.pop())
+            features = decoder(fastest_layout(up(features)) + skips.pop())
         # The input first: the sum of two memory formats has that of its first operand.
         return x + self.ending(features)[..., :height, :width]
 

@@ -179,7 +179,7 @@ class Downsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` -> ``(B, 2C, H / 2, W / 2)``."""
-        return self.body(x)
+        return fastest_layout(self.body(x))
 
 
 class Upsample(nn.Module):
@@ -191,7 +191,7 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` -> ``(B, C / 2, 2H, 2W)``."""
-        return self.body(x)
+        return fastest_layout(self.body(x))
 
 
 class Restormer(nn.Module):
