@@ -60,24 +60,24 @@ class VersionCache(Generic[Made]):
         return {"_size": self._size, "_entries": OrderedDict()}
 
 
-class Derived:
-    """Tensors that are computed from parameters, each until one of these changes.
+class Derived(Generic[Made]):
+    """What is computed from parameters, tensors mostly, each until one of these changes.
 
     With gradients, and where PyTorch compiles, transforms or captures a call, they are computed anew.
 
     Args:
-        size: tensors that are kept.
+        size: results that are kept.
     """
 
     def __init__(self, size: int = 16) -> None:
-        self._cache = VersionCache[Tensor](size)
+        self._cache = VersionCache[Made](size)
 
-    def get(self, key: Hashable, sources: Sequence[Tensor], make: Callable[[], Tensor]) -> Tensor:
+    def get(self, key: Hashable, sources: Sequence[Tensor], make: Callable[[], Made]) -> Made:
         """Return ``make()``, or what it returned before; arguments as for `VersionCache.get`."""
-        if not _may_keep(sources):
+        if not may_keep(sources):
             return make()
 
-        def make_for_everybody() -> Tensor:
+        def make_for_everybody() -> Made:
             # Tensors of inference mode could not take part in anything outside of it.
             with torch.inference_mode(False), torch.no_grad():
                 return make()
@@ -85,11 +85,17 @@ class Derived:
         return self._cache.get(key, sources, make_for_everybody)
 
 
-def _may_keep(sources: Sequence[Tensor]) -> bool:
-    if torch.compiler.is_compiling() or torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
-        return False
-    if torch._C._get_tracing_state() is not None or torch._C._len_torch_dispatch_stack():
-        return False
-    if sources[0].is_cuda and torch.cuda.is_current_stream_capturing():
+def may_keep(sources: Sequence[Tensor]) -> bool:
+    """Whether what is computed from tensors can serve later calls: in inference, where nobody watches."""
+    if is_watched(sources[0].device) or torch.is_grad_enabled():
         return False
     return all(type(tensor) in (Tensor, Parameter) for tensor in sources)
+
+
+def is_watched(device: torch.device) -> bool:
+    """Whether PyTorch compiles, transforms, traces or captures this call, and has to see how each tensor is made."""
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return True
+    if torch._C._get_tracing_state() is not None or torch._C._len_torch_dispatch_stack():
+        return True
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()

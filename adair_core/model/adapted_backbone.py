@@ -22,6 +22,7 @@ from adair_core.model.per_sample import (
     ParametersPerImage,
     Runs,
     group_images,
+    images_at,
     in_order,
     neighbours,
     run_grouped,
@@ -283,7 +284,7 @@ class AdaptedBackbone(nn.Module):
         parameters = folded[0]
         if len(folded) > 1:
             parameters = self._per_image.get(self.backbone, folded, [count for _, count in weight_runs])
-        ordered = x if order == sorted(order) else x[order]
+        ordered = x if order == sorted(order) else images_at(x, order)
         return in_order(self._call(ordered, parameters, runs), order)
 
     def _call(self, x: Tensor, parameters: dict[str, Tensor], runs: Runs) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from adair_core.errors import UsageError, expected
 from adair_core.model.folding import Combination
+from adair_core.ops.constants import constants
 from adair_core.ops.per_image import PerImage
 
 Chosen = str | Mapping[str, float] | None
@@ -68,7 +69,7 @@ def run_grouped(
     """
     if len(groups) <= 1:
         return run(x, next(iter(groups), ()))
-    parts = [run(x[list(indices)], combination) for combination, indices in groups.items()]
+    parts = [run(images_at(x, indices), combination) for combination, indices in groups.items()]
     return in_order(torch.cat(parts), [index for indices in groups.values() for index in indices])
 
 
@@ -100,7 +101,12 @@ def in_order(x: Tensor, order: Sequence[int]) -> Tensor:
     if list(order) == sorted(order):
         return x
     place = {index: position for position, index in enumerate(order)}
-    return x[[place[index] for index in range(len(x))]]
+    return images_at(x, [place[index] for index in range(len(x))])
+
+
+def images_at(x: Tensor, indices: Sequence[int]) -> Tensor:
+    """The images ``(n, C, H, W)`` at some places of a batch."""
+    return x[constants(indices, x.device)]
 
 
 class ParametersPerImage:

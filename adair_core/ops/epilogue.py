@@ -7,17 +7,18 @@ By itself an adapter reads the branch's output and x from memory again, which ta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from adair_core.ops.bottleneck import bottleneck
 from adair_core.ops.bottleneck_batch import bottleneck_batch
+from adair_core.ops.constants import constants
 from adair_core.ops.layout import memory_format
 from adair_core.ops.per_image import NotPerImageError, index_of_each
+from adair_core.ops.stacks import Stacks
 
 BottleneckParameters = tuple[Tensor, Tensor | None, Tensor, Tensor | None, Tensor, Tensor | None, Tensor]
 """In the order of `bottleneck`: weight and bias of down, of the depthwise convolution and of up; scale."""
@@ -31,10 +32,12 @@ class Epilogue:
         adapters: the parameters of each; ``None`` adds nothing.
         counts: how many images of the batch have each of them: the first ones have the first. Empty: all have the only
             one.
+        stacks: lays the parameters of all side by side, and keeps them if it is kept.
     """
 
     adapters: tuple[BottleneckParameters | None, ...]
     counts: tuple[int, ...] = ()
+    stacks: Stacks = field(default_factory=Stacks, compare=False)
 
     def add_to(self, features: Tensor, base: Tensor | None = None, *, residual: bool = True) -> Tensor:
         """Compute ``adapter(features) (+ base) (+ features)`` for each image, in operators of their own.
@@ -61,14 +64,12 @@ class Epilogue:
             shares = zip(torch.split(features, counts), self.adapters, bases, strict=True)
             parts = [_add(*share, residual) for share in shares]
             return torch.cat(parts).contiguous(memory_format=memory_format(features))
-        down_w, down_b, depthwise_w, depthwise_b, up_w, up_b, scale = map(_stacked, zip(*chosen, strict=True))
-        index = torch.tensor(index_of_each(self.adapters, self.counts), device=features.device)
+        down_w, down_b, depthwise_w, depthwise_b, up_w, up_b, scale = cast(
+            BottleneckParameters, self.stacks.get(chosen)
+        )
+        index = constants(index_of_each(self.adapters, self.counts), features.device)
         stack = (down_w, down_b, depthwise_w, depthwise_b, up_w, up_b, scale.flatten())
         return bottleneck_batch(features, *stack, index, base, residual=residual)
-
-
-def _stacked(values: Sequence[Tensor | None]) -> Any:
-    return None if values[0] is None else torch.stack([value for value in values if value is not None])
 
 
 def _add(features: Tensor, own: BottleneckParameters | None, base: Tensor | None, residual: bool) -> Tensor:

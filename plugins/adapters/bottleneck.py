@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from adair_core.adapter import AdapterConfig, FeatureAdapter
+from adair_core.derived import Derived
 from adair_core.ops import bottleneck
 from adair_core.ops.epilogue import Epilogue
+from adair_core.ops.stacks import Stacks
 from adair_core.specs import AdapterSpec, Site
 
 
@@ -44,6 +46,8 @@ class Bottleneck(FeatureAdapter):
         nn.init.zeros_(self.up.weight)
         assert self.up.bias is not None
         nn.init.zeros_(self.up.bias)
+        self._derived = Derived[Tensor]()
+        self._stacks = Stacks()
 
     def forward(self, features: Tensor) -> Tensor:
         """Compute the residual of features ``(B, C, H, W)``."""
@@ -74,16 +78,20 @@ class Bottleneck(FeatureAdapter):
     @classmethod
     def epilogue(cls, adapters: Sequence[tuple[Self, float] | None], counts: Sequence[int]) -> Epilogue:
         """Describe the adapters for the kernel of a branch."""
+        first = next(entry[0] for entry in adapters if entry is not None)
         return Epilogue(
             tuple(
                 None if entry is None else (*entry[0]._parameters_in_order(), entry[0]._scale(entry[1]))
                 for entry in adapters
             ),
             tuple(counts),
+            first._stacks,
         )
 
     def _scale(self, strength: float) -> Tensor:
-        return self.scale if strength == 1 else strength * self.scale
+        if strength == 1:
+            return self.scale
+        return self._derived.get(("scale", strength), (self.scale,), lambda: strength * self.scale)
 
     def _parameters_in_order(self) -> tuple[Any, ...]:
         down, depthwise, up = self.down, self.depthwise, self.up

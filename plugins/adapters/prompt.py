@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from pydantic import Field
@@ -13,7 +14,9 @@ from typing_extensions import Self
 from adair_core.adapter import AdapterConfig, FeatureAdapter
 from adair_core.derived import Derived
 from adair_core.ops import bottleneck, bottleneck_batch
+from adair_core.ops.constants import constants
 from adair_core.ops.per_image import index_of_each
+from adair_core.ops.stacks import Stacks
 from adair_core.specs import AdapterSpec, Site
 
 
@@ -61,18 +64,17 @@ class Prompt(FeatureAdapter):
         nn.init.zeros_(self.project.weight)
         assert self.project.bias is not None
         nn.init.zeros_(self.project.bias)
-        self._derived = Derived()
+        self._derived = Derived[Tensor]()
+        self._stacks = Stacks()
 
     def forward(self, features: Tensor) -> Tensor:
         """Compute the residual of features ``(B, C, H, W)``."""
-        return bottleneck(
-            features, *self._convolutions(), self.components.new_ones(1), None, _injected(features, [self], [0])
-        )
+        return bottleneck(features, *self._convolutions(), self.components.new_ones(1), None, _injected(features, self))
 
     def add_to(self, output: Tensor, features: Tensor, strength: float) -> Tensor:
         """Compute the sum in one operator."""
         scale = self.components.new_full((1,), strength)
-        return bottleneck(features, *self._convolutions(), scale, output, _injected(features, [self], [0]))
+        return bottleneck(features, *self._convolutions(), scale, output, _injected(features, self))
 
     @classmethod
     def add_to_each(
@@ -85,12 +87,19 @@ class Prompt(FeatureAdapter):
         if len({prompt.components.shape for prompt in prompts}) > 1 or len(prompts) == 1:
             return super().add_to_each(output, features, adapters, counts)
         index = index_of_each(adapters, counts)
-        stack = [torch.stack(values) for values in zip(*(each._convolutions() for each in prompts), strict=True)]
-        scale = prompts[0].components.new_tensor([strength for _, strength in chosen])
-        places = torch.tensor(index, device=features.device)
+        device, dtype = features.device, prompts[0].components.dtype
+        stacked = prompts[0]._stacks.get([each._parameters_in_order() for each in prompts])
+        *stack, linear, bias, spreads = cast(tuple[Tensor, ...], stacked)
+        scale = constants([strength for _, strength in chosen], device, dtype)
         # What is injected into images without an adapter is not looked at.
-        injected = _injected(features, prompts, [max(place, 0) for place in index])
-        return bottleneck_batch(features, *stack, scale, places, output, injected)
+        own = constants([max(place, 0) for place in index], device)
+        injected = _injected_each(features, prompts[0], linear[own], bias[own], spreads[own])
+        return bottleneck_batch(features, *stack, scale, constants(index, device), output, injected)
+
+    def _parameters_in_order(self) -> tuple[Tensor | None, ...]:
+        """What the prompts of a batch are stacked from."""
+        with torch.autocast(self.components.device.type, enabled=False):
+            return *self._convolutions(), self.weigh.weight, self.weigh.bias, self._spread()
 
     def _convolutions(self) -> tuple[Tensor | None, ...]:
         """The bottleneck's: that from the features, with the biases of what is injected, and the last two."""
@@ -122,33 +131,47 @@ class Prompt(FeatureAdapter):
         return self._derived.get(("resizing", length), (self.components,), lambda: _resizing(length, self.components))
 
 
-def _injected(features: Tensor, prompts: Sequence[Prompt], index: Sequence[int]) -> Tensor:
+def _injected(features: Tensor, prompt: Prompt) -> Tensor:
     """F_P P for each image, without biases.
 
     Args:
         features: ``(B, C, H, W)``.
-        prompts: of equal options.
-        index: the prompt of each image, or one for all.
+        prompt: of all images.
 
     Returns:
-        ``(B, c, H, W)``, channels last, in the dtype of the prompts.
+        ``(B, c, H, W)``, channels last, in the dtype of the prompt.
     """
     with torch.autocast(features.device.type, enabled=False):
-        means = features.mean((2, 3)).to(prompts[0].components.dtype)
-        if len(prompts) == 1:
-            spread = prompts[0]._spread()
-            weights = prompts[0].weigh(means).softmax(1)
-            mixed = (weights @ spread.flatten(1)).view(len(means), *spread.shape[1:])
-        else:
-            own = torch.tensor(index, device=features.device)
-            spreads = torch.stack([prompt._spread() for prompt in prompts])
-            linear = torch.stack([prompt.weigh.weight for prompt in prompts])[own]
-            bias = torch.stack([prompt.weigh.bias for prompt in prompts])[own]
-            weights = (torch.einsum("bnc,bc->bn", linear, means) + bias).softmax(1)
-            mixed = torch.einsum("bn,bnrco->brco", weights, spreads[own])
-        across = torch.matmul(prompts[0]._resizing(features.shape[3]), mixed)
-        result = torch.matmul(prompts[0]._resizing(features.shape[2]), across.flatten(2))
-        return result.view(len(means), *features.shape[2:], mixed.shape[-1]).permute(0, 3, 1, 2)
+        spread = prompt._spread()
+        weights = prompt.weigh(_means(features, prompt)).softmax(1)
+        mixed = (weights @ spread.flatten(1)).view(len(features), *spread.shape[1:])
+        return _resized(features, prompt, mixed)
+
+
+def _injected_each(features: Tensor, first: Prompt, linear: Tensor, bias: Tensor, spreads: Tensor) -> Tensor:
+    """Likewise with a prompt of its own for each image.
+
+    Args:
+        features: ``(B, C, H, W)``.
+        first: one of the prompts, which have equal options.
+        linear: ``(B, N, C)``, the weight of `weigh` of each image's prompt.
+        bias: ``(B, N)``, likewise.
+        spreads: ``(B, N, 3 s, 3 s, c)``, likewise the components, see `Prompt._spread`.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        weights = (torch.einsum("bnc,bc->bn", linear, _means(features, first)) + bias).softmax(1)
+        return _resized(features, first, torch.einsum("bn,bnrco->brco", weights, spreads))
+
+
+def _means(features: Tensor, prompt: Prompt) -> Tensor:
+    return features.mean((2, 3)).to(prompt.components.dtype)
+
+
+def _resized(features: Tensor, prompt: Prompt, mixed: Tensor) -> Tensor:
+    """Mixed components ``(B, 3 s, 3 s, c)`` at the size of the features, their taps added up."""
+    across = torch.matmul(prompt._resizing(features.shape[3]), mixed)
+    result = torch.matmul(prompt._resizing(features.shape[2]), across.flatten(2))
+    return result.view(len(features), *features.shape[2:], mixed.shape[-1]).permute(0, 3, 1, 2)
 
 
 def _joining(prompt: Prompt) -> Tensor:

@@ -4,10 +4,14 @@ import copy
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
+from torch.overrides import TorchFunctionMode
 
 from adair_core.errors import UnknownNameError, UsageError
 from adair_core.model.adapted_backbone import AdaptedBackbone
 from adair_core.model.backbone import build_backbone
+from adair_core.model.cuda_graph import Capturable
+from adair_core.model.per_sample import images_at
 from adair_core.plugins import plugins
 from adair_core.specs import Site
 
@@ -68,6 +72,82 @@ def test_several_feature_adapters_of_a_type(zoo, images, randomise, kind, option
     randomise(zoo, "other", seed=30)
     adapters = [kind, "other", None, {kind: 0.3, "other": 2.0}]
     check_alone(zoo, images.double(), adapters, zoo(images.double(), adapters=adapters))
+
+
+class FromPython(TorchFunctionMode):
+    """Notes what makes tensors of Python's numbers, and what lays parameters side by side."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        listed = func is torch.Tensor.__getitem__ and isinstance(args[1], list)
+        if listed or func in (torch.tensor, torch.as_tensor, torch.full, torch.stack, torch.Tensor.new_tensor):
+            self.found.append(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", ["bottleneck", "prompt"])
+@torch.no_grad()
+def test_a_second_batch_makes_no_tensor_of_numbers_and_stacks_nothing(zoo, images, randomise, kind):
+    images = images.double()
+    zoo.add_adapter("other", kind)
+    randomise(zoo, "other", seed=30, std=0.1)
+    adapters = [{"other": 0.5}, kind, None, {"other": 0.5}]  # not in the order in which they run
+    with FromPython() as first:
+        once = zoo(images, adapters=adapters)
+    assert {"full", "stack"} <= set(first.found)
+    assert not {"tensor", "as_tensor", "new_tensor", "__getitem__"} & set(first.found)
+    with FromPython() as second:
+        again = zoo(images, adapters=adapters)
+    assert second.found == []
+    assert torch.equal(once, again)
+
+
+@pytest.mark.parametrize("kind", ["bottleneck", "prompt"])
+@torch.no_grad()
+def test_what_changes_a_feature_adapter_is_seen(zoo, images, randomise, kind):
+    images, adapters = images.double(), [kind, "other", "other", kind]
+    for seed, options in enumerate([{}, {}, {"bottleneck": {"width": 3}, "prompt": {"channels": 3}}[kind]]):
+        zoo.add_adapter("other", kind, options)
+        randomise(zoo, "other", seed=40 + seed, std=0.1)
+        for _ in range(2):
+            check_alone(zoo, images, adapters, zoo(images, adapters=adapters))
+        randomise(zoo, kind, seed=50 + seed, std=0.1)
+        check_alone(zoo, images, adapters, zoo(images, adapters=adapters))
+        zoo.remove_adapter("other")  # its memory is free for the next
+
+
+def check_capturable(device):
+    """Mixed batches on a device whose operations a CUDA graph has to hold."""
+    features = torch.rand(4, 8, 6, 5, device=device)
+    counts, order = (1, 2, 1), [2, 0, 3, 1]
+    with torch.device(device):
+        site = Site.of(torch.nn.Conv2d(8, 8, 1), "", "branch", level=1, channels=8)
+        specs = [plugins().adapters[name] for name in ("bottleneck", "prompt")]
+        pairs = [[spec.build(spec.config(), site) for _ in range(2)] for spec in specs]
+    with Capturable(features.device):
+        for first, second in pairs:
+            features = type(first).add_to_each(features, features, [(first, 1.0), (second, 0.5), None], counts)
+        return images_at(features, order)
+
+
+@torch.no_grad()
+def test_mixed_batches_can_be_captured():
+    with FakeTensorMode():
+        assert check_capturable(torch.device("cuda", 0)).shape == (4, 8, 6, 5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@torch.no_grad()
+def test_mixed_batches_can_be_captured_on_a_device():
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        check_capturable(torch.device("cuda", 0))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_one_pass_without_gradients_one_for_each_adapter_with_them(zoo, images):
