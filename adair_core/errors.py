@@ -7,6 +7,8 @@ without a traceback and exits with 1 (the work failed), 2 (the request itself wa
 from __future__ import annotations
 
 import difflib
+import errno
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -92,15 +94,30 @@ class Interrupted(AdairError):  # noqa: N818 - it is a request that was obeyed, 
     exit_code = 130
 
 
+_OUT_OF_MEMORY = re.compile(
+    r"allocate memory"  # PyTorch's allocator for CPUs: "can't allocate memory"
+    r"|\b(?:CUDA|HIP) out of memory"  # its allocators for GPUs, where it comes without the exception of its own
+    r"|\b(?:error|launched): out of memory"  # the driver's word: "CUDA error: out of memory"
+    r"|\bCU[A-Z]+_STATUS_ALLOC_FAILED\b"  # the libraries'
+    r"|\bCUDNN_STATUS_INTERNAL_ERROR_(?:HOST|DEVICE)_ALLOCATION_FAILED\b"
+)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether memory ran out, of this machine or of a device.
 
     >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"))
     True
+    >>> is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
+    False
     """
-    # torch has an exception for GPUs; on a CPU it raises a bare RuntimeError.
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    # torch has an exception for its allocators on GPUs; everything else it raises as a bare RuntimeError.
     return (
-        isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None)
     )
 
 

@@ -144,16 +144,19 @@ def test_the_network_sees_one_tile_at_a_time(model):
     assert max(moved) <= 3 * 32 * 32 * 8
 
 
+LACKING = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+
 class LittleMemory:
     """A network on a device that has room for so many pixels."""
 
-    def __init__(self, network, room):
-        self.network, self.room, self.sizes = network, room, []
+    def __init__(self, network, room, error=LACKING):
+        self.network, self.room, self.error, self.sizes = network, room, error, []
 
     def __call__(self, x):
         self.sizes.append(tuple(x.shape))
         if x.shape[0] * x.shape[2] * x.shape[3] > self.room:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+            raise self.error
         return self.network(x)
 
 
@@ -167,6 +170,27 @@ def test_where_memory_runs_out_the_tiles_get_smaller(adapted, tile):
         restored = adapted.restore(image, tile=tile)
     # 340 -> 160 fits; or 512 -> 256 does not yet, 128 does. The network looks 3 pixels far.
     assert len(said) == (1 if tile is None else 2)
+    np.testing.assert_allclose(restored, whole, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    ],
+    ids=str,
+)
+def test_however_memory_runs_out_the_tiles_get_smaller(adapted, error):
+    image = random_array((150, 200, 3), np.float32)
+    whole = adapted.restore(image, tile=None)
+    adapted.backbone.forward = LittleMemory(adapted.backbone.forward, 128 * 128, error)
+    with pytest.warns(SmallerTilesWarning, match="trying again in tiles of 128 pixels"):
+        restored = adapted.restore(image, tile=None)
     np.testing.assert_allclose(restored, whole, rtol=1e-5, atol=1e-6)
 
 
