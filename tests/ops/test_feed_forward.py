@@ -9,10 +9,14 @@ import pytest
 import torch
 from scipy import ndimage, special
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from adair_core.errors import UsageError
 from adair_core.ops import feed_forward
+from adair_core.ops.feed_forward import composed
 from adair_core.ops.feed_forward.native import composes
+from adair_core.ops.feed_forward.parameters import Parameters
 from adair_core.ops.keeping import recomputation
 
 
@@ -106,6 +110,40 @@ def test_wide_branches_around_library_products(shape: tuple[int, ...], biased: b
         torch.testing.assert_close(value.double(), truth, rtol=0, atol=2e-6 * truth.abs().max().item())
     with recomputation():
         assert all(torch.equal(a, b) for a, b in zip(found, gradients(x, parameters), strict=True))
+
+
+class OfSize(TorchDispatchMode):
+    """Counts the tensors with memory of their own that have so many values."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count, self.memory = count, set[int]()
+        self.alive: list[Tensor] = []  # so that no memory is used twice
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        given = {
+            value.untyped_storage().data_ptr() for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)
+        }
+        for value in tree_leaves(result):
+            place = value.untyped_storage().data_ptr() if isinstance(value, Tensor) else 0
+            if place and place not in given and value.numel() == self.count:
+                self.memory.add(place)
+                self.alive.append(value)
+        return result
+
+
+def test_the_gate_for_the_output_weight_takes_one_image_of_hidden_channels() -> None:
+    x, hidden = images(1, 6, 7, 5), 11
+    parameters = Parameters._make(branch(6, hidden, biased=True))
+    convolved = images(1, 2 * hidden, 7, 5, seed=2).contiguous(memory_format=torch.channels_last)
+    needs = [place == 7 for place in range(9)]
+    with OfSize(hidden * 7 * 5) as seen:
+        found = composed.backward(torch.ones_like(x), x, parameters, 1e-5, True, convolved, needs)[7]
+    assert len(seen.memory) == 1
+    a, b = convolved.double().numpy()[0].reshape(2, hidden, -1)
+    summed = np.broadcast_to((a * special.ndtr(a) * b).sum(1), (6, hidden))
+    np.testing.assert_allclose(found.numpy()[:, :, 0, 0], summed, rtol=1e-5, atol=1e-5)
 
 
 def _near(row: int, column: int, size: int) -> Tensor:

@@ -62,7 +62,7 @@ def backward(
     gated = None
     if needs[7]:
         a, b = middle.chunk(2, dim=-1)
-        gated = functional.gelu(a) * b
+        gated = functional.gelu(a).mul_(b)
     to_gated, to_out, to_out_bias = project_backward(outer, gated, p.out_weight, (any(needs[:7]), *needs[7:9]))
     if to_gated is not None:
         normalised, mean, rstd = normalise(source, *norm, eps)
