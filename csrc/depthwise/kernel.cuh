@@ -1,5 +1,6 @@
-// Depthwise 3x3 convolution on a GPU: in tiles that are in shared memory with the pixels around them. Reads and writes
-// each value once but for the margins of tiles (a quarter more where channels are last).
+// Depthwise 3x3 convolution on a GPU: in tiles that are in shared memory with the pixels around them. Writes each value
+// once, and reads it once but for the margins of tiles: 41 % more where channels are last; where they are first, whose
+// margins are whole vectors, 33 % in 16 bits, 20 % in float32, and 10 % value by value.
 #pragma once
 
 #include "depthwise/arguments.h"
