@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml
 	ADAIR_BUILD=none $(BIN)/python -m pip install --quiet $(PIP_ARGS) --no-build-isolation --editable ".[dev]"
 	@touch $@
 
-$(KERNELS_STAMP): $(STAMP) setup.py $(wildcard csrc/*/*) $(wildcard adair_core/ops/*.py $(addprefix adair_core/ops/*/,native.py parameters.py))
+$(KERNELS_STAMP): $(STAMP) setup.py $(wildcard csrc/*/*) $(wildcard adair_core/ops/*.py $(addprefix adair_core/ops/*/,native.py parameters.py cuda.py composed.py))
 	@rm -f $@
 	@$(MAKE) --no-print-directory kernels
 	@touch $@

@@ -10,6 +10,9 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+CALLERS = ("**/native.py", "**/parameters.py", "**/cuda.py", "**/composed.py", "pixel_steps.py")
+"""Files in the folder of operators that call kernels, or say in which order; the Makefile has them, too."""
+
 
 def kernels(csrc: Path) -> str:
     """The digest of the C++ sources in a folder; empty if it is not there, as in an installed package."""
@@ -18,7 +21,7 @@ def kernels(csrc: Path) -> str:
 
 def callers(package: Path) -> str:
     """The digest of the Python code of a package, ``adair_core``, that calls kernels, or says in which order."""
-    return _digest(package / "ops", "**/native.py", "**/parameters.py")
+    return _digest(package / "ops", *CALLERS)
 
 
 def of(root: Path) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -162,6 +163,40 @@ def test_digests_see_names_and_contents(tmp_path):
     (folder / "b.h~").write_text("an editor's")
     seen.add(built_from.kernels(tmp_path / "csrc"))
     assert len(seen) == 4
+
+
+def callers_of_kernels() -> set[Path]:
+    """Files of the package, relative to its folder, that name the kernels or hand them their parameters."""
+    naming = re.compile(r"torch\.ops\.adair_native\b|\bpixel_steps\b(?!\.py)")
+    files = {file for file in PACKAGE.rglob("*.py") if naming.search(file.read_text())}
+    return {file.relative_to(PACKAGE) for file in files | set(PACKAGE.glob("ops/*/parameters.py"))}
+
+
+def test_the_callers_are_found():
+    found = {file.as_posix() for file in callers_of_kernels()}
+    assert {"ops/pixel_steps.py", "ops/feed_forward/cuda.py", "ops/attention_branch/composed.py"} < found
+    assert {"ops/native.py", "ops/bottleneck/native.py", "ops/feed_forward/parameters.py"} < found
+
+
+@pytest.mark.parametrize("caller", sorted(callers_of_kernels()), ids=str)
+def test_the_digest_sees_each_caller(tmp_path, caller):
+    shutil.copytree(PACKAGE / "ops", tmp_path / "ops", ignore=shutil.ignore_patterns("__pycache__"))
+    before = built_from.callers(tmp_path)
+    with (tmp_path / caller).open("a") as file:
+        file.write("# a change")
+    assert built_from.callers(tmp_path) != before
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+def test_a_changed_caller_makes_new_kernels():
+    # Only the data base of rules; nothing is made.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    done = subprocess.run(
+        ["make", "-pnq"], cwd=PACKAGE.parent, env=environment, capture_output=True, text=True, check=False
+    )
+    (rule,) = [line for line in done.stdout.splitlines() if line.startswith(".venv/.adair-kernels:")]
+    prerequisites = {Path(name) for name in rule.partition(":")[2].split()}
+    assert prerequisites >= {Path("adair_core") / caller for caller in callers_of_kernels()}
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux") or LIBRARY is None, reason="an ELF library")
