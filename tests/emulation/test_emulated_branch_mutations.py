@@ -26,12 +26,14 @@ def check_attention(built: Path) -> None:
     test_emulated_channel_attention.check(built, (2, 6, 5, 7, 3), torch.float32, projected=False)
     test_emulated_channel_attention.check(built, (1, 20, 13, 21, 1), torch.float32, projected=True)
     test_emulated_channel_attention.check(built, (2, 4, 17, 18, 2), torch.float32, projected=False)
+    test_emulated_channel_attention.check_high_temperature(built)
     test_emulated_per_image.check_attention(built)
 
 
 def check_feed_forward(built: Path) -> None:
     test_emulated_feed_forward.check(built, (1, 20, 11, 7, 15), torch.float32, bare=False)
     test_emulated_feed_forward.check(built, (1, 5, 3, 11, 3), torch.float32, bare=False)
+    test_emulated_feed_forward.check_far_from_zero(built)
     test_emulated_per_image.check_feed_forward(built)
 
 
@@ -69,6 +71,9 @@ MUTATIONS: dict[str, list[tuple[Mutation, str]]] = {
         (Mutation(SUMS, "i += kSumColumns) sum", "i += 2 * kSumColumns) sum"), "error"),
         (Mutation(MATRICES, "  __syncthreads();\n  if (threadIdx.x >= kWarp", "  if (threadIdx.x >= kWarp"), "a race"),
         (Mutation(MATRICES, "largest = max_of_lanes(largest);", ""), "error"),
+        (Mutation(MATRICES, "load(cosines + i) - largest)", "load(cosines + i))", 0), "error|not finite"),
+        (Mutation(MATRICES, "load(cosines + i) - largest)", "load(cosines + i))", 1), "error|not finite"),
+        (Mutation(MATRICES, "fmaxf(largest, temperature * load", "fmaxf(largest, load"), "error|not finite"),
         (Mutation(MATRICES, "kTransposed ? lower : upper", "upper"), "error|out of bounds"),
         (Mutation(GRADIENTS, " - along_attention", ""), "error"),
         (Mutation(GRADIENTS, "load(column + row * f.channels)", "load(column + row)"), "error"),
@@ -83,6 +88,10 @@ MUTATIONS: dict[str, list[tuple[Mutation, str]]] = {
         (Mutation(TILES, "row * kTileColumns + column + k;", "row * kTileColumns + column;"), "error"),
         (Mutation(TILES, "channel < f.expansion.part)", "channel <= f.expansion.part)"), "out of bounds|a race"),
         (Mutation(TILES, "+ i < e.channels ? values", "+ i <= e.channels ? values"), "error"),
+        (
+            Mutation(TILES, "fmaf(distance, distance, squares)", "fmaf(distance, mean + values[step][i], squares)"),
+            "convolved: relative error",
+        ),
         (Mutation(TILES, "i < (kRows - 2) * 2", "i < (kRows - 3) * 2"), "nobody has written"),
         (Mutation(TILES, "column < kResultColumns ? shared", "column <= kResultColumns ? shared"), "a race|error"),
         (Mutation(PREPARE, "column / 2 * 4 + block * 2 + column % 2", "column + block * 8"), "error"),

@@ -97,3 +97,24 @@ def test_a_row_of_zeros_has_the_shortest_length() -> None:
     short = torch.zeros(12, dtype=torch.bool).index_fill(0, torch.tensor([0, 6]), True)
     for chosen in (short, ~short):
         require_close(to_qkv.permute(0, 3, 1, 2)[:, chosen], expected[:, chosen], 1e-5, "to_qkv")
+
+
+def check_high_temperature(built: Path) -> None:
+    """Powers that float32 does not have: a softmax has to subtract its largest exponent."""
+    batch, channels, heads = 2, 70, 1  # more columns than lanes
+    numbers = {"dtype": 0, "images": batch, "channels": channels, "heads": heads, "pixels": 15}
+    q, v = normal(batch, channels, 3, 5), normal(batch, channels, 3, 5, seed=1)
+    qkv = torch.cat([q, q + normal(batch, channels, 3, 5, seed=2, scale=0.3), v], 1)
+    for temperature in (torch.full((1, 1, 1), 200.0), torch.full((1, 1, 1), -200.0)):
+        y, cosines = torch.empty(batch, 3, 5, channels), torch.empty(batch, 1, channels, channels)
+        lengths = torch.empty(2, batch, 1, channels)
+        inputs = {"qkv": pixels(qkv), "temperature": temperature}
+        run(built, "channel_attention", numbers, inputs, {"y": y, "cosines": cosines, "lengths": lengths})
+        truth, wide, _ = reference.channel_attention(qkv.double(), temperature.double(), heads)
+        assert float((wide * temperature).max()) > 100  # exp(89) is more than float32 has
+        # An exponent has the error of a cosine, 200 times.
+        require_close(y.permute(0, 3, 1, 2), truth, 200 * 1e-6, "y")
+
+
+def test_a_high_temperature() -> None:
+    check_high_temperature(emulator.library("channel_attention"))

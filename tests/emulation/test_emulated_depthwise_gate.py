@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from pathlib import Path
 
 import emulator
@@ -67,3 +69,25 @@ def check(built: Path, size: tuple[int, ...], dtype: torch.dtype, last: bool, ba
 @pytest.mark.parametrize("bare", [True, False], ids=["bare", "whole"])
 def test_depthwise_gate_equals_the_reference(size, dtype: torch.dtype, last: bool, bare: bool) -> None:
     check(emulator.library("depthwise_gate"), size, dtype, last, bare)
+
+
+def check_gradient_of_large_values(built: Path, last: bool) -> None:
+    """GELU's derivative where it is 0 or 1 in float32, at infinity too, of which it has no product with 0."""
+    large = torch.tensor([25.0, -25.0, 1e30, -1e30, torch.inf, -torch.inf, 3.0, -3.0])
+    a, b, gradient = large.expand(1, 2, 1, 8), normal(1, 2, 1, 8), normal(1, 2, 1, 8, seed=1)
+    weight = torch.zeros(4, 1, 3, 3)
+    weight[:, :, 1, 1] = 1  # what comes out is the gradient of a and b
+    to_x = torch.empty_like(stored(torch.cat([a, b], 1), last))
+    inputs = {"gradient": stored(gradient, last), "convolved": stored(torch.cat([a, b], 1), last), "weight": weight}
+    numbers = {"dtype": 0, "images": 1, "hidden": 2, "channels_last": last, "height": 1, "width": 8}
+    outputs = {"to_x": to_x, "to_weight": None, "to_bias": None}
+    run(built, "depthwise_gate_backward", numbers, inputs | {"x": None}, outputs)
+    normal_density = [math.exp(-4.5) / math.sqrt(2 * math.pi) * value for value in (3, -3)]
+    below = [0.5 * math.erfc(-value / math.sqrt(2)) for value in (3, -3)]
+    slopes = torch.tensor([1, 0, 1, 0, 1, 0, *map(operator.add, below, normal_density)], dtype=torch.float64)
+    require_close(images(to_x, last)[:, :2], gradient.double() * b.double() * slopes, 2e-6, "to_a")
+
+
+@pytest.mark.parametrize("last", [True, False], ids=["channels_last", "channels_first"])
+def test_gradients_of_large_values(last: bool) -> None:
+    check_gradient_of_large_values(emulator.library("depthwise_gate"), last)

@@ -67,3 +67,22 @@ def check(built, size: tuple[int, ...], dtype: torch.dtype, last: bool, bias_fre
 @pytest.mark.parametrize("bias_free", [True, False], ids=["bias_free", "biased"])
 def test_layer_norm_equals_the_reference(size, dtype: torch.dtype, last: bool, bias_free: bool) -> None:
     check(emulator.library("layer_norm2d"), size, dtype, last, bias_free)
+
+
+def check_far_from_zero(built, last: bool, bias_free: bool) -> None:
+    """Values whose squares have lost what they differ by: the variance has to be about the mean."""
+    for channels in (12, 13):
+        x = normal(1, channels, 4, 8) + 1000
+        weight, bias = normal(channels, seed=2), None if bias_free else normal(channels, seed=3)
+        found = layer_norm2d(built, x, weight, bias, last)
+        truth = reference.layer_norm2d(x.double(), weight.double(), double(bias), 1e-5)
+        # The mean has an error of 1000 x 2^-24, where the values deviate by 1.
+        require_close(found[0], truth[0], 1e-4, "y")
+        require_close(found[1], truth[1], 2e-7, "mean")
+        require_close(found[2], truth[2], 2e-6, "rstd")
+
+
+@pytest.mark.parametrize("last", [True, False], ids=["channels_last", "channels_first"])
+@pytest.mark.parametrize("bias_free", [True, False], ids=["bias_free", "biased"])
+def test_values_far_from_zero(last: bool, bias_free: bool) -> None:
+    check_far_from_zero(emulator.library("layer_norm2d"), last, bias_free)

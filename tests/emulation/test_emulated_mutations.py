@@ -20,7 +20,7 @@ from mutants import Mutation, mutant
 
 NORM, PARAMETERS = "layer_norm2d/kernel.cuh", "layer_norm2d/parameter_gradients.cuh"
 GATE, TAPS, TILES = "depthwise_gate/kernel.cuh", "depthwise_gate/tap_gradients.cuh", "depthwise_gate/tiles.cuh"
-STRIPS, TRANSPOSE = "depthwise_gate/strips.cuh", "cuda/transpose.cuh"
+STRIPS, TRANSPOSE, GELU = "depthwise_gate/strips.cuh", "cuda/transpose.cuh", "cuda/gelu.cuh"
 
 BOTTLENECK, BACKWARD = "bottleneck/kernel.cuh", "bottleneck/backward.cuh"
 HIDDEN, SUMS = "bottleneck/tiles.cuh", "bottleneck/parameter_gradients.cuh"
@@ -30,12 +30,14 @@ GRAM, PRODUCTS, LOW_RANK = "cuda/gram.cuh", "cuda/products.cuh", "low_rank_weigh
 def check_norm(built: Path) -> None:
     for last in (True, False):
         test_emulated_layer_norm2d.check(built, (2, 13, 5, 7), torch.float32, last, bias_free=False)
+        test_emulated_layer_norm2d.check_far_from_zero(built, last, bias_free=False)
 
 
 def check_gate(built: Path) -> None:
     for last in (True, False):
         test_emulated_depthwise_gate.check(built, (2, 5, 9, 17), torch.float32, last)
         test_emulated_strips.check_alignment(built, "depthwise_gate", torch.float32, last)
+        test_emulated_depthwise_gate.check_gradient_of_large_values(built, last)
 
 
 def check_bottleneck(built: Path) -> None:
@@ -72,6 +74,22 @@ MUTATIONS: dict[str, list[tuple[Mutation, str]]] = {
             "error",
         ),
         (Mutation(PARAMETERS, "+ row; inside", "+ row + 1; inside"), "error"),
+        (
+            Mutation(
+                NORM,
+                "squares += (values[i] - mean) * (values[i] - mean)",
+                "squares += values[i] * values[i] - mean * mean",
+            ),
+            "relative error",
+        ),
+        (
+            Mutation(
+                NORM,
+                "rstd[i] += (values[i] - mean[i]) * (values[i] - mean[i])",
+                "rstd[i] += values[i] * values[i] - mean[i] * mean[i]",
+            ),
+            "error",
+        ),
         (Mutation(NORM, "const int64_t at = place.start", "const int at = place.start"), "conversion from"),
     ],
     "depthwise_gate": [
@@ -97,6 +115,8 @@ MUTATIONS: dict[str, list[tuple[Mutation, str]]] = {
         (Mutation(GATE, "{f.x, f.y, f.convolved}", "{f.x, f.y}"), "not aligned"),
         (Mutation(GATE, "f.x, f.to_x}", "f.x}"), "not aligned"),
         (Mutation(GATE, "inside ? channel : first;", "channel;"), "out of bounds|outside"),
+        (Mutation(GELU, "fabsf(a) > 20.0f ? 0.0f : ", ""), "not finite"),
+        (Mutation(GELU, "fabsf(a) > 20.0f", "a > 20.0f"), "not finite"),
         (Mutation(TAPS, "f.convolved + at + to_b", "f.convolved + at"), "error"),
         (Mutation(TAPS, "part < parts; ++part", "part < parts - 1; ++part"), "error"),
     ],
