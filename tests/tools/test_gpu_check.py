@@ -16,7 +16,7 @@ from adair_core.bench.run import commit
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
-from gpu_checks import operators, report
+from gpu_checks import operators, report, setting_up
 from gpu_checks.apart import apart
 from gpu_checks.device import Device, chosen
 from gpu_checks.steps import STEPS
@@ -43,6 +43,15 @@ def test_every_end_is_a_result(code: str, status: str, found: object):
     assert result.get("found") == found
     if "wrong name" in code:
         assert result["output"][-1] == "ValueError: wrong name"
+
+
+def test_all_tests_that_are_marked_are_run():
+    run = [setting_up.ROOT / place for place in setting_up.MARKED]
+    marked = [
+        file for file in (setting_up.ROOT / "tests").rglob("test_*.py") if "pytest.mark.gpu\n" in file.read_text()
+    ]
+    assert len(marked) >= 5
+    assert not [file for file in marked if not any(file.is_relative_to(place) for place in run)]
 
 
 def test_a_step_that_hangs_is_ended_with_its_children():

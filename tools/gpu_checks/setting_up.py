@@ -15,6 +15,8 @@ from gpu_checks.device import Device
 
 ROOT = Path(__file__).parents[2]
 TAIL = 40
+MARKED = ("tests/ops", "tests/model", "tests/plugins/backbones/test_layout.py")
+"""Where tests are marked ``gpu``."""
 
 
 def environment(device: Device) -> dict[str, Any]:
@@ -46,10 +48,7 @@ def build(device: Device) -> dict[str, Any]:
 def tests(device: Device) -> dict[str, Any]:
     """The tests that are marked ``gpu``; a rehearsal collects them."""
     arguments = ["--collect-only", "-q"] if device.rehearsal else ["-q", "-x"]
-    return _run(
-        [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", *arguments, "tests/ops", "tests/model"],
-        {},
-    )
+    return _run([sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", *arguments, *MARKED], {})
 
 
 def sanitize(device: Device, tool: str) -> dict[str, Any]:
