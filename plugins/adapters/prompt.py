@@ -108,7 +108,8 @@ class Prompt(FeatureAdapter):
         assert fuse.bias is not None
         assert refine.bias is not None
         made_of = (fuse.weight, fuse.bias, refine.bias)
-        bias = self._derived.get("bias", made_of, lambda: torch.addmv(made_of[1], _joining(self), made_of[2]))
+        with torch.autocast(fuse.weight.device.type, enabled=False):  # which rounds it on some devices
+            bias = self._derived.get("bias", made_of, lambda: torch.addmv(made_of[1], _joining(self), made_of[2]))
         depthwise, project = self.depthwise, self.project
         return fuse.weight[:, :wide], bias, depthwise.weight, depthwise.bias, project.weight, project.bias
 

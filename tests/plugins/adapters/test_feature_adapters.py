@@ -78,3 +78,20 @@ def test_autocast(make):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = module(features().bfloat16())
     torch.testing.assert_close(half.double(), module(features().float()).double(), rtol=0.05, atol=0.1)
+
+
+@torch.no_grad()
+def test_what_a_prompt_keeps_is_not_rounded_by_autocast(monkeypatch):
+    rounded, addmv = [], torch.addmv  # autocast rounds that on CUDA devices alone, so it is watched
+
+    def watched(*arguments):
+        rounded.append(torch.is_autocast_enabled("cpu"))
+        return addmv(*arguments)
+
+    monkeypatch.setattr(torch, "addmv", watched)
+    first, second = (randomised(Prompt(6, components=3, channels=4, size=5)).float() for _ in range(2))
+    x = features().float()
+    with torch.autocast("cpu", torch.bfloat16):
+        first(x)
+    assert torch.equal(first(x), second(x))
+    assert rounded == [False, False]
