@@ -120,7 +120,7 @@ def plain_bottleneck(
 
 def alternating(x: Tensor) -> Tensor:
     """The second of three adapters, the first, none, and again; the third has no images."""
-    return 1 - torch.arange(x.shape[0]) % 3
+    return 1 - torch.arange(x.shape[0], device=x.device) % 3
 
 
 def bottleneck_batch(x: Tensor, *stack: Any, index: Tensor | None = None, residual: bool = False) -> Tensor:

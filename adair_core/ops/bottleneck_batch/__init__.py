@@ -40,8 +40,9 @@ def bottleneck_batch(
         up_w: ``(K, C, r, 1, 1)``.
         up_b: ``(K, C)`` or ``None``.
         scale: ``(K,)``.
-        index: ``(B,)`` int64, the adapter of each image, from 0 to K - 1; -1 is none, which makes nothing of x.
-            On a CUDA device other values are not noticed before they are used: their images become NaN.
+        index: ``(B,)`` int64, the adapter of each image, from 0 to K - 1; -1 is none, which makes nothing of x. It
+            may be on the host, but is then copied, which no CUDA graph can hold. On a CUDA device other values are not
+            noticed before they are used: their images become NaN.
         base: ``(B, C, H, W)``, what is added, rounded to the dtype of `x`.
         injected: ``(B, r, H, W)``, what is added inside, rounded to the dtype of `x`.
         residual: whether `x` is added.

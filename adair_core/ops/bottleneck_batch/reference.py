@@ -41,7 +41,7 @@ def bottleneck_batch(x: Tensor, *arguments: Any) -> Tensor:
     *stack, index, base, injected, residual = arguments
     require_index(index, len(stack[-1]))
     result = torch.zeros_like(x, memory_format=memory_format(x))
-    for adapter, chosen in _groups(index):
+    for adapter, chosen in _groups(index, x.device):
         added = None if injected is None else injected[chosen]
         of_adapter = [*_of(stack, adapter), None, added]
         result = result.index_copy(0, chosen, single.bottleneck(x[chosen], *of_adapter))
@@ -67,7 +67,7 @@ def bottleneck_batch_backward(gradient: Tensor, x: Tensor, *arguments: Any) -> t
     to_x = torch.zeros_like(x, memory_format=layout) if needs_x else x.new_empty(0)
     to_injected = x.new_empty(0) if injected is None else torch.zeros_like(injected, memory_format=layout)
     found = [x.new_empty(0) if value is None else value.new_zeros(value.shape) for value in stack]
-    for adapter, chosen in _groups(index):
+    for adapter, chosen in _groups(index, x.device):
         images = x[chosen].contiguous(memory_format=layout)
         added = None if injected is None else injected[chosen]
         of_adapter = [*_of(stack, adapter), added, needs_x, False]
@@ -83,10 +83,10 @@ def bottleneck_batch_backward(gradient: Tensor, x: Tensor, *arguments: Any) -> t
     return to_x, *found, to_injected
 
 
-def _groups(index: Tensor) -> list[tuple[int, Tensor]]:
-    """Each adapter that is used, and its images."""
+def _groups(index: Tensor, device: torch.device) -> list[tuple[int, Tensor]]:
+    """Each adapter that is used, and its images; `index` may be on the host, whatever the device of the images."""
     adapters = sorted(set(index.tolist()) - {-1})
-    return [(adapter, (index == adapter).nonzero()[:, 0]) for adapter in adapters]
+    return [(adapter, (index == adapter).nonzero()[:, 0].to(device)) for adapter in adapters]
 
 
 def _of(stack: list[Tensor | None], adapter: int) -> list[Any]:
