@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -438,6 +438,17 @@ def test_a_graph_on_a_device(kind: str, precision: torch.dtype | None) -> None:
 
 @pytest.mark.gpu
 @needs_device
+@pytest.mark.parametrize("kind", ["lora", "bottleneck", "prompt"])
+def test_a_graph_of_a_mixed_batch_on_a_device(kind: str) -> None:
+    model = restormer(kind, ["a", "b"])
+    batch, adapters = torch.rand(3, 3, 40, 56, device="cuda"), ["a", None, "b"]
+    expected = model(batch, adapters=adapters)
+    assert all(torch.equal(found, expected) for found in replay_often(model, batch, adapters))
+    assert list(model.replays.values())[-1].startswith("replayed"), model.replays
+
+
+@pytest.mark.gpu
+@needs_device
 def test_streams_and_shapes_take_turns_on_a_device() -> None:
     model = restormer("lora")
     batches = [torch.rand(1, 3, side, 48, device="cuda") for side in (24, 32, 40)]
@@ -484,16 +495,17 @@ def test_tiles_on_a_device() -> None:
     assert any(told.startswith("replayed") for told in model.replays.values())
 
 
-def restormer(kind: str) -> RestorationModel:
-    """A small one with an adapter, on the device."""
+def restormer(kind: str, names: Sequence[str] = ("a",)) -> RestorationModel:
+    """A small one with adapters, on the device."""
     from adair_core.bench.cases.networks import BACKBONE, SMOKE, our_network
     from adair_core.plugins import plugins
 
     network = our_network("paper", **SMOKE)
     info = BaseInfo(name="net@1", backbone=Choice(name="net"), fingerprint=fingerprint(network.state_dict()))
     model = RestorationModel(network, plugins().backbones[BACKBONE].sites(network), info=info)
-    model.add_adapter("a", kind)
     generator = torch.Generator().manual_seed(1)
-    for parameter in model.adapter_parameters("a").values():
-        parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    for name in names:
+        model.add_adapter(name, kind)
+        for parameter in model.adapter_parameters(name).values():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
     return model.to("cuda")
