@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from click.testing import CliRunner, Result
+from packaging.requirements import Requirement
 
-from adair_core.bench.run import commit
+from adair_core.ops.native import Library
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
-from gpu_checks import operators, report, setting_up
+from gpu_checks import command, operators, prerequisites, report
 from gpu_checks.apart import apart
 from gpu_checks.device import Device, chosen
+from gpu_checks.setting_up import marked_files
+from gpu_checks.sources import digest
 from gpu_checks.steps import STEPS
 
-TOOL = Path(__file__).parents[2] / "tools" / "gpu_check.py"
+ROOT = Path(__file__).parents[2]
+TOOL = ROOT / "tools" / "gpu_check.py"
 
 
 def python(code: str) -> list[str]:
@@ -37,30 +45,22 @@ def python(code: str) -> list[str]:
         ("import os; os.abort()", "crashed (-6)", None),
     ],
 )
-def test_every_end_is_a_result(code: str, status: str, found: object):
-    result = apart(python(code), limit=60)
+def test_every_end_is_a_result(code: str, status: str, found: object, tmp_path: Path):
+    result = apart(python(code), limit=60, log=tmp_path / "logs" / "step.txt")
     assert result["status"] == status
     assert result.get("found") == found
     if "wrong name" in code:
         assert result["output"][-1] == "ValueError: wrong name"
 
 
-def test_all_tests_that_are_marked_are_run():
-    run = [setting_up.ROOT / place for place in setting_up.MARKED]
-    marked = [
-        file for file in (setting_up.ROOT / "tests").rglob("test_*.py") if "pytest.mark.gpu\n" in file.read_text()
-    ]
-    assert len(marked) >= 5
-    assert not [file for file in marked if not any(file.is_relative_to(place) for place in run)]
-
-
-def test_a_step_that_hangs_is_ended_with_its_children():
+def test_a_step_that_hangs_is_ended_with_its_children(tmp_path: Path):
     child = "import subprocess, sys; p = subprocess.Popen(['sleep', '600']); print(p.pid, flush=True); p.wait()"
     begun = time.monotonic()
-    result = apart(python(child), limit=3)
+    result = apart(python(child), limit=3, log=tmp_path / "step.txt")
     assert result["status"] == "ended after 3 s"
     assert time.monotonic() - begun < 30
     process = int(result["output"][0])
+    assert (tmp_path / "step.txt").read_text() == f"{process}\n"
     for _ in range(100):
         state = Path(f"/proc/{process}/stat")
         if not state.exists() or state.read_text().split()[2] == "Z":
@@ -138,22 +138,204 @@ def test_the_report(tmp_path: Path):
     assert "| gate | 2 |  |  |" in text
 
 
-def test_what_passed_is_not_run_again(tmp_path: Path):
-    done = {"status": "passed", "seconds": 1.0, "commit": commit(), "found": {"failures": []}}
-    (tmp_path / "steps").mkdir()
-    for name in STEPS:
-        (tmp_path / "steps" / f"{name.replace(' ', '-')}.json").write_text(json.dumps(done))
+class Machine:
+    """Where steps take what seconds they take, and end as they are told to."""
 
-    def run(*arguments: str) -> str:
-        words = [sys.executable, str(TOOL), "run", "--dry-run", "--out", str(tmp_path), *arguments]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-        assert ended.returncode == 0, ended.stderr
-        return ended.stdout
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, out: Path, *, seconds: float = 1.0) -> None:
+        self.out, self.seconds, self.now = out, seconds, 1000.0
+        self.ends: dict[str, str] = {}
+        self.limits: dict[str, float] = {}
+        monkeypatch.setattr(command, "apart", self.apart)
+        monkeypatch.setattr(command, "time", SimpleNamespace(monotonic=lambda: self.now))
 
-    assert run().splitlines() == [f"wrote {tmp_path / 'report.md'}"]
-    file = tmp_path / "steps" / "environment.json"
-    file.write_text(json.dumps({**done, "commit": "another"}))
-    assert "environment: what this machine is" in run()
-    assert json.loads(file.read_text())["found"]["torch"] == torch.__version__
-    assert "environment: what this machine is" in run("--step", "environment")
+    def apart(self, words: list[str], *, limit: float, log: Path) -> dict[str, object]:
+        name = words[words.index("perform") + 1]
+        assert log == self.out / "logs" / f"{name.replace(' ', '-')}.txt"
+        self.limits[name] = limit
+        seconds = min(self.seconds, limit)
+        self.now += seconds
+        status = self.ends.get(name, "passed" if seconds < limit else f"ended after {limit:.0f} s")
+        return {"status": status, "seconds": seconds, "found": {"failures": []}}
+
+    def run(self, *arguments: str) -> Result:
+        self.limits.clear()
+        return CliRunner().invoke(command.main, ["run", "--out", str(self.out), *arguments])
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
+    return Machine(monkeypatch, tmp_path)
+
+
+ALWAYS = ["environment", "build"]
+USUAL = [step.name for step in STEPS.values() if not step.optional]
+
+
+def test_what_passed_is_not_run_again(machine: Machine, monkeypatch: pytest.MonkeyPatch):
+    machine.ends["bits"] = "failed"
+    result = machine.run()
+    assert result.exit_code == 1
+    assert "failed: bits\n" in result.stderr
+    assert list(machine.limits) == USUAL
+    machine.ends.clear()
+    assert machine.run().exit_code == 0
+    assert list(machine.limits) == [*ALWAYS, "bits"]
+    machine.run("--step", "block")
+    assert list(machine.limits) == ["block"]
+    assert list(json.loads((machine.out / "report.json").read_text())) == USUAL
+    for name, value in {"digest": "other code", "_card": "another card"}.items():
+        monkeypatch.setattr(command, name, lambda value=value: value)
+        machine.run()
+        assert list(machine.limits) == USUAL, name
+    monkeypatch.setattr(torch, "__version__", "9.9")
+    machine.run("--step", "block")
+    assert list(json.loads((machine.out / "report.json").read_text())) == ["block"]
+
+
+def test_a_rehearsal_is_no_visit(machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    machine.run("--dry-run")
+    assert list(machine.limits) == list(STEPS)
+    machine.run()
+    assert list(machine.limits) == USUAL
+    monkeypatch.chdir(tmp_path)
+    machine.out = command.REHEARSED
+    assert CliRunner().invoke(command.main, ["run", "--dry-run", "--step", "bits"]).exit_code == 0
+    assert command.REHEARSED.is_dir()
+    assert not command.OUT.exists()
+
+
+def test_code_counts_whether_it_is_committed_or_not(tmp_path: Path):
+    (tmp_path / "csrc" / "gate").mkdir(parents=True)
+    found = [digest(tmp_path)]
+    kernel = tmp_path / "csrc" / "gate" / "kernel.cuh"
+    for content in ("one", "two"):
+        kernel.write_text(content)
+        found.append(digest(tmp_path))
+    kernel.rename(kernel.with_name("other.cuh"))
+    found.append(digest(tmp_path))
+    (tmp_path / "csrc" / "notes.txt").write_text("no code")
+    assert len({*found, digest(tmp_path)}) == 4
+    assert digest() == digest()
+
+
+def test_without_kernels_nothing_passes(machine: Machine):
+    machine.ends |= {"build": "failed", "tests": f"crashed ({command.REFUSED})"}
+    assert machine.run("--first").exit_code == 1
+    assert list(machine.limits) == ["environment", "build", "tests"]
+    found = json.loads((machine.out / "report.json").read_text())
+    refused = {name for name, done in found.items() if done["status"] == "refused"}
+    assert refused == {step.name for step in STEPS.values() if step.first} - {"environment", "build"}
+
+
+def test_what_would_run_references_is_refused(monkeypatch: pytest.MonkeyPatch):
+    device = SimpleNamespace(rehearsal=False)
+    monkeypatch.setattr(command, "cuda_library", lambda: Library(None))
+    assert "the library for CUDA is not built; expected" in command.obstacle(STEPS["bits"], device)
+    assert command.obstacle(STEPS["build"], device) is None
+    assert command.obstacle(STEPS["bits"], Device("cpu")) is None
+    monkeypatch.setattr(command, "cuda_library", lambda: Library(Path("x.so"), "undefined symbol"))
+    assert "x.so cannot be used: undefined symbol" in command.obstacle(STEPS["block"], device)
+    monkeypatch.setattr(command, "chosen", lambda dry_run: device)
+    assert CliRunner().invoke(command.main, ["perform", "bits"]).exit_code == command.REFUSED
+    monkeypatch.setattr(command, "cuda_library", lambda: Library(Path("x.so")))
+    assert command.obstacle(STEPS["bits"], device) is None
+    assert [step.name for step in STEPS.values() if not step.kernels] == ALWAYS
+
+
+def test_a_first_visit_ends_in_time_and_the_next_goes_on(machine: Machine):
+    machine.seconds = 110
+    began = machine.now
+    result = machine.run("--first")
+    assert machine.now - began <= 540
+    assert list(machine.limits) == ["environment", "build", "tests", "errors", "bits", "memcheck"]
+    assert machine.limits["tests"] == 180
+    assert machine.limits["memcheck"] == 540 - 60 - 4 * 110
+    assert "no time was left for: racecheck, operators, block; the same command goes on with them" in result.stdout
+    assert "| racecheck | not run yet |  |" in (machine.out / "report.md").read_text()
+    assert "failed: environment, memcheck" in result.stderr
+    machine.run("--first")
+    assert list(machine.limits) == [*ALWAYS, "memcheck", "racecheck", "operators", "block"]
+    machine.seconds = 1
+    assert machine.run("--first", "--budget", "20").exit_code == 0
+    assert not machine.limits
+
+
+def test_a_step_by_itself():
+    """Through all processes, once."""
+    words = [sys.executable, str(TOOL), "perform", "environment", "--dry-run"]
+    done = subprocess.run(words, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.removeprefix("found: "))["torch"] == torch.__version__
+
+
+def test_every_test_for_a_device_runs():
+    marked = {
+        path for path in (ROOT / "tests").rglob("*.py") if re.search(r"^@pytest\.mark\.gpu$", path.read_text(), re.M)
+    }
+    assert {ROOT / path for path in marked_files()} == marked
+    assert len(marked) >= 3
+
+
+def test_a_bare_machine_is_told_what_to_do():
+    done = subprocess.run([sys.executable, "-S", str(TOOL), "run"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "\n  adair itself: adair_core is not installed\n" in done.stderr
+    for requirement in (*prerequisites.RUNNING.values(), *prerequisites.BUILDING.values()):
+        assert f"\n  {requirement}\n" in done.stderr
+    assert f"\n  {prerequisites.INSTALL}" in done.stderr
+
+
+def test_another_copy_of_adair_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    assert prerequisites.advice(building=False) is None
+    monkeypatch.setattr(prerequisites, "ROOT", tmp_path)
+    assert f"expected {tmp_path / 'adair_core'}" in prerequisites.advice(building=False)
+    monkeypatch.undo()
+    monkeypatch.setattr(metadata, "entry_points", lambda group: [])
+    assert "is not installed, so its built-in plugins are not known" in prerequisites.advice(building=False)
+
+
+def test_what_is_asked_of_a_machine_is_what_adair_requires():
+    text = (ROOT / "pyproject.toml").read_text()
+    required = set(re.findall(r'"([A-Za-z][A-Za-z_0-9]*(?:>=[\d.]+)?)"', text))
+    assert {*prerequisites.RUNNING.values(), *prerequisites.BUILDING.values()} <= required
+
+
+BLOCKED = """
+import importlib.machinery, os, sys
+blocked = set(sys.argv[1].split(","))
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        return importlib.machinery.ModuleSpec(name, self) if name.partition(".")[0] in blocked else None
+    def create_module(self, spec):
+        raise ModuleNotFoundError(spec.name)
+    def exec_module(self, module):
+        pass
+sys.meta_path.insert(0, Blocker())
+sys.path.insert(0, "tools")
+from gpu_checks import command, networks
+from gpu_checks.device import Device
+assert networks.mixed_batch(Device("cpu"))["failures"] == []
+import pytest
+sys.exit(pytest.main(["-q", "--collect-only", "-m", "gpu", "-p", "no:cacheprovider", *sys.argv[2:]]))
+"""
+
+
+def test_what_is_asked_of_a_machine_is_enough():
+    """With every other package of this environment out of reach."""
+    needed, queue = set(), [Requirement(text).name for text in prerequisites.RUNNING.values()]
+    while queue:
+        name = queue.pop().lower().replace("_", "-")
+        if name not in needed:
+            needed.add(name)
+            requirements = map(Requirement, metadata.requires(name) or [])
+            queue += [each.name for each in requirements if each.marker is None or each.marker.evaluate({"extra": ""})]
+    blocked = {
+        module
+        for module, names in metadata.packages_distributions().items()
+        if not needed & {name.lower().replace("_", "-") for name in names} and "adair" not in {*names, module}
+    }
+    assert {"rich", "pyvips", "accelerate", "hypothesis"} <= blocked
+    words = [sys.executable, "-c", BLOCKED, ",".join(sorted(blocked)), *marked_files()]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

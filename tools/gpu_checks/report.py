@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from adair_core.atomic_file import write_atomically
 
 
-def write(out: Path, results: dict[str, dict[str, Any]]) -> None:
+def write(out: Path, results: dict[str, dict[str, Any]], later: Sequence[str] = ()) -> None:
     """Write ``report.json`` and ``report.md``.
 
     Args:
         out: the folder.
         results: step -> what the runner recorded.
+        later: steps for which there was no time.
     """
     write_atomically(out / "report.json", (json.dumps(results, indent=1) + "\n").encode())
-    write_atomically(out / "report.md", text(results).encode())
+    write_atomically(out / "report.md", text(results, later).encode())
 
 
-def text(results: dict[str, dict[str, Any]]) -> str:
+def text(results: dict[str, dict[str, Any]], later: Sequence[str] = ()) -> str:
     """The report as Markdown."""
     environment = results.get("environment", {}).get("found") or {}
     parts = [
         f"# GPU check: {environment.get('card', 'no card')}, commit {str(environment.get('commit', 'unknown'))[:12]}",
         _table(
             ["step", "result", "seconds"],
-            [[name, result["status"], f"{result['seconds']:.0f}"] for name, result in results.items()],
+            [
+                *([name, result["status"], f"{result['seconds']:.0f}"] for name, result in results.items()),
+                *([name, "not run yet", ""] for name in later),
+            ],
         ),
     ]
     for name, result in results.items():

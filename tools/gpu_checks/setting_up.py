@@ -15,8 +15,6 @@ from gpu_checks.device import Device
 
 ROOT = Path(__file__).parents[2]
 TAIL = 40
-MARKED = ("tests/ops", "tests/model", "tests/plugins/backbones/test_layout.py")
-"""Where tests are marked ``gpu``."""
 
 
 def environment(device: Device) -> dict[str, Any]:
@@ -47,8 +45,16 @@ def build(device: Device) -> dict[str, Any]:
 
 def tests(device: Device) -> dict[str, Any]:
     """The tests that are marked ``gpu``; a rehearsal collects them."""
-    arguments = ["--collect-only", "-q"] if device.rehearsal else ["-q", "-x"]
-    return _run([sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", *arguments, *MARKED], {})
+    arguments = ["--collect-only", "-q"] if device.rehearsal else ["-v", "--maxfail=50", "--tb=short"]
+    # Warnings of a PyTorch or a driver that nobody here has seen are shown, and are no failures.
+    words = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", "-W", "default", *arguments]
+    return _run([*words, *marked_files()], {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"})
+
+
+def marked_files() -> list[str]:
+    """The files with such tests. Others may need packages that the machine has not."""
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    return [str(path.relative_to(ROOT)) for path in files if "\n@pytest.mark.gpu\n" in path.read_text(encoding="utf-8")]
 
 
 def sanitize(device: Device, tool: str) -> dict[str, Any]:
@@ -66,9 +72,22 @@ def sanitize(device: Device, tool: str) -> dict[str, Any]:
 
 
 def _run(words: list[str], variables: dict[str, str]) -> dict[str, Any]:
-    done = subprocess.run(words, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
-    lines = (done.stdout + done.stderr).splitlines()
-    failures = [] if done.returncode == 0 else [f"{Path(words[0]).name} ended with {done.returncode}"]
+    process = subprocess.Popen(
+        words,
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    lines = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        print(line, end="", flush=True)  # now, as time may run out
+        lines.append(line.rstrip("\n"))
+    code = process.wait()
+    failures = [] if code == 0 else [f"{Path(words[0]).name} ended with {code}"]
     return {
         "command": " ".join([*(f"{k}={v}" for k, v in variables.items()), *words]),
         "output": lines[-TAIL:],

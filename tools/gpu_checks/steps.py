@@ -22,6 +22,8 @@ class Step:
         limit: seconds after which it is ended.
         first: whether it belongs to the first visit: correctness before speed.
         optional: whether it runs only when it is asked for, as it takes long for what it tells.
+        kernels: whether it means nothing without the kernels.
+        anew: whether it runs in every run: what it leaves is on the machine, and not in its result.
     """
 
     name: str
@@ -30,13 +32,20 @@ class Step:
     limit: int = 180
     first: bool = False
     optional: bool = False
+    kernels: bool = True
+    anew: bool = False
+
+    @property
+    def file_name(self) -> str:
+        """Of what is kept of it, without the ending."""
+        return self.name.replace(" ", "-")
 
 
 STEPS = {
     step.name: step
     for step in (
-        Step("environment", "what this machine is", setting_up.environment, 60, first=True),
-        Step("build", "kernels for this card alone", setting_up.build, first=True),
+        Step("environment", "this machine", setting_up.environment, 60, first=True, kernels=False, anew=True),
+        Step("build", "kernels for this card alone", setting_up.build, first=True, kernels=False, anew=True),
         Step("tests", "tests marked gpu", setting_up.tests, first=True),
         Step("errors", "every operator against float64", operators.errors, first=True),
         Step("bits", "every kernel twice gives equal bits", operators.equal_bits, first=True),
