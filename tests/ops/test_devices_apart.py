@@ -6,7 +6,9 @@ What runs on a device is run on one that is pretended, so that a mistake shows w
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,10 +19,15 @@ from pretended_device import DEVICE, PretendedDevice, elsewhere, kernels_declare
 from torch import Tensor
 
 from adair_core import ops
+from adair_core.bench.cases.operators import OPERATORS
 from adair_core.ops.epilogue import Epilogue
 from adair_core.ops.native import library, references_only
 from adair_core.ops.registration import CUDA_KERNELS
 from adair_plugins.adapters.prompt import Prompt
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+
+from gpu_checks.operators import UNCAPTURED
 
 pytestmark = pytest.mark.skipif(not library().loaded, reason="the native library, which declares kernels, is not built")
 
@@ -75,6 +82,22 @@ def test_callers_of_kernels(case: Case, layout: torch.memory_format, widths: dic
     with torch.no_grad(), PretendedDevice(capturing=True) as device:
         case.run(*tensors)
     assert bool(device.kernels) == taken
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("channels", [8, 120])
+def test_what_a_visit_to_a_gpu_times_can_be_captured(name: str, channels: int) -> None:
+    operator = OPERATORS[name]
+    generator = torch.Generator().manual_seed(0)
+    tensors = [elsewhere(torch.randn(size, generator=generator)) for size in operator.shapes(channels, 5, 7, 2)]
+    options = {"heads": 2} if operator.heads else {}
+    with PretendedDevice(), torch.device(DEVICE):
+        operator.ours(*tensors, **options)
+    expected = pytest.raises(RuntimeError, match="not permitted") if name in UNCAPTURED else contextlib.nullcontext()
+    with PretendedDevice(capturing=True), torch.device(DEVICE), expected:
+        inputs = [value.requires_grad_(place in operator.trained) for place, value in enumerate(tensors)]
+        result = operator.ours(*inputs, **options)
+        torch.autograd.grad(result, [inputs[place] for place in operator.trained], torch.ones_like(result))
 
 
 def test_an_index_of_the_host_is_taken() -> None:

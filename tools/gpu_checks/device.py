@@ -5,9 +5,10 @@ A rehearsal runs the same code on a CPU with small tensors, so that a visit to a
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -48,15 +49,20 @@ class Device:
             torch.cuda.synchronize()
 
     def peak(self, run: Callable[[], object]) -> int | None:
-        """Bytes of tensors that live at the same time while `run` runs, at most; ``None`` in a rehearsal."""
+        """Bytes of the tensors that `run` adds to those that live already, at most; ``None`` in a rehearsal.
+
+        Networks that only wait for their turn do not count, nor do the parameters of the one that runs.
+        """
         if self.rehearsal:
             run()
             return None
+        self.wait()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
         run()
         self.wait()
-        return torch.cuda.max_memory_allocated()
+        return torch.cuda.max_memory_allocated() - before
 
     def captured(self, compute: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], Tensor]:
         """Capture a computation on `x` as a CUDA graph; in a rehearsal, what is captured is called.
@@ -65,6 +71,23 @@ class Device:
             Computes again; the result is the same tensor each time.
         """
         return partial(compute, x) if self.rehearsal else CudaGraphs().record(compute, x).repeat
+
+    def captured_calls(self, calls: Sequence[Callable[[], object]]) -> Callable[[], object]:
+        """Capture several calls, one after the other, as one CUDA graph; in a rehearsal, they are called.
+
+        Returns:
+            Calls them again. Each has results in memory of its own.
+
+        Raises:
+            RuntimeError: they cannot be captured.
+        """
+        held: list[object] = []
+
+        def all_of(x: Tensor) -> Tensor:
+            held[:] = [call() for call in calls]
+            return x
+
+        return self.captured(all_of, torch.zeros(1, device=self.name))
 
     def seconds(self, competitors: Mapping[str, Callable[[], object]], *, rounds: int = ROUNDS) -> dict[str, float]:
         """Time competitors in turn: the median of rounds, each with cold caches.
@@ -93,6 +116,25 @@ class Device:
         end.record()
         end.synchronize()
         return start.elapsed_time(end) / 1000
+
+
+@contextlib.contextmanager
+def full_float32() -> Iterator[None]:
+    """PyTorch's float32 without TF32, to compare errors with: by default its convolutions keep 10 bits of 23."""
+    libraries = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [library.allow_tf32 for library in libraries]
+    try:
+        for library in libraries:
+            library.allow_tf32 = False
+        yield
+    finally:
+        for library, allowed in zip(libraries, before, strict=True):
+            library.allow_tf32 = allowed
+
+
+def tf32() -> dict[str, bool]:
+    """Whether PyTorch rounds float32 to TF32 now."""
+    return {"convolutions": torch.backends.cudnn.allow_tf32, "products": torch.backends.cuda.matmul.allow_tf32}
 
 
 class _Timed:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,10 +12,18 @@ from torch import Tensor
 
 from adair_core.bench.case import bytes_of, relative_error
 from adair_core.bench.cases.operators import OPERATORS, Operator
-from adair_core.ops.native import references_only
-from gpu_checks.device import Device
+from gpu_checks.device import Device, full_float32, tf32
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+FLOORS = {torch.float32: 2**-20, torch.bfloat16: 2**-5, torch.float16: 2**-8}
+"""Errors that are a few roundings, as PyTorch's own may be nil where ours is not. Of float32 it is four times the error
+of a product by the matrix instructions (csrc/cuda/mma.cuh)."""
+TIMED = (torch.float32, torch.bfloat16)
+MOST_CALLS, MOST_BYTES = 16, 2**28
+"""Calls in a graph, and what they move, at most, but two calls at least."""
+ROUNDS = 10
+UNCAPTURED = ("low_rank_convolution",)
+"""Operators that look at an index on the host."""
 TINY = ((8, 5, 7, 2), (16, 3, 33, 1))
 LARGE = ((48, 256, 256, 1), (96, 256, 256, 1), (384, 32, 32, 8), (48, 131, 97, 1))
 
@@ -38,19 +46,26 @@ class Problem:
     tensors: tuple[Tensor, ...]
     trained: tuple[int, ...]
 
-    def step(self, function: Callable[..., Tensor]) -> list[Tensor]:
-        """Result and gradients."""
+    def step(self, function: Callable[..., Tensor], weights: Tensor | None = None) -> list[Tensor]:
+        """Result and gradients; those of a sum with weights, the same for all if they are not given."""
         inputs = [value.detach().requires_grad_(index in self.trained) for index, value in enumerate(self.tensors)]
         result = function(*inputs)
-        weights = torch.cos(torch.arange(result.numel(), device=result.device)).view(result.shape).to(result.dtype)
+        if weights is None:
+            weights = torch.cos(torch.arange(result.numel(), device=result.device)).view(result.shape).to(result.dtype)
         return [result.detach(), *torch.autograd.grad(result, [inputs[i] for i in self.trained], weights)]
 
+    def again(self) -> Problem:
+        """The same with tensors of its own."""
+        return replace(self, tensors=tuple(value.clone() for value in self.tensors))
 
-def problems(device: Device, shapes: tuple[tuple[int, int, int, int], ...]) -> Iterator[Problem]:
+
+def problems(
+    device: Device, shapes: tuple[tuple[int, int, int, int], ...], dtypes: Sequence[torch.dtype] = DTYPES
+) -> Iterator[Problem]:
     """Every operator in every shape and dtype."""
     for name, operator in OPERATORS.items():
         for shape in dict.fromkeys(shapes):
-            for dtype in DTYPES:
+            for dtype in dtypes:
                 yield _problem(name, operator, shape, dtype, device)
 
 
@@ -85,8 +100,13 @@ def _on(device: Device, function: Callable[..., Tensor]) -> Callable[..., Tensor
 
 
 def errors(device: Device) -> dict[str, Any]:
-    """Errors against float64, ours and PyTorch's own; ours may be twice as large."""
-    rows, wrong = {}, []
+    """Errors against float64, ours and PyTorch's own in all bits of float32; ours may be twice as large."""
+    with full_float32():
+        return _errors(device)
+
+
+def _errors(device: Device) -> dict[str, Any]:
+    setting, rows, wrong = tf32(), {}, []
     for problem in problems(device, TINY if device.rehearsal else (*TINY, LARGE[0], LARGE[3])):
         exact = Problem("", problem.plain, problem.plain, tuple(t.double() for t in problem.tensors), problem.trained)
         wanted = exact.step(exact.plain)
@@ -95,10 +115,9 @@ def errors(device: Device) -> dict[str, Any]:
             for function in (problem.ours, problem.plain)
         ]
         rows[problem.name] = {"ours": found[0], "PyTorch": found[1]}
-        # The floor is a few roundings: PyTorch's own error may be nil where ours is not.
-        if not found[0] <= max(2 * found[1], 4 * torch.finfo(problem.tensors[0].dtype).eps):
+        if not found[0] <= max(2 * found[1], FLOORS[problem.tensors[0].dtype]):
             wrong.append(problem.name)
-    return {"rows": rows, "failures": wrong}
+    return {"PyTorch's TF32 in": setting, "rows": rows, "failures": wrong}
 
 
 def equal_bits(device: Device) -> dict[str, Any]:
@@ -125,34 +144,67 @@ def tiny_once(device: Device) -> dict[str, Any]:
 
 
 def times(device: Device) -> dict[str, Any]:
-    """Ours and eager PyTorch, beside the time of a copy of the bytes that must be moved."""
+    """Ours and eager PyTorch: microseconds of a call, and the bytes that it must move over them, of a copy's rate.
+
+    A call from Python takes longer than many a kernel. So a CUDA graph of several calls is timed, each with tensors of
+    its own, which no cache holds.
+    """
     rate = copy_rate(device)
     rows = {}
-    for problem in problems(device, TINY[:1] if device.rehearsal else LARGE):
+    for problem in problems(device, TINY[:1] if device.rehearsal else LARGE, TIMED):
         with torch.no_grad():
-            forward = device.seconds(
-                {
-                    "ours": partial(problem.ours, *problem.tensors),
-                    "references": partial(_referenced, problem),
-                    "eager": partial(problem.plain, *problem.tensors),
-                }
-            )
-        trained = device.seconds(
-            {"ours": partial(problem.step, problem.ours), "eager": partial(problem.step, problem.plain)}
-        )
-        with torch.no_grad():
-            moved = bytes_of([*problem.tensors, problem.plain(*problem.tensors)])
+            result = problem.plain(*problem.tensors)
+        moved = bytes_of([*problem.tensors, result])
+        alike = [problem, *(problem.again() for _ in range(calls_of(device, moved) - 1))]
+        weights = torch.randn_like(result)
+        ways = {"ours": problem.ours, "eager": problem.plain}
+        captured = not problem.name.startswith(UNCAPTURED)
+        forward = {name: [partial(_forward, each, way) for each in alike] for name, way in ways.items()}
+        trained = {name: [partial(each.step, way, weights) for each in alike] for name, way in ways.items()}
         rows[problem.name] = {
-            "forward, us": {name: 1e6 * value for name, value in forward.items()},
-            "forward and backward, us": {name: 1e6 * value for name, value in trained.items()},
+            "forward, us": _microseconds(device, forward, captured=captured),
+            "forward and backward, us": _microseconds(device, trained, captured=captured),
             "copy of the same bytes, us": 1e6 * moved / rate,
         }
-    return {"copied bytes a second": rate, "rows": rows, "failures": []}
+        found = rows[problem.name]["forward, us"]
+        rows[problem.name]["of the copy's rate"] = {name: moved / rate / (1e-6 * found[name]) for name in ways}
+    return {"copied bytes a second": rate, "eager's TF32 in": tf32(), "rows": rows, "failures": []}
 
 
-def _referenced(problem: Problem) -> Tensor:
-    with references_only():
-        return problem.ours(*problem.tensors)
+def calls_of(device: Device, moved: int) -> int:
+    """How many calls are timed together that move so many bytes each."""
+    return 2 if device.rehearsal else min(MOST_CALLS, max(2, MOST_BYTES // moved))
+
+
+def _forward(problem: Problem, way: Callable[..., Tensor]) -> Tensor:
+    with torch.no_grad():
+        return way(*problem.tensors)
+
+
+def _microseconds(
+    device: Device, ways: Mapping[str, list[Callable[[], object]]], *, captured: bool
+) -> dict[str, float | str]:
+    """The time of a call of each way, and how it was called: in a graph, or from Python where that cannot be."""
+    runs, how = {}, {}
+    for name, calls in ways.items():
+        how[name], runs[name] = "graph", None
+        if captured:
+            try:
+                runs[name] = device.captured_calls(calls)
+            except RuntimeError as error:
+                how[name] = f"Python, as: {str(error).partition(chr(10))[0]}"
+        else:
+            how[name] = "Python"
+        if runs[name] is None:
+            runs[name] = partial(_each, calls)
+    found = device.seconds(runs, rounds=ROUNDS)
+    times: dict[str, float | str] = {name: 1e6 * found[name] / len(calls) for name, calls in ways.items()}
+    return times | {f"{name}, called from": way for name, way in how.items() if way != "graph"}
+
+
+def _each(calls: Sequence[Callable[[], object]]) -> None:
+    for call in calls:
+        call()
 
 
 def copy_rate(device: Device) -> float:

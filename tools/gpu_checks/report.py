@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adair_core.atomic_file import write_atomically
+from gpu_checks import targets
 
 
 def write(out: Path, results: dict[str, dict[str, Any]], later: Sequence[str] = ()) -> None:
@@ -42,6 +43,7 @@ def text(results: dict[str, dict[str, Any]], later: Sequence[str] = ()) -> str:
             parts.append("\n".join(["```text", *map(str, reasons[-30:]), "```"]))
         found = {key: value for key, value in (result.get("found") or {}).items() if key not in ("failures", "output")}
         parts += _section(found)
+    parts += ["## Targets", _table(["target", "found", ""], targets.rows(results))]
     return "\n\n".join(parts) + "\n"
 
 
