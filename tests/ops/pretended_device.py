@@ -64,13 +64,18 @@ class PretendedDevice(TorchDispatchMode):
         capturing: whether what a CUDA graph cannot hold is an error, too.
 
     Attributes:
-        kernels: names of those that were called.
+        calls: of kernels, their names and arguments.
     """
 
     def __init__(self, *, capturing: bool = False) -> None:
         super().__init__()
         self._capturing = capturing
-        self.kernels: set[str] = set()
+        self.calls: list[tuple[str, tuple[Any, ...]]] = []
+
+    @property
+    def kernels(self) -> set[str]:
+        """Names of those that were called."""
+        return {name for name, _ in self.calls}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -82,7 +87,7 @@ class PretendedDevice(TorchDispatchMode):
                 return func.decompose(*args, **kwargs)
         self._check(func, given, kwargs.get("device"))
         if func.namespace == "adair_native":
-            self.kernels.add(func._schema.name.partition("::")[2])
+            self.calls.append((func._schema.name.partition("::")[2], args))
             return None
         return _compute(func, args, kwargs)
 

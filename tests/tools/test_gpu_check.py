@@ -24,10 +24,10 @@ from adair_core.ops.native import Library
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
-from gpu_checks import command, operators, prerequisites, report, targets
+from gpu_checks import command, operators, prerequisites, report, targets, tiny
 from gpu_checks.apart import apart
 from gpu_checks.device import Device, chosen
-from gpu_checks.setting_up import marked_files
+from gpu_checks.setting_up import marked_files, sanitize
 from gpu_checks.sources import digest
 from gpu_checks.steps import STEPS
 
@@ -227,10 +227,12 @@ def test_unequal_bits_are_noticed(monkeypatch: pytest.MonkeyPatch):
         return operator.ours(x, weight, bias) * (1 + 1e-6 * (next(calls) % 2))
 
     monkeypatch.setattr(
-        operators, "OPERATORS", {"layer_norm2d": operators.Operator(moody, operator.plain, operator.shapes)}
+        tiny, "OPERATORS", tiny.OPERATORS | {"layer_norm2d": operators.Operator(moody, operator.plain, operator.shapes)}
     )
-    failures = operators.equal_bits(Device("cpu"))["failures"]
-    assert "layer_norm2d 16x3x33, 1 heads, float32" in failures
+    found = tiny.equal_bits(Device("cpu"))
+    assert "layer_norm2d 16x3x33, 1 heads, float32, last, rank 8" in found["failures"]
+    assert all(name.startswith("layer_norm2d ") for name in found["failures"])
+    assert found["kernels"] > 100
 
 
 def test_the_report(tmp_path: Path):
@@ -384,6 +386,30 @@ def test_a_step_by_itself():
     words = [sys.executable, str(TOOL), "perform", "environment", "--dry-run"]
     done = subprocess.run(words, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.removeprefix("found: "))["torch"] == torch.__version__
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "failures"),
+    [
+        ("========= ERROR SUMMARY: 0 errors", 0, 0),
+        ("========= RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)", 0, 0),
+        ("========= ERROR SUMMARY: 3 errors", 9, 2),
+        ("========= ERROR SUMMARY: 10 errors", 0, 1),
+        ("", 0, 1),
+    ],
+)
+def test_a_sanitizer_has_to_say_that_it_found_nothing(
+    said: str, code: int, failures: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    program = tmp_path / "compute-sanitizer"
+    program.write_text(f"#!/bin/sh\necho '{said}'\nexit {code}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    found = sanitize(SimpleNamespace(rehearsal=False), "memcheck")
+    assert len(found["failures"]) == failures
+    assert found["output"] == [said]
+    assert "--tool memcheck" in found["command"]
+    assert found["command"].endswith("gpu_check.py perform tiny")
 
 
 def test_every_test_for_a_device_runs():

@@ -1,4 +1,4 @@
-"""Every operator alone: error, equal bits, time, and the sanitizers' tiny shapes."""
+"""Every operator alone: errors and times."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Problem:
         ours: adair's.
         plain: of PyTorch's operations.
         tensors: their arguments.
-        trained: which get a gradient.
+        trained: which get a gradient; if none, there is only a result.
     """
 
     name: str
@@ -48,6 +48,9 @@ class Problem:
 
     def step(self, function: Callable[..., Tensor], weights: Tensor | None = None) -> list[Tensor]:
         """Result and gradients; those of a sum with weights, the same for all if they are not given."""
+        if not self.trained:
+            with torch.no_grad():
+                return [function(*self.tensors)]
         inputs = [value.detach().requires_grad_(index in self.trained) for index, value in enumerate(self.tensors)]
         result = function(*inputs)
         if weights is None:
@@ -66,15 +69,30 @@ def problems(
     for name, operator in OPERATORS.items():
         for shape in dict.fromkeys(shapes):
             for dtype in dtypes:
-                yield _problem(name, operator, shape, dtype, device)
+                yield problem(name, operator, operator.shapes(*shape), shape, dtype, device)
 
 
-def _problem(
-    name: str, operator: Operator, shape: tuple[int, int, int, int], dtype: torch.dtype, device: Device
+def problem(
+    name: str,
+    operator: Operator,
+    sizes: Sequence[tuple[int, ...]],
+    shape: tuple[int, int, int, int],
+    dtype: torch.dtype,
+    device: Device,
 ) -> Problem:
+    """An operator with random tensors, the images channels last.
+
+    Args:
+        name: of the operator.
+        operator: with its rival.
+        sizes: of the tensors.
+        shape: channels, height, width and heads that they are of.
+        dtype: of the tensors.
+        device: where they are.
+    """
     generator = torch.Generator().manual_seed(0)
     tensors = []
-    for index, size in enumerate(operator.shapes(*shape)):
+    for index, size in enumerate(sizes):
         values = torch.randn(size, generator=generator)
         if index and len(size) == 4:
             values = values / values[0].numel() ** 0.5
@@ -118,29 +136,6 @@ def _errors(device: Device) -> dict[str, Any]:
         if not found[0] <= max(2 * found[1], FLOORS[problem.tensors[0].dtype]):
             wrong.append(problem.name)
     return {"PyTorch's TF32 in": setting, "rows": rows, "failures": wrong}
-
-
-def equal_bits(device: Device) -> dict[str, Any]:
-    """Every kernel twice, with other memory in between."""
-    wrong, count = [], 0
-    for problem in problems(device, TINY if device.rehearsal else (*TINY, *LARGE[:1], LARGE[3])):
-        first = problem.step(problem.ours)
-        junk = [torch.full_like(value, float("nan")) for value in first]
-        del junk
-        count += 1
-        if not all(torch.equal(*pair) for pair in zip(first, problem.step(problem.ours), strict=True)):
-            wrong.append(problem.name)
-    return {"kernels": count, "failures": wrong}
-
-
-def tiny_once(device: Device) -> dict[str, Any]:
-    """Every kernel once on tiny odd shapes: what the sanitizers watch."""
-    count = 0
-    for problem in problems(device, TINY):
-        problem.step(problem.ours)
-        count += 1
-    device.wait()
-    return {"kernels": count, "failures": []}
 
 
 def times(device: Device) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def marked_files() -> list[str]:
 
 
 def sanitize(device: Device, tool: str) -> dict[str, Any]:
-    """Every kernel on tiny odd shapes under a tool of compute-sanitizer; a rehearsal runs without it.
+    """Every kernel on tiny images (`gpu_checks.tiny`) under a tool of compute-sanitizer; a rehearsal runs without it.
 
     PyTorch's own kernels are watched, too, but only what ours do is counted: names of ours hold ``adair``.
     """
@@ -68,11 +68,15 @@ def sanitize(device: Device, tool: str) -> dict[str, Any]:
     program = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
     options = ["--tool", tool, "--error-exitcode", "9", "--kernel-name", "kernel_substring=adair"]
     # The caching allocator would hide accesses beyond a tensor.
-    return _run([program, *options, *words], {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"})
+    found = _run([program, *options, *words], {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"})
+    if not any("SUMMARY: 0 " in line for line in found["output"]):
+        found["failures"].append(f"{tool} ended without a summary of no errors: it has found some, or has not watched")
+    return found
 
 
 def _run(words: list[str], variables: dict[str, str]) -> dict[str, Any]:
-    process = subprocess.Popen(
+    lines = []
+    with subprocess.Popen(
         words,
         cwd=ROOT,
         env={**os.environ, **variables},
@@ -80,13 +84,12 @@ def _run(words: list[str], variables: dict[str, str]) -> dict[str, Any]:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-    )
-    lines = []
-    assert process.stdout is not None
-    for line in process.stdout:
-        print(line, end="", flush=True)  # now, as time may run out
-        lines.append(line.rstrip("\n"))
-    code = process.wait()
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)  # now, as time may run out
+            lines.append(line.rstrip("\n"))
+        code = process.wait()
     failures = [] if code == 0 else [f"{Path(words[0]).name} ended with {code}"]
     return {
         "command": " ".join([*(f"{k}={v}" for k, v in variables.items()), *words]),

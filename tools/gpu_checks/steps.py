@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from gpu_checks import networks, operators, setting_up
+from gpu_checks import networks, operators, setting_up, tiny
 from gpu_checks.device import Device
 
 
@@ -48,7 +48,7 @@ STEPS = {
         Step("build", "kernels for this card alone", setting_up.build, first=True, kernels=False, anew=True),
         Step("tests", "tests marked gpu", setting_up.tests, first=True),
         Step("errors", "every operator against float64", operators.errors, first=True),
-        Step("bits", "every kernel twice gives equal bits", operators.equal_bits, first=True),
+        Step("bits", "every kernel twice gives equal bits", tiny.equal_bits, first=True),
         Step("memcheck", "compute-sanitizer memcheck", partial(setting_up.sanitize, tool="memcheck"), first=True),
         Step("racecheck", "compute-sanitizer racecheck", partial(setting_up.sanitize, tool="racecheck"), first=True),
         Step("operators", "time of every operator", operators.times, first=True),
@@ -78,4 +78,4 @@ STEPS = {
     )
 }
 
-TINY = Step("tiny", "every kernel once, for the sanitizers", operators.tiny_once)
+TINY = Step("tiny", "every kernel once, for the sanitizers", tiny.once)
