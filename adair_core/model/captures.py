@@ -186,7 +186,9 @@ def _settings(device: str) -> tuple[object, ...]:
     backends = torch.backends
     return (
         torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device),
-        *(backends.cuda.matmul.fp32_precision, backends.cudnn.fp32_precision, backends.cudnn.benchmark),
+        *(backends.cuda.matmul.fp32_precision, backends.cudnn.fp32_precision),
+        backends.cudnn.conv.fp32_precision,  # type: ignore[attr-defined]
+        backends.cudnn.benchmark,
         torch.are_deterministic_algorithms_enabled(),
         switched_off(),
     )

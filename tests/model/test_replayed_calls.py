@@ -417,6 +417,16 @@ def test_the_probe_of_memory_is_computed(model, tapes):
     assert not any(name.startswith("1 x 3 x 64 x 64") for name in model.replays)
 
 
+def test_how_convolutions_round_float32_is_looked_at(model, images, tapes):
+    replay_often(model, images)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
+        replay_often(model, images)
+    assert len(tapes.made) == 1
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        replay_often(model, images)
+    assert len(tapes.made) == 2
+
+
 @pytest.mark.gpu
 @needs_device
 @pytest.mark.parametrize("precision", [None, torch.bfloat16, torch.float16])
