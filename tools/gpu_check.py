@@ -18,7 +18,7 @@ from gpu_checks.prerequisites import advice
 
 def main() -> None:
     """Say what is missing here; if nothing is, do what was asked for."""
-    lacking = advice(building="--dry-run" not in sys.argv and "perform" not in sys.argv)
+    lacking = advice(building=not {"perform", "--built", "--dry-run"} & set(sys.argv))
     if lacking is not None:
         sys.exit(lacking)
     from gpu_checks.command import main as command

@@ -22,6 +22,7 @@ from adair_core import ops
 from adair_core.bench.cases.operators import OPERATORS
 from adair_core.ops.epilogue import Epilogue
 from adair_core.ops.native import library, references_only
+from adair_core.ops.per_image import PerImage
 from adair_core.ops.registration import CUDA_KERNELS
 from adair_plugins.adapters.prompt import Prompt
 
@@ -119,6 +120,19 @@ def test_adapters_of_a_batch_can_be_captured() -> None:
     with torch.no_grad(), PretendedDevice(capturing=True) as device:
         Epilogue((tuple(first), None, tuple(second)), (1, 2, 1)).add_to(x)
     assert device.kernels == {"bottleneck"}
+
+
+@pytest.mark.parametrize("name", ["attention_branch", "feed_forward"])
+@pytest.mark.parametrize("channels", [12, 120])
+def test_parameters_per_image_can_be_captured(name: str, channels: int) -> None:
+    case = next(case for case in CASES if case.name == name)
+    case = sized(case, (3, 12, 5, 7), {12: channels, 36: 3 * channels})
+    x, *parameters = there(case, torch.float32, torch.channels_last)
+    varied = [None if value is None else PerImage([value, value], (1, 2)) for value in parameters]
+    with torch.no_grad(), PretendedDevice(capturing=True) as device:
+        result = CUDA_KERNELS[name].run(x, *varied, 1e-5, True, False)[0]
+    assert result.shape == x.shape
+    assert device.kernels
 
 
 def test_prompts_of_a_batch_can_be_captured() -> None:

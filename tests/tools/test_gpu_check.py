@@ -313,6 +313,11 @@ def test_what_passed_is_not_run_again(machine: Machine, monkeypatch: pytest.Monk
     assert list(json.loads((machine.out / "report.json").read_text())) == ["block"]
 
 
+def test_kernels_that_are_built_are_not_built(machine: Machine):
+    assert machine.run("--first", "--built").exit_code == 0
+    assert list(machine.limits) == [step.name for step in STEPS.values() if step.first and step.name != "build"]
+
+
 def test_a_rehearsal_is_no_visit(machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     machine.run("--dry-run")
     assert list(machine.limits) == list(STEPS)

@@ -45,9 +45,16 @@ def main() -> None:
 @click.option("--first", is_flag=True, help=f"only the steps of the first visit; --budget {FIRST_BUDGET:.0f} with it")
 @click.option("--optional", is_flag=True, help="also the steps that take long for what they tell")
 @click.option("--budget", type=float, help="seconds for all: no step begins or goes on after them")
+@click.option("--built", is_flag=True, help="the kernels were built before: leave the step build out")
 @click.option("--dry-run", is_flag=True, help="rehearse everything but the GPU itself on the CPU")
 def run(
-    out: Path | None, names: tuple[str, ...], first: bool, optional: bool, budget: float | None, dry_run: bool
+    out: Path | None,
+    names: tuple[str, ...],
+    first: bool,
+    optional: bool,
+    budget: float | None,
+    built: bool,
+    dry_run: bool,
 ) -> None:
     """Run the steps that have not passed yet.
 
@@ -64,6 +71,7 @@ def run(
     for step in STEPS.values():
         kept = _kept(out, step, key)
         fits = (step.first or not first) and (optional or dry_run or not step.optional)
+        fits = fits and not (built and step.name == "build")
         if not (step.name in names if names else fits and (kept is None or step.anew)):
             if kept is not None:
                 results[step.name] = kept

@@ -58,7 +58,7 @@ def advice(*, building: bool) -> str | None:
     if package:
         lines += [f"  {INSTALL}"]
     if tools:
-        lines += ["  install the compilers; or build elsewhere, and run the steps after 'build' by their names"]
+        lines += ["  install them; or build on another machine, and add --built (docs/kernels.md, 'On a bare machine')"]
     return "\n".join(lines)
 
 
