@@ -435,6 +435,18 @@ def test_a_bare_machine_is_told_what_to_do():
     assert f"\n  {prerequisites.INSTALL}" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("version", "told"), [("65.5.0", True), ("76.1", True), ("77", False), ("77.0.1", False), ("101.2.dev3", False)]
+)
+def test_what_is_too_old_is_missing(version: str, told: bool, monkeypatch: pytest.MonkeyPatch):
+    usual = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: version if name == "setuptools" else usual(name))
+    advice = prerequisites.advice(building=True) or ""
+    assert ("\n  setuptools>=77\n" in advice) == told
+    monkeypatch.setattr(metadata, "version", lambda name: "2.10.9+cu130" if name == "torch" else usual(name))
+    assert "\n  torch>=2.11\n" in prerequisites.advice(building=False)
+
+
 def test_another_copy_of_adair_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     assert prerequisites.advice(building=False) is None
     monkeypatch.setattr(prerequisites, "ROOT", tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import re
 import shutil
 from pathlib import Path
 
@@ -35,10 +36,10 @@ def advice(*, building: bool) -> str | None:
     Args:
         building: whether the kernels are to be built, too.
     """
-    packages = [name for module, name in RUNNING.items() if importlib.util.find_spec(module) is None]
+    asked = {**RUNNING, **BUILDING} if building else RUNNING
+    packages = [requirement for module, requirement in asked.items() if not _fulfilled(module, requirement)]
     tools = []
     if building:
-        packages += [name for module, name in BUILDING.items() if importlib.util.find_spec(module) is None]
         if not any(map(shutil.which, ("c++", "g++", "clang++"))):
             tools.append("a C++ compiler (c++, g++ or clang++ on PATH)")
         if shutil.which("nvcc") is None and not Path("/usr/local/cuda/bin/nvcc").exists():
@@ -60,6 +61,22 @@ def advice(*, building: bool) -> str | None:
     if tools:
         lines += ["  install them; or build on another machine, and add --built (docs/kernels.md, 'On a bare machine')"]
     return "\n".join(lines)
+
+
+def _fulfilled(module: str, requirement: str) -> bool:
+    """Whether a package is there, and new enough."""
+    if importlib.util.find_spec(module) is None:
+        return False
+    name, _, least = requirement.partition(">=")
+    try:
+        return not least or _numbers(importlib.metadata.version(name)) >= _numbers(least)
+    except importlib.metadata.PackageNotFoundError:
+        return True  # put there without a package manager, so there is no telling
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Of a release: ``"2.11.0+cu130"`` -> ``(2, 11, 0)``."""
+    return tuple(map(int, re.findall(r"\d+", version.partition("+")[0])[:3]))
 
 
 def _own_package() -> str | None:
