@@ -89,6 +89,26 @@ def test_feed_forward(bare: bool, channels: int, layout: torch.memory_format) ->
     check(feed_forward_cuda, reference, x, given, 1, needs, bare)
 
 
+@pytest.mark.parametrize(("hidden", "wide"), [(5, 8), (8, 8), (9, 12)])
+def test_feed_forward_is_widened_to_whole_vectors(hidden: int, wide: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    c, h = 100, hidden
+    shapes = [(c,), (c,), (2 * h, c, 1, 1), (2 * h,), (2 * h, 1, 3, 3), (2 * h,), (c, h, 1, 1), (c,)]
+    x, given = normal(2, c, 3, 4), parameters(shapes, False, ())
+    widths = []
+
+    def gate(hidden: Tensor, *arguments: Any) -> None:
+        widths.append(hidden.shape[3])
+        depthwise_gate(hidden, *arguments)
+
+    depthwise_gate = emulated_kernels.depthwise_gate
+    monkeypatch.setattr(emulated_kernels, "depthwise_gate", gate)
+    wide_given = [double(value) for value in given]
+    for keep in (False, True):
+        found = feed_forward_cuda.FORWARD.run(x, *given, 1e-3, True, keep)
+        compare(found, feed_forward.feed_forward(x.double(), *wide_given, 1e-3, True, keep))
+    assert widths == [2 * wide, 2 * hidden]  # what is kept has the width that the operator says
+
+
 def test_feed_forward_convolves_again_for_the_backward_pass() -> None:
     c, h = 6, 5
     x, gradient = normal(1, c, 3, 4), normal(1, c, 3, 4, seed=1)
