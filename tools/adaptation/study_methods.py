@@ -8,7 +8,7 @@ from adaptation.methods import BUDGETS
 from adaptation.peers import NOTES, PUBLISHED
 from adaptation.results import Outcome, Outcomes, mean, over_seeds
 from adaptation.study_plan import COST_ROUNDS, COST_STEPS, SIZES
-from adaptation.study_rates import RATE_TASK, TIE, best
+from adaptation.study_rates import RATE_TASK, TIE, best, unsettled
 from adaptation.study_tables import METHODS, gap, quality, table
 from adaptation.study_trainings import Scale
 from adaptation.tasks import TASKS, StudiedTask
@@ -95,7 +95,8 @@ def rates(outcomes: Outcomes) -> str:
             validated = {each.labels["rate"]: each.training["validation"] for each in own if each.training is not None}
             if validated:
                 marked = {rate: f"{psnr:.2f}" for rate, psnr in validated.items()}
-                marked[best(validated)] = f"**{marked[best(validated)]}**"
+                if not unsettled(validated):
+                    marked[best(validated)] = f"**{marked[best(validated)]}**"
                 steps = f"{own[0].training['steps']:,}" if own[0].training is not None else ""
                 rows.append([TASKS[task].title, title, steps, *(marked.get(rate, "") for rate in values)])
     if not rows:
@@ -103,7 +104,7 @@ def rates(outcomes: Outcomes) -> str:
     text = (
         f"PSNR in dB on training images that are held out. The lowest rate within {TIE} dB of the best is taken "
         f"(bold): those of *{TASKS[RATE_TASK].title}* for all tasks with clean training images, those of a task with "
-        "pairs for that task. Rates were tried until the chosen one stood between others. Training from scratch takes "
+        "pairs for that task. A rate is chosen when those beside it are tried, too. Training from scratch takes "
         "one rate for all, of runs of full length, because a random network has learned too little after a short one. "
         "Whole networks train with Muon, adapters with AdamW."
     )

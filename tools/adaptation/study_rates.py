@@ -91,11 +91,10 @@ class Rates:
             validated = self._validated(runs)
             if len(validated) < len(runs):
                 return runs
-            place = RATES.index(best(validated))
-            beside = [rate for rate in RATES[max(place - 1, 0) : place + 2] if rate not in rates]
-            if not beside:
+            missing = unsettled(validated)
+            if not missing:
                 return runs
-            rates = sorted([*rates, *beside])
+            rates = sorted([*rates, *missing])
 
     def _run(self, method: Method, task: StudiedTask, rate: float) -> Run:
         trainings = self.trainings
@@ -120,6 +119,12 @@ class Rates:
 def deciding(method: Method, task: StudiedTask) -> str:
     """The task on which a method's rate for a task is chosen."""
     return RATE_TASK if task.pairs is None or method.random else task.name
+
+
+def unsettled(validated: Mapping[float, float]) -> list[float]:
+    """The rates beside the best one that were not tried; none, if the choice is settled."""
+    place = RATES.index(best(validated))
+    return [rate for rate in RATES[max(place - 1, 0) : place + 2] if rate not in validated]
 
 
 def best(validated: Mapping[float, float]) -> float:

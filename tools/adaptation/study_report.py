@@ -25,7 +25,7 @@ and CC15) they are too narrow. They leave out the variance of training: *What th
 methods (in italics) are told the strength of the noise or the kernel of the blur, which the networks are not.
 
 `python tools/study.py repeat NAME --data IMAGES` trains and measures a row again, by the name of its file in
-[study/](study) without the ending, and with `/` for `--`; each file has the recipe, the environment and every number.
+`docs/study/` without the ending, and with `/` for `--`; each file has the recipe, the environment and every number.
 
 """
 MARKER = "<!-- Everything below is written by tools/study.py report. -->\n"
