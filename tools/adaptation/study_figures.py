@@ -23,7 +23,7 @@ def draw(outcomes: Outcomes, folder: Path) -> dict[str, Path]:
 
     matplotlib.use("Agg")
     drawn = {}
-    if outcomes.where(part="methods", method="full"):
+    if any(outcomes.where(part="methods", task=name, method="full") for name in MAIN):
         drawn["Gain over the frozen base against the number of trained parameters"] = _sizes(
             outcomes, folder / "sizes.png"
         )
@@ -35,8 +35,10 @@ def draw(outcomes: Outcomes, folder: Path) -> dict[str, Path]:
 def _sizes(outcomes: Outcomes, file: Path) -> Path:
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(MAIN), figsize=(3.2 * len(MAIN), 3), constrained_layout=True)
-    for axis, name in zip(axes, MAIN, strict=True):
+    tasks = [name for name in MAIN if outcomes.where(part="methods", task=name, method="full")]
+    size = (max(3.2 * len(tasks), 4.5), 3)
+    figure, (axes,) = pyplot.subplots(1, len(tasks), figsize=size, squeeze=False, constrained_layout=True)
+    for axis, name in zip(axes, tasks, strict=True):
         frozen = outcomes.one(part="methods", task=name, method="frozen base")
         axis.set_title(TASKS[name].title, fontsize=9)
         axis.set_xscale("log")
@@ -55,7 +57,7 @@ def _sizes(outcomes: Outcomes, file: Path) -> Path:
         axis.axhline(0, color="black", linewidth=0.5)
     axes[0].set_ylabel("gain over the frozen base, dB")
     handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=8, fontsize=7, frameon=False)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=6, fontsize=7, frameon=False)
     figure.savefig(file, dpi=120)
     pyplot.close(figure)
     return file
