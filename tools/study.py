@@ -36,7 +36,8 @@ from adair_core.errors import expected
 
 DOCS = Path(__file__).parents[1] / "docs" / "study.md"
 OUT = Path("runs/study")
-PARTS = ("methods", "sizes", "pretraining", "amounts", "union", "strengths", "blends", "baselines")
+PARTS = tuple(part for part in study_report.PARTS if part not in ("rates", "costs"))
+"""Of the command `run`: rates are always chosen, and costs have a command of their own."""
 
 
 @click.group(help=__doc__)
@@ -119,14 +120,17 @@ def repeat(name: str, **options: Any) -> None:
     options = {**options, "tasks": (task,) if task in TASKS else options["tasks"], "anew": False}
     options["out"] = options["out"].with_name(f"{options['out'].name}-repeated")
     plan, place = _plan(options)
-    run = next(run for run in plan.runs() if run.name == name)
-    after = perform(run, replace(place, published=None))
-    for measurement, found in before["measurements"].items():
-        test = [{"measurements": {measurement: document["measurements"][measurement]}} for document in (before, after)]
-        for condition in Outcome(test[0]).conditions():
-            values = [mean(Outcome(each).images("psnr", condition=condition)).mean for each in test]
-            click.echo(f"{measurement} {condition}: published {values[0]:.2f} dB, repeated {values[1]:.2f} dB")
-        assert found["protocol"] == after["measurements"][measurement]["protocol"]
+    run = next((run for run in plan.runs() if run.name == name), None)
+    if run is None:
+        raise click.BadParameter(
+            expected("run", expected="a part of the comparison or of the questions beside it", got=name),
+            param_hint="NAME",
+        )
+    both = [Outcome(before), Outcome(perform(run, replace(place, published=None)))]
+    for test in before["measurements"]:
+        for condition in both[0].conditions(test):
+            was, now = (mean(each.images("psnr", measurement=test, condition=condition)).mean for each in both)
+            click.echo(f"{test} {condition}: published {was:.2f} dB, repeated {now:.2f} dB")
 
 
 def _baseline(name: str, method: baselines.Method, task: StudiedTask, place: Place) -> None:

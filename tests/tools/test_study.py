@@ -248,6 +248,10 @@ def test_a_published_run_is_repeated(place: Place, tmp_path: Path, monkeypatch: 
     assert words[words.index("published") + 1] == words[words.index("repeated") + 1]
     outcome = CliRunner().invoke(study.main, ["repeat", "methods/denoise/nothing", *options])
     assert "expected a published one, got methods/denoise/nothing" in " ".join(outcome.output.split())
+    chosen = {"run": "rates/hybrid/full-0.01", "labels": {"task": "denoise"}, "measurements": {}}
+    published.write(tmp_path / "docs" / "study", chosen)
+    outcome = CliRunner().invoke(study.main, ["repeat", str(chosen["run"]), *options])
+    assert (outcome.exit_code, "got rates/hybrid/full-0.01" in outcome.output) == (2, True)
 
 
 def test_the_first_failure_ends_what_is_not_begun(place: Place):

@@ -41,18 +41,20 @@ class Outcome:
             condition: a label; ``None`` = all.
             side: ``input`` or ``restored``.
         """
-        measurements = self.document["measurements"]
-        chosen = measurements[measurement] if measurement else next(iter(measurements.values()))
         values: dict[str, list[float]] = {}
-        for row in chosen["rows"]:
+        for row in self._rows(measurement):
             if condition in (None, row["condition"]):
                 values.setdefault(row["image"], []).append(float(row[side][metric]))
         return {image: sum(found) / len(found) for image, found in values.items()}
 
-    def conditions(self) -> list[str]:
-        """The conditions of the first test set."""
-        rows = next(iter(self.document["measurements"].values()))["rows"]
-        return list(dict.fromkeys(row["condition"] for row in rows))
+    def conditions(self, measurement: str | None = None) -> list[str]:
+        """The conditions of a test set; ``None`` = the only one."""
+        return list(dict.fromkeys(row["condition"] for row in self._rows(measurement)))
+
+    def _rows(self, measurement: str | None) -> list[dict[str, Any]]:
+        measurements = self.document["measurements"]
+        chosen = measurements[measurement] if measurement else next(iter(measurements.values()))
+        return list(chosen["rows"])
 
 
 class Outcomes:
@@ -72,6 +74,11 @@ class Outcomes:
     def one(self, **labels: Any) -> Outcome | None:
         """The first such result, or ``None`` while it is not there."""
         return next(iter(self.where(**labels)), None)
+
+    def compared(self, task: str, method: str) -> Outcome | None:
+        """What a method came to in the comparison, with the first seed if it has seeds."""
+        found = self.where(part="methods", task=task, method=method)
+        return next((outcome for outcome in found if not outcome.labels.get("seed")), None)
 
 
 def mean(values: Values) -> Statistic:

@@ -256,8 +256,7 @@ def _train(run: Run, place: Place) -> dict[str, Any] | None:
 
 def _median_step(training: Path) -> dict[str, float]:
     """What a step takes, and waits for images, in seconds: medians of the later half, when most were read once."""
-    lines = (training / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    steps = [line for line in map(json.loads, lines) if line["kind"] == "step"]
+    steps = _logged(training, "step")
     later = steps[len(steps) // 2 :]
     return {
         "step_seconds": median(step["seconds"] - step["waited"] for step in later),
@@ -267,9 +266,14 @@ def _median_step(training: Path) -> dict[str, float]:
 
 def _last_validation(training: Path) -> float | None:
     """Mean PSNR, in dB, over the held-out training images; ``None`` if there were none."""
+    found = _logged(training, "validation")
+    return float(found[-1]["value"]) if found else None
+
+
+def _logged(training: Path, kind: str) -> list[dict[str, Any]]:
+    """The lines of a training's log that are of one kind."""
     lines = (training / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    values = [line["value"] for line in map(json.loads, lines) if line["kind"] == "validation"]
-    return float(values[-1]) if values else None
+    return [line for line in map(json.loads, lines) if line["kind"] == kind]
 
 
 def _parameters(file: Path) -> int:

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from adaptation.results import Outcomes, mean
 from adaptation.study_plan import STRENGTHS
+from adaptation.study_tables import TITLES
 from adaptation.tasks import MAIN, TASKS
 
 COLOURS = {"lora": "#1b6ca8", "bottleneck": "#d1495b", "prompt": "#66a182", "full": "#2e4057", "scratch": "#9b9b9b"}
-
-TITLES = {"lora": "LoRA", "full": "full fine-tuning", "scratch": "from scratch"}
 
 
 def draw(outcomes: Outcomes, folder: Path) -> dict[str, Path]:
@@ -23,23 +22,23 @@ def draw(outcomes: Outcomes, folder: Path) -> dict[str, Path]:
 
     matplotlib.use("Agg")
     drawn = {}
-    if any(outcomes.where(part="methods", task=name, method="full") for name in MAIN):
+    tasks = [name for name in MAIN if outcomes.compared(name, "full") is not None]
+    if tasks:
         drawn["Gain over the frozen base against the number of trained parameters"] = _sizes(
-            outcomes, folder / "sizes.png"
+            outcomes, tasks, folder / "sizes.png"
         )
     if outcomes.where(part="strengths"):
         drawn["PSNR against the adapter's strength"] = _strengths(outcomes, folder / "strength.png")
     return drawn
 
 
-def _sizes(outcomes: Outcomes, file: Path) -> Path:
+def _sizes(outcomes: Outcomes, tasks: list[str], file: Path) -> Path:
     from matplotlib import pyplot
 
-    tasks = [name for name in MAIN if outcomes.where(part="methods", task=name, method="full")]
     size = (max(3.2 * len(tasks), 4.5), 3)
     figure, (axes,) = pyplot.subplots(1, len(tasks), figsize=size, squeeze=False, constrained_layout=True)
     for axis, name in zip(axes, tasks, strict=True):
-        frozen = outcomes.one(part="methods", task=name, method="frozen base")
+        frozen = outcomes.compared(name, "frozen base")
         axis.set_title(TASKS[name].title, fontsize=9)
         axis.set_xscale("log")
         axis.set_xlabel("trained parameters")
@@ -53,7 +52,7 @@ def _sizes(outcomes: Outcomes, file: Path) -> Path:
                 kind = outcome.labels["method"].split("-")[0]
                 points.setdefault(kind, []).append((outcome.training["parameters"], gain))
         for kind, own in points.items():
-            axis.plot(*zip(*sorted(own), strict=True), "o-", color=COLOURS[kind], label=TITLES.get(kind, kind))
+            axis.plot(*zip(*sorted(own), strict=True), "o-", color=COLOURS[kind], label=TITLES[kind])
         axis.axhline(0, color="black", linewidth=0.5)
     axes[0].set_ylabel("gain over the frozen base, dB")
     handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}

@@ -19,7 +19,7 @@ def comparison(outcomes: Outcomes) -> str:
     parts = ["## Adapters and full fine-tuning, with equal data and equal steps"]
     for task in TASKS.values():
         found = outcomes.where(part="methods", task=task.name)
-        frozen = outcomes.one(part="methods", task=task.name, method="frozen base")
+        frozen = outcomes.compared(task.name, "frozen base")
         if frozen is None or len(found) < 2:
             continue
         parts += [_title(task, frozen), _methods(task.name, outcomes, frozen)]
@@ -35,7 +35,7 @@ def _title(task: StudiedTask, frozen: Outcome) -> str:
 
 def _methods(task: str, outcomes: Outcomes, frozen: Outcome) -> str:
     """The table of a task: classical methods, the methods, what is published."""
-    full = outcomes.one(part="methods", task=task, method="full", seed=0)
+    full = outcomes.compared(task, "full")
     conditions = frozen.conditions() if len(frozen.conditions()) > 1 else []
     head = ["method", "PSNR, dB", *conditions, "SSIM", "over the base alone", "minus full", "minus full, SSIM"]
     rows = [
@@ -43,7 +43,7 @@ def _methods(task: str, outcomes: Outcomes, frozen: Outcome) -> str:
         for classical in outcomes.where(part="baselines", task=task)
     ]
     for method, title in METHODS.items():
-        own = outcomes.one(part="methods", task=task, method=method, **({} if method == "frozen base" else {"seed": 0}))
+        own = outcomes.compared(task, method)
         if own is not None:
             trained = own.training
             size = ("0", "0") if trained is None else (f"{trained['parameters']:,}", f"{trained['bytes'] / 1000:,.0f}")
@@ -146,10 +146,10 @@ def sizes(outcomes: Outcomes) -> str:
     for size in SIZES:
         cells = [f"{size:.0%}"]
         for task in tasks:
-            full = outcomes.one(part="methods", task=task, method="full", seed=0)
-            part = {"part": "methods", "seed": 0} if size in BUDGETS else {"part": "sizes"}
-            own = outcomes.one(task=task, method=f"lora-{size:.0%}", **part)
-            cells.append("" if own is None else gap(own, full, "psnr", 2))
+            method = f"lora-{size:.0%}"
+            apart = outcomes.one(part="sizes", task=task, method=method)
+            own = outcomes.compared(task, method) if size in BUDGETS else apart
+            cells.append("" if own is None else gap(own, outcomes.compared(task, "full"), "psnr", 2))
         rows.append(cells)
     if not tasks:
         return ""

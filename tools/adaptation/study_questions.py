@@ -55,7 +55,8 @@ def union(outcomes: Outcomes) -> str:
     if whole is None:
         return ""
     rows = []
-    singles = [*outcomes.where(part="union", method=ADAPTER), *outcomes.where(part="methods", method=ADAPTER, seed=0)]
+    compared = [found for task in TASKS if (found := outcomes.compared(task, ADAPTER)) is not None]
+    singles = [*outcomes.where(part="union", method=ADAPTER), *compared]
     for name in whole.document["measurements"]:
         single = next((found for found in singles if name in found.document["measurements"]), None)
         if single is not None:

@@ -7,18 +7,26 @@ from collections.abc import Sequence
 from typing import Any
 
 from adair_core.evaluation.statistics import Statistic
-from adaptation.methods import BUDGETS
+from adaptation.methods import BUDGETS, SIZE_OPTION
 from adaptation.results import Outcome, difference, mean
 
+TITLES = {
+    "lora": "LoRA",
+    "bottleneck": "bottleneck",
+    "prompt": "prompt",
+    "full": "full fine-tuning",
+    "scratch": "from scratch",
+}
+"""Names of kinds of methods."""
 METHODS = {
     "frozen base": "base alone",
     **{
-        f"{adapter}-{budget:.0%}": f"{title}, {100 * budget:.0f} %"
-        for adapter, title in (("lora", "LoRA"), ("bottleneck", "bottleneck"), ("prompt", "prompt"))
+        f"{adapter}-{budget:.0%}": f"{TITLES[adapter]}, {100 * budget:.0f} %"
+        for adapter in SIZE_OPTION
         for budget in BUDGETS
     },
-    "full": "full fine-tuning",
-    "scratch": "from scratch",
+    "full": TITLES["full"],
+    "scratch": TITLES["scratch"],
 }
 """Names of methods in tables; a budget is in parameters of the base."""
 

@@ -63,6 +63,13 @@ each_network = pytest.mark.parametrize("make", [restormer, nafnet], ids=["restor
 each_size = pytest.mark.parametrize("size", [(32, 48), (21, 9)])
 
 
+def require_channels_last(found: Layouts, make: Callable[[], nn.Module]) -> None:
+    """Every operator of the network was called, forward and backward, and got channels last."""
+    assert not found.wrong
+    for name, count in OPERATORS[make.__name__].items():
+        assert found.calls[name] == found.calls[f"{name}_backward"] == count
+
+
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("frozen", [False, True], ids=["all learn", "some learn"])
 @each_size
@@ -77,9 +84,7 @@ def test_operators_get_channels_last_in_training(
     images = photo(2, 3, *size)
     with Layouts(device) as found:
         network(images).square().mean().backward()
-    assert not found.wrong
-    for name, count in OPERATORS[make.__name__].items():
-        assert found.calls[name] == found.calls[f"{name}_backward"] == count
+    require_channels_last(found, make)
 
 
 @each_size
@@ -101,9 +106,7 @@ def test_operators_get_channels_last_on_a_device(make: Callable[[], nn.Module], 
     network, images = randomised(make()).cuda(), photo(2, 3, *size).cuda()
     with Layouts("cpu") as found:  # the device's own pixel shuffles
         network(images).square().mean().backward()
-    assert not found.wrong
-    for name, count in OPERATORS[make.__name__].items():
-        assert found.calls[name] == found.calls[f"{name}_backward"] == count
+    require_channels_last(found, make)
 
 
 @each_size
