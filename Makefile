@@ -5,7 +5,7 @@
 # make bench   all speed targets, measured and judged (about 30 minutes on 2 idle cores)
 # make lint    formatting, lint, types, doctests; lines of C++ of at most 120 characters
 # make docs    the documentation as a site, in site/; a broken link is an error
-# make cuda-check  compiles the CUDA kernels for all architectures; csrc/resources.tsv holds what they take
+# make cuda-check  compiles the CUDA kernels for all architectures, links and loads them; csrc/resources.tsv has what they take
 PYTHON ?= python3
 VENV   ?= .venv
 PIP_ARGS ?=
@@ -59,6 +59,7 @@ docs: setup
 
 cuda-check: setup
 	$(BIN)/python tools/nvcc_check.py
+	$(BIN)/python tools/cuda_library_check.py
 
 format: setup
 	$(BIN)/ruff format .
