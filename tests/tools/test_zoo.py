@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from adaptation.baselines import summaries
-from adaptation.runs import Place
-from adaptation.tasks import TASKS
+from adaptation.runs import Measurement, Place, nearly_done
+from adaptation.tasks import TASKS, TestSet
 from adaptation.zoo import ENTRIES, make, publish
 from adaptation.zoo_page import page
 from safetensors.torch import load_file
@@ -36,8 +36,8 @@ def test_entries_are_tasks_with_options_that_they_have():
 
 
 def test_an_entry_from_its_training_to_the_package(place: Place, tmp_path: Path):
-    settings = {"steps": 2, "batch_size": 1}
-    entry = replace(ENTRIES["denoise"], settings=settings)
+    settings = {"steps": 2, "batch_size": 1, "validate_every": 1}
+    entry = replace(ENTRIES["denoise"], settings=settings, also=())
     package = tmp_path / "package"
     package.mkdir()
     (package / "index.json").write_text("[]")
@@ -62,6 +62,8 @@ def test_an_entry_from_its_training_to_the_package(place: Place, tmp_path: Path)
     text = (made / "README.md").read_text()
     assert "research use" in text
     assert "BSD400" in text
+    assert "Training: 2 steps, 0." in text
+    assert "within 0.1 dB of its last PSNR on training images" in text
     load(BASE).load_adapter(made)
 
     assert publish(entry, place, package) == "denoise@1"
@@ -82,6 +84,26 @@ def test_an_entry_from_its_training_to_the_package(place: Place, tmp_path: Path)
         ("denoise", 1, "denoise"),
         ("denoise", 2, "denoise"),
     ]
+
+
+def test_when_a_training_is_nearly_done(tmp_path: Path):
+    """A validation that was near does not count if a later one is not."""
+    lines = [{"kind": "step", "step": step, "seconds": 2.0} for step in range(1, 51)]
+    values = {10: 29.95, 20: 29.5, 30: 29.91, 40: 30.2, 50: 30.0}
+    lines += [{"kind": "validation", "step": step, "value": value} for step, value in values.items()]
+    file = tmp_path / "metrics.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    assert nearly_done(tmp_path) == {"near_steps": 30, "near_seconds": 60.0}
+    file.write_text("\n".join(map(json.dumps, lines[:-4])))
+    assert nearly_done(tmp_path) == {}
+
+
+def test_a_set_can_be_judged_in_rgb(tmp_path: Path):
+    luma, rgb = (Measurement(TASKS["derain"], TestSet("Rain100L", pairs=True, rgb=rgb)) for rgb in (False, True))
+    assert luma.task.arguments(luma.test)[:2] == ["--task", "derain"]
+    assert rgb.task.arguments(rgb.test) == []
+    assert rgb.test.arguments(tmp_path) == luma.test.arguments(tmp_path)
+    assert {luma.name, rgb.name} == {"derain-Rain100L", "derain-Rain100L-rgb"}
 
 
 def test_the_page_of_the_docs_is_that_of_the_package():

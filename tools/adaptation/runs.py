@@ -43,7 +43,7 @@ class Measurement:
     @property
     def name(self) -> str:
         """Of its folder: the task and the set."""
-        return f"{self.task.name}-{self.test.name}"
+        return f"{self.task.name}-{self.test.name}{'-rgb' if self.test.rgb else ''}"
 
 
 @dataclass(frozen=True)
@@ -237,6 +237,7 @@ def _train(run: Run, place: Place) -> dict[str, Any] | None:
             "peak_bytes": peak,
             **_median_step(training),
             "validation": _last_validation(training),
+            **nearly_done(training),
         }
         write_atomically(outcome, json.dumps(summary).encode())
     summary = json.loads(outcome.read_text(encoding="utf-8"))
@@ -268,6 +269,24 @@ def _last_validation(training: Path) -> float | None:
     """Mean PSNR, in dB, over the held-out training images; ``None`` if there were none."""
     found = _logged(training, "validation")
     return float(found[-1]["value"]) if found else None
+
+
+def nearly_done(training: Path, margin: float = 0.1) -> dict[str, float]:
+    """From when on no validation is further than `margin`, in dB, below the last: steps, and seconds that they took.
+
+    What else took time, such as the validations themselves, is not in the seconds. Empty without validations
+    on the way.
+    """
+    validations = _logged(training, "validation")
+    if len(validations) < 2:
+        return {}
+    near = validations[-1]
+    for each in reversed(validations):
+        if each["value"] < validations[-1]["value"] - margin:
+            break
+        near = each
+    seconds = sum(step["seconds"] for step in _logged(training, "step") if step["step"] <= near["step"])
+    return {"near_steps": near["step"], "near_seconds": seconds}
 
 
 def _logged(training: Path, kind: str) -> list[dict[str, Any]]:

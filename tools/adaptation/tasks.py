@@ -24,12 +24,19 @@ class TestSet:
     Attributes:
         name: the folder below ``test/``.
         pairs: whether it holds real pairs, not clean images.
+        rgb: whether it is judged in RGB, as any pairs are, where the task judges luma.
     """
 
     __test__ = False  # not a test of pytest's
 
     name: str
     pairs: bool = False
+    rgb: bool = False
+
+    @property
+    def title(self) -> str:
+        """For tables."""
+        return f"{self.name} (RGB)" if self.rgb else self.name
 
     def arguments(self, root: Path) -> list[str]:
         """The options of ``adair evaluate`` that name the set."""
@@ -70,6 +77,8 @@ class StudiedTask:
 
     def arguments(self, test: TestSet) -> list[str]:
         """The options of ``adair evaluate`` that name the task, as this set judges it."""
+        if test.rgb:
+            return []
         given = [
             word
             for key, value in self.options.items()
