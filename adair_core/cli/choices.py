@@ -39,13 +39,17 @@ def adapter_type(name: str) -> AdapterSpec:
             known = ", ".join(plugins().adapters)
             raise UsageError(
                 expected("--adapter", expected=f"an adapter type ({known})", got=f"the trained adapter {name!r}")
-                + "; to continue its training use --resume with the --out of its run"
+                + "; --start-from trains it further, --resume with the --out of its run ends a run that was stopped"
             )
     return plugins().adapters[name]
 
 
-def trained_adapter(name: str) -> str:
+def trained_adapter(name: str, *, option: str = "--adapter") -> str:
     """The trained adapter that was named, as `RestorationModel.load_adapter` takes it.
+
+    Args:
+        name: zoo name or folder.
+        option: that it was named by.
 
     Raises:
         UsageError: it is an adapter type, or a base.
@@ -56,7 +60,7 @@ def trained_adapter(name: str) -> str:
 
     if name in plugins().adapters and weights_spec(name) is None and not Path(name).exists():
         wanted = "a trained adapter: a name that 'adair adapters' lists, or its folder"
-        raise UsageError(expected("--adapter", expected=wanted, got=f"the adapter type {name!r}"))
+        raise UsageError(expected(option, expected=wanted, got=f"the adapter type {name!r}"))
     return find_weights(name, kind="adapter").name
 
 

@@ -52,6 +52,7 @@ class AdapterFile:
         choice: adapter type with every option; ``None`` for a file that adair did not write.
         base: name of the base that it was trained on.
         base_fingerprint: of that base.
+        fingerprint: of the weights.
         card: task, metrics and recipe.
     """
 
@@ -61,6 +62,7 @@ class AdapterFile:
     choice: Choice | None
     base: str | None
     base_fingerprint: str | None
+    fingerprint: str
     card: AdapterCard
 
 
@@ -139,6 +141,7 @@ def read_adapter(folder: Path) -> AdapterFile:
             choice=None,
             base=str(base) if base else None,
             base_fingerprint=None,
+            fingerprint=fingerprint(tensors),
             card=AdapterCard(),
         )
     weights = str(folder / WEIGHTS_FILE)
@@ -156,6 +159,7 @@ def read_adapter(folder: Path) -> AdapterFile:
         choice=Choice(name=header.type, options=options),
         base=header.base,
         base_fingerprint=header.base_fingerprint,
+        fingerprint=mark,
         card=card,
     )
 

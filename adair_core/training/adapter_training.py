@@ -13,13 +13,13 @@ from adair_core.model.load import load
 from adair_core.model.restoration_model import RestorationModel
 from adair_core.plugins import parse_config, plugins
 from adair_core.specs import Choice
-from adair_core.training.bases import resolved_base
 from adair_core.training.callbacks import Callback, RunResult, ValidationRecord
 from adair_core.training.examples import gather, with_absolute_paths
 from adair_core.training.loop import Job
 from adair_core.training.recipe import AdapterRecipe, Recipe, Settings, default_settings
 from adair_core.training.run_folder import RunFolder
 from adair_core.training.running import Say, conduct
+from adair_core.training.starts import resolved_base, resolved_start
 from adair_core.training.validation import Validation
 
 
@@ -43,9 +43,9 @@ def train(
         callbacks: watch the run, besides those that the recipe names.
 
     Raises:
-        UsageError: a name or an option is wrong.
-        BaseMismatchError: the base is not the one of the recipe's fingerprint.
-        WeightsError: the base cannot be used.
+        UsageError: a name or an option is wrong, or the adapter to start from has others.
+        BaseMismatchError: the base is not the one of the recipe's fingerprint, or of the adapter to start from.
+        WeightsError: the base, or the adapter to start from, cannot be used.
         DataError: the images cannot be used.
         RunFolderError: the folder is in use, holds another run, or cannot be written.
         TrainingError: the loss or the gradient is not finite.
@@ -69,17 +69,21 @@ def resolved(recipe: AdapterRecipe, model: RestorationModel) -> AdapterRecipe:
         model: its base.
 
     Raises:
-        UsageError: a name or an option is wrong.
+        UsageError: a name or an option is wrong, or the adapter to start from has others.
         BaseMismatchError: the base is not the one of the recipe's fingerprint.
+        WeightsError: the adapter to start from cannot be used.
     """
     task = plugins().task(recipe.task.name)
     adapter = plugins().adapters[recipe.adapter.name]
     options = preset_options(adapter, recipe.adapter.options, recipe.preset)
     settings = {**default_settings(adapter, task), **recipe.settings.given}
+    chosen = _complete(recipe.adapter.name, adapter.config, options, what="adapter type")
+    start = {} if recipe.start_from is None else resolved_start(recipe.start_from, recipe.start_fingerprint, chosen)
     return recipe.model_copy(
         update={
             **resolved_base(recipe.base, recipe.base_fingerprint, model.info),
-            "adapter": _complete(recipe.adapter.name, adapter.config, options, what="adapter type"),
+            **start,
+            "adapter": chosen,
             "task": _complete(recipe.task.name, task.config, recipe.task.options, what="task"),
             "settings": parse_config(Settings, settings, what=f"settings of task {recipe.task.name!r}"),
             "data": with_absolute_paths(recipe.data),
@@ -98,11 +102,16 @@ def _prepare(recipe: AdapterRecipe, folder: RunFolder, say: Say, model: Restorat
     choice, protocol = task.degradation(config), task.protocol(config)
     degradation = None if choice is None else plugins().degradation(choice)
     examples = gather(recipe.data, recipe.settings, degradation, say=say)
-    name, seed = recipe.task.name, seed_of("adapter", recipe.settings.seed)
-    adapter = model.add_adapter(name, recipe.adapter.name, recipe.adapter.options, seed=seed)
-    parameters = model.adapter_parameters(name)
+    name = recipe.task.name
+    if recipe.start_from is None:
+        seed = seed_of("adapter", recipe.settings.seed)
+        model.add_adapter(name, recipe.adapter.name, recipe.adapter.options, seed=seed)
+    else:
+        model.load_adapter(recipe.start_from, name=name)
+    adapter, parameters = model.adapter(name), model.adapter_parameters(name)
     count = sum(parameter.numel() for parameter in parameters.values())
-    say(f"{count:,} adapter parameters on the frozen base {recipe.base}")
+    origin = "" if recipe.start_from is None else f", from those of {recipe.start_from}"
+    say(f"{count:,} adapter parameters on the frozen base {recipe.base}{origin}")
 
     def export(final: Recipe, validation: ValidationRecord | None) -> Path:
         images = "1 image" if len(examples.validation) == 1 else f"{len(examples.validation)} images"

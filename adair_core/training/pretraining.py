@@ -16,13 +16,13 @@ from adair_core.model.load import load
 from adair_core.model.restoration_model import RestorationModel
 from adair_core.plugins import parse_config, plugins
 from adair_core.specs import Choice, Condition, Protocol
-from adair_core.training.bases import resolved_base
 from adair_core.training.callbacks import Callback, RunResult, ValidationRecord
 from adair_core.training.examples import gather, with_absolute_paths
 from adair_core.training.loop import Job
 from adair_core.training.recipe import PretrainRecipe, Recipe, Settings, default_settings
 from adair_core.training.run_folder import RunFolder
 from adair_core.training.running import Say, conduct
+from adair_core.training.starts import described, resolved_base
 from adair_core.training.validation import Validation
 
 
@@ -86,8 +86,8 @@ def resolved(recipe: PretrainRecipe, start: RestorationModel | None) -> Pretrain
         raise UsageError(
             expected(
                 f"backbone to start from {recipe.base}",
-                expected=_described(start.info.backbone),
-                got=_described(backbone),
+                expected=described(start.info.backbone),
+                got=described(backbone),
                 hint="leave the backbone's options out, or leave the base out",
             )
         )
@@ -105,11 +105,6 @@ def resolved(recipe: PretrainRecipe, start: RestorationModel | None) -> Pretrain
             "data": with_absolute_paths(recipe.data),
         }
     )
-
-
-def _described(backbone: Choice) -> str:
-    options = ", ".join(f"{name}={value}" for name, value in backbone.options.items())
-    return f"{backbone.name} with {options}"
 
 
 def protocol(recipe: PretrainRecipe) -> Protocol:

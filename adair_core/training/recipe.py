@@ -143,6 +143,9 @@ class AdapterRecipe(Recipe):
     Attributes:
         base: zoo name with its version, or a file.
         base_fingerprint: of the base's weights.
+        start_from: zoo name with its version, or a folder: the adapter whose weights to start from, of this type and
+            these options; ``None`` starts from a new one.
+        start_fingerprint: of those weights.
     """
 
     phase: Literal["train"] = "train"
@@ -150,4 +153,6 @@ class AdapterRecipe(Recipe):
     base_fingerprint: str | None = None
     adapter: Choice
     preset: str | None = None
+    start_from: str | None = None
+    start_fingerprint: str | None = None
     task: Choice

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 from adair_core import training
 from adair_core.errors import Interrupted
-from adair_core.model import load_base
+from adair_core.model import AdapterCard, load, load_base
 from adair_core.plugins import plugins
 from adair_core.testing import run_program
 from adair_core.training.recipe import AdapterRecipe, PretrainRecipe, Settings
@@ -183,7 +183,57 @@ def test_a_trained_adapter_is_not_a_type(base, workplace):
     outcome = run_program("train", "--task", "denoise", "--adapter", "mine", "--base", base)
     assert outcome.exit_code == 2
     assert "--adapter: expected an adapter type (bottleneck, " in outcome.stderr
-    assert "got the trained adapter 'mine'; to continue its training use --resume" in outcome.stderr
+    assert "got the trained adapter 'mine'; --start-from trains it further, --resume " in outcome.stderr
+
+
+@pytest.fixture
+def trained(base, workplace):
+    """An adapter that is not as the defaults are."""
+    model = load(base)
+    model.add_adapter("derain", "lora", {"rank": 2, "kinds": ("conv1x1", "dwconv")})
+    task = {"name": "super-resolve", "options": {"scale": 3}}
+    for name, recipe in (("mine", {"task": {"name": "derain", "options": {"pairs": True}}}), ("x3", {"task": task})):
+        card = AdapterCard(task=recipe["task"]["name"], recipe=recipe)
+        model.save_adapter("derain", workplace / name, card=card)
+    return workplace
+
+
+def test_a_trained_adapter_is_trained_further(asked, base, trained):
+    recipe, out, _ = asked("train", "--start-from", "mine", "--data", "photos")
+    assert (recipe.start_from, recipe.start_fingerprint, recipe.base) == ("mine", None, str(base))
+    assert (recipe.adapter.name, recipe.adapter.options["rank"]) == ("lora", 2)
+    assert recipe.adapter.options["kinds"] == ["conv1x1", "dwconv"]
+    assert (recipe.task.name, recipe.task.options["pairs"], out) == ("derain", False, Path("runs/derain-lora"))
+    recipe = asked("train", "--start-from", "mine", "--pairs", "in", "target")[0]
+    assert (recipe.task.name, recipe.task.options["pairs"]) == ("derain", True)
+    recipe = asked("train", "--start-from", "x3", "--data", "photos")[0]
+    assert (recipe.task.name, recipe.task.options["scale"]) == ("super-resolve", 3)
+    recipe = asked("train", "--start-from", "x3", "--pairs", "in", "target")[0]
+    assert recipe.task.name == "pairs"
+    recipe = asked("train", "--start-from", "x3", "--task", "denoise", "--base", "restormer-tiny@4")[0]
+    assert (recipe.task.name, recipe.base) == ("denoise", "restormer-tiny@4")
+    text = run_program("train", "--start-from", "mine", "--help").stdout
+    assert "--task.pairs" in text
+    outcome = run_program("train", "--start-from", "lora", "--task", "denoise")
+    assert outcome.exit_code == 2
+    assert "--start-from: expected a trained adapter: a name that 'adair adapters' lists" in outcome.stderr
+
+
+def test_a_run_that_started_from_an_adapter_is_repeated(base, trained, photos):
+    words = ["train", "--start-from", "mine", "--data", photos, *QUICK, "--json"]
+    first = run_program(*words)
+    assert first.exit_code == 0, first.stderr
+    folder = Path(first.json["folder"])
+    recipe = json.loads((folder / "recipe.json").read_text())
+    assert recipe["start_from"] == str(trained / "mine")
+    again = run_program("train", "--recipe", folder / "recipe.json", "--out", "again", "--json")
+    assert again.exit_code == 0, again.stderr
+    files = [Path(run.json["weights"]) / "adapter_model.safetensors" for run in (first, again)]
+    tensors = [load_file(file) for file in files]
+    assert all((tensors[0][name] == tensors[1][name]).all() for name in tensors[0])
+    outcome = run_program(*words, "--adapter.rank", 3)
+    assert outcome.exit_code == 2
+    assert "adapter type to start from mine: expected lora with kinds=" in outcome.stderr
 
 
 @pytest.mark.parametrize("adapter", ["lora", "bottleneck", "prompt"])

@@ -11,8 +11,9 @@ import torch
 from tiny_runs import SMALLEST_RESTORMER, adapter_recipe, tiny_settings, write_photos
 
 import adair_core as adair
-from adair_core.errors import BaseMismatchError, RunFolderError, UnknownNameError, UsageError
+from adair_core.errors import BaseMismatchError, RunFolderError, UnknownNameError, UsageError, WeightsError
 from adair_core.model import resolve_backbone, save_base
+from adair_core.model.adapter_files import read_adapter
 from adair_core.model.load import untrained
 from adair_core.specs import Choice
 from adair_core.training import AdapterRecipe, Callback, Data, RunResult, Settings, train
@@ -61,6 +62,34 @@ def test_the_adapter_that_comes_out(folder: Path, recipe: AdapterRecipe, tmp_pat
     assert written["base_fingerprint"] == model.info.fingerprint
     assert written["adapter"]["options"]["alpha"] is None
     assert written["environment"]["images"]
+
+
+def test_training_starts_from_an_adapter(folder: Path, recipe: AdapterRecipe, tmp_path: Path) -> None:
+    first = _quietly(_with(recipe, learning_rate=0.02), tmp_path / "first").weights
+    onward = _with(recipe, learning_rate=1e-30, final_learning_rate=0).model_copy(update={"start_from": str(first)})
+    second = _quietly(onward, tmp_path / "second").weights
+    model = adair.load(str(folder / "base.safetensors"))
+    stored = {}
+    for name, path in (("first", first), ("second", second)):
+        model.load_adapter(path, name=name)
+        stored[name] = model.adapter_parameters(name)
+    assert stored["first"].keys() == stored["second"].keys()
+    for name, before in stored["first"].items():
+        assert before.abs().sum() > 0, name  # a new one would be zero in half of its factors
+        assert torch.equal(stored["second"][name], before), name
+    written = AdapterRecipe.model_validate_json((tmp_path / "second" / "recipe.json").read_text())
+    assert written.start_from == str(first.absolute())
+    assert written.start_fingerprint == read_adapter(first).fingerprint
+
+    other = written.model_copy(update={"start_fingerprint": "0" * 32})
+    with pytest.raises(WeightsError, match="expected the weights of fingerprint 0000"):
+        _quietly(other, tmp_path / "third")
+    larger = onward.model_copy(update={"adapter": Choice(name="lora", options={"rank": 3})})
+    with pytest.raises(UsageError, match=r"adapter type to start from .* expected lora with .*rank="):
+        _quietly(larger, tmp_path / "third")
+    elsewhere = onward.model_copy(update={"base": "restormer-tiny", "base_fingerprint": None})
+    with pytest.raises(BaseMismatchError, match=r"the adapter was trained on base .*base.safetensors"):
+        _quietly(elsewhere, tmp_path / "third")
 
 
 def test_the_base_is_frozen(folder: Path, recipe: AdapterRecipe, tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import rich_click
+from pydantic import ValidationError
 
 from adair_core.cli.choices import (
     DEFAULT_ADAPTER,
@@ -18,6 +20,7 @@ from adair_core.cli.choices import (
     task_group,
     task_named,
     task_parameters,
+    trained_adapter,
 )
 from adair_core.cli.command import Command, group_named
 from adair_core.cli.options import Group
@@ -32,7 +35,32 @@ from adair_core.cli.recipes import (
     settings_group,
 )
 from adair_core.plugins import plugins
+from adair_core.specs import Choice
 from adair_core.training.recipe import AdapterRecipe, default_settings
+
+if TYPE_CHECKING:
+    from adair_core.model import AdapterCard
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What the options refine: an earlier recipe, or a trained adapter that the training starts from.
+
+    Attributes:
+        earlier: the recipe.
+        start_from: the adapter to start from, if there is one.
+        base: that is trained on.
+        adapter: its type with the options that are not typed.
+        task: with the options that are not typed; ``None`` if it is not said.
+        preset: of the adapter type.
+    """
+
+    earlier: AdapterRecipe | None
+    start_from: str | None
+    base: str
+    adapter: Choice
+    task: Choice | None
+    preset: str | None
 
 
 def _default_name(typed: Mapping[str, Any]) -> str | None:
@@ -40,26 +68,48 @@ def _default_name(typed: Mapping[str, Any]) -> str | None:
     return f"{task}-{typed.get('adapter') or DEFAULT_ADAPTER}" if task else None
 
 
-def _names(typed: Mapping[str, Any]) -> tuple[AdapterRecipe | None, str, str | None, str | None]:
+def _start(typed: Mapping[str, Any]) -> _Start:
     earlier = earlier_recipe(typed, AdapterRecipe, name=_default_name(typed))
-    adapter = typed.get("adapter") or (earlier.adapter.name if earlier else DEFAULT_ADAPTER)
-    task = typed.get("task") or (PAIRS if typed.get("pairs") else earlier.task.name if earlier else None)
-    same_type = earlier is not None and earlier.adapter.name == adapter
-    preset = typed.get("preset") or (earlier.preset if earlier and same_type else None)
-    return earlier, adapter, task, preset
+    start_from, base = (earlier.start_from, earlier.base) if earlier else (None, DEFAULT_BASE)
+    adapter, task = (earlier.adapter, earlier.task) if earlier else (Choice(name=DEFAULT_ADAPTER), None)
+    preset = earlier.preset if earlier else None
+    if typed.get("start_from"):
+        from adair_core.training.starts import starting_adapter
+
+        start_from = trained_adapter(typed["start_from"], option="--start-from")
+        file, adapter = starting_adapter(start_from)
+        base, preset, task = str(file.base), None, task or _task_of(file.card)
+    chosen = typed.get("adapter") or adapter.name
+    if typed.get("preset") or chosen != adapter.name:
+        adapter, preset = Choice(name=chosen), typed.get("preset")
+    named = typed.get("task")
+    if typed.get("pairs") and named is None and not (task and "pairs" in plugins().task(task.name).config.model_fields):
+        named = PAIRS
+    if named is not None and (task is None or task.name != named):
+        task = Choice(name=named)
+    return _Start(earlier, start_from, typed.get("base") or base, adapter, task, preset)
+
+
+def _task_of(card: AdapterCard) -> Choice | None:
+    """What an adapter was trained for, with the options that it was trained with, but for those that data decide."""
+    try:
+        task = Choice.model_validate((card.recipe or {}).get("task"))
+    except ValidationError:  # whoever wrote the card
+        return Choice(name=card.task) if card.task else None
+    return Choice(name=task.name, options={name: value for name, value in task.options.items() if name != "pairs"})
 
 
 def _groups(typed: Mapping[str, Any]) -> list[Group]:
-    earlier, adapter, task, preset = _names(typed)
+    start = _start(typed)
     groups = [data_group()]
-    kind = adapter_type(adapter)
+    kind = adapter_type(start.adapter.name)
     defaults: Mapping[str, Any] = kind.defaults
-    if task is not None:
-        spec = plugins().task(task)
+    if start.task is not None:
+        spec = plugins().task(start.task.name)
         defaults = default_settings(kind, spec)
-        groups.append(task_group(task, spec))
-    groups.append(adapter_group(kind, preset))
-    return [settings_group(earlier.settings.model_dump() if earlier else defaults), *groups]
+        groups.append(task_group(start.task.name, spec))
+    groups.append(adapter_group(kind, start.preset))
+    return [settings_group(start.earlier.settings.model_dump() if start.earlier else defaults), *groups]
 
 
 @rich_click.command(
@@ -70,6 +120,7 @@ def _groups(typed: Mapping[str, Any]) -> list[Group]:
         "train --adapter lora --task denoise --data photos/ --steps 2000",
         "train --task denoise --adapter.rank 4 --task.sigma 25",
         "train --pairs noisy/ clean/ --adapter bottleneck",
+        "train --start-from denoise --data photos/ --learning-rate 0.001",
         "train --recipe runs/denoise-lora/recipe.json",
         "train --resume --out runs/denoise-lora",
     ],
@@ -77,6 +128,11 @@ def _groups(typed: Mapping[str, Any]) -> list[Group]:
 @rich_click.option("--task", metavar="NAME", help="what to restore: a task, or a degradation to undo")
 @rich_click.option("--adapter", metavar="TYPE", help=f"adapter type [default: {DEFAULT_ADAPTER}]")
 @rich_click.option("--base", metavar="NAME|FILE", help=f"frozen base, of the zoo or a file [default: {DEFAULT_BASE}]")
+@rich_click.option(
+    "--start-from",
+    metavar="NAME|DIR",
+    help="trained adapter to train further, of the zoo or a folder [default: a new one]",
+)
 @rich_click.option("--preset", metavar="NAME", help="named options of the adapter type")
 @rich_click.option("--scale", metavar="N", help="the same as --task.scale")
 @pairs_option
@@ -89,25 +145,24 @@ def command(**parameters: Any) -> None:
     """
     from adair_core.training import train
 
-    earlier, adapter, task, preset = _names(parameters)
-    task, task_spec = task_named(task)
-    spec = adapter_type(adapter)
+    start = _start(parameters)
+    earlier = start.earlier
+    task, task_spec = task_named(start.task.name if start.task else None)
+    spec = adapter_type(start.adapter.name)
     groups = {role: group_named(role) for role in ("settings", "data", "task", "adapter")}
-    task_options = task_parameters(groups["task"], parameters)
-    if earlier and earlier.task.name == task:
-        task_options = {**earlier.task.options, **task_options}
-    adapter_options = groups["adapter"].given(parameters)
-    if earlier and earlier.adapter.name == adapter and not parameters["preset"]:
-        adapter_options = {**earlier.adapter.options, **adapter_options}
-    base = parameters["base"] or (earlier.base if earlier else DEFAULT_BASE)
+    task_options = {**(start.task.options if start.task else {}), **task_parameters(groups["task"], parameters)}
+    adapter_options = {**start.adapter.options, **groups["adapter"].given(parameters)}
+    preset = preset_options("adapter type", spec, start.preset)
     recipe = AdapterRecipe(
         data=resolved_data(groups["data"], parameters, earlier),
         settings=resolved_settings(groups["settings"], parameters, earlier, default_settings(spec, task_spec)),
         environment=earlier.environment if earlier else {},
-        base=base_named(base),
+        base=base_named(start.base),
         base_fingerprint=earlier.base_fingerprint if earlier and not parameters["base"] else None,
-        adapter=groups["adapter"].choice(adapter, adapter_options, preset_options("adapter type", spec, preset)),
-        preset=preset,
+        adapter=groups["adapter"].choice(spec.name, adapter_options, preset),
+        preset=start.preset,
+        start_from=start.start_from,
+        start_fingerprint=earlier.start_fingerprint if earlier and not parameters["start_from"] else None,
         task=groups["task"].choice(task, task_options),
     )
-    run(train, recipe, parameters, name=f"{task}-{adapter}")
+    run(train, recipe, parameters, name=f"{task}-{spec.name}")
