@@ -1,5 +1,6 @@
-"""Train, measure and publish the adapters that come with the package.
+"""Train, measure and publish the base and the adapters that come with the package.
 
+    python tools/train_zoo.py base --data IMAGES [--publish]        the base: hours; run again to go on
     python tools/train_zoo.py run --data IMAGES [--entry denoise]   train and measure; run again to go on
     python tools/train_zoo.py publish                               into plugins/zoo, with their cards
     python tools/train_zoo.py classical --study runs/study          docs/classical.json, what tools/study.py measured
@@ -15,6 +16,7 @@ import os
 from pathlib import Path
 
 import click
+from adaptation.base import make_base, publish_base
 from adaptation.baselines import summaries
 from adaptation.runs import Place
 from adaptation.zoo import ENTRIES, make, publish
@@ -32,6 +34,9 @@ OUT = Path("runs/zoo")
 entries_option = click.option(
     "--entry", "names", multiple=True, type=click.Choice(sorted(ENTRIES)), help="only these [default: all]"
 )
+data_option = click.option("--data", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True)
+package_option = click.option("--package", type=click.Path(path_type=Path), default=PACKAGE, show_default=True)
+threads_option = click.option("--threads", default=int(os.environ.get("OMP_NUM_THREADS", "1")), show_default=True)
 out_option = click.option("--out", type=click.Path(path_type=Path), default=OUT, show_default=True)
 
 
@@ -40,12 +45,26 @@ def main() -> None:
     """See the module."""
 
 
+@main.command("base")
+@data_option
+@out_option
+@threads_option
+@click.option("--publish", "published", is_flag=True, help="put it into the package")
+@package_option
+def base(data: Path, out: Path, threads: int, published: bool, package: Path) -> None:
+    """Train the base that the adapters are for."""
+    place = Place(data.absolute(), out.absolute(), threads)
+    click.echo(make_base(place))
+    if published:
+        click.echo(publish_base(place, package) or "unchanged")
+
+
 @main.command("run")
-@click.option("--data", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True)
+@data_option
 @out_option
 @click.option("--base", default=DEFAULT_BASE, show_default=True)
 @entries_option
-@click.option("--threads", default=int(os.environ.get("OMP_NUM_THREADS", "1")), show_default=True)
+@threads_option
 def run(data: Path, out: Path, base: str, names: tuple[str, ...], threads: int) -> None:
     """Train and measure what is not done yet."""
     place = Place(data.absolute(), out.absolute(), threads)
@@ -57,7 +76,7 @@ def run(data: Path, out: Path, base: str, names: tuple[str, ...], threads: int) 
 @main.command("publish")
 @out_option
 @entries_option
-@click.option("--package", type=click.Path(path_type=Path), default=PACKAGE, show_default=True)
+@package_option
 def publish_all(out: Path, names: tuple[str, ...], package: Path) -> None:
     """Put what was made into the package."""
     place = Place(Path(), out.absolute(), 1)
@@ -75,7 +94,7 @@ def write_classical(study: Path, out: Path) -> None:
 
 
 @main.command("page")
-@click.option("--package", type=click.Path(path_type=Path), default=PACKAGE, show_default=True)
+@package_option
 @click.option("--out", type=click.Path(path_type=Path), default=PAGE, show_default=True)
 @click.option("--classical", type=click.Path(path_type=Path), default=CLASSICAL, show_default=True)
 def write_page(package: Path, out: Path, classical: Path) -> None:

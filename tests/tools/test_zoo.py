@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from adaptation.baselines import summaries
-from adaptation.runs import Measurement, Place, nearly_done
+from adaptation.runs import Measurement, Place, nearly_done, perform
 from adaptation.tasks import TASKS, TestSet
-from adaptation.zoo import ENTRIES, make, publish
+from adaptation.zoo import ENTRIES, make, publish, training
 from adaptation.zoo_page import page
 from safetensors.torch import load_file
 
@@ -84,6 +84,21 @@ def test_an_entry_from_its_training_to_the_package(place: Place, tmp_path: Path)
         ("denoise", 1, "denoise"),
         ("denoise", 2, "denoise"),
     ]
+
+
+def test_pairs_after_synthetic_damage(place: Place):
+    quick = {"steps": 1, "batch_size": 1, "patch_size": 16}
+    alone = training(replace(ENTRIES["derain"], settings=quick, before=None), place, BASE)
+    assert not alone.after
+    run = training(replace(ENTRIES["derain"], settings=quick, before={**quick, "seed": 5}), place, BASE)
+    (first,) = run.after
+    assert first.recipe.data.images
+    assert (first.recipe.task.options["pairs"], run.recipe.task.options["pairs"]) == (False, True)
+    assert (first.recipe.settings.seed, run.recipe.settings.seed) == (5, 0)
+    perform(run, place)
+    recipe = json.loads((place.folder(run) / "training/recipe.json").read_text())
+    assert recipe["start_from"] == str(place.out / "derain/first/training/derain")
+    assert read_adapter(place.out / "derain/first/training/derain").fingerprint == recipe["start_fingerprint"]
 
 
 def test_when_a_training_is_nearly_done(tmp_path: Path):

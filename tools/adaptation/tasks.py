@@ -17,6 +17,11 @@ from adair_core.training.recipe import Data
 CLEAN_SETS = ("train/BSD400", "train/DIV2K_test_LRx4", "train/SunHays80_half", "train/T91")
 
 
+def clean_images(root: Path) -> Data:
+    """The training images of tasks that degrade them."""
+    return Data(images=tuple(root / name for name in CLEAN_SETS))
+
+
 @dataclass(frozen=True)
 class TestSet:
     """Images that a task is measured on; nothing is trained or chosen on them.
@@ -71,7 +76,7 @@ class StudiedTask:
     def data(self, root: Path) -> Data:
         """The training images."""
         if self.pairs is None:
-            return Data(images=tuple(root / name for name in CLEAN_SETS))
+            return clean_images(root)
         folder = root / "train_paired" / self.pairs
         return Data(pairs_input=folder / "input", pairs_target=folder / "target")
 

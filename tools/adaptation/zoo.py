@@ -22,7 +22,7 @@ from adair_core.model.adapter_files import read_adapter
 from adair_core.specs import Choice
 from adair_core.training.recipe import AdapterRecipe, Settings
 from adaptation.runs import Measurement, Place, Run, perform, weights_of
-from adaptation.tasks import TASKS, StudiedTask, TestSet
+from adaptation.tasks import TASKS, StudiedTask, TestSet, clean_images
 
 TERMS = "research use: several of its training sets are for non-commercial research"
 STORED = "float16"
@@ -41,6 +41,7 @@ class Entry:
         settings: training settings that differ from `SETTINGS`.
         seen: what was known of its test set when its recipe was settled; empty = nothing.
         also: sets that it is measured on besides those of the task.
+        before: settings, as `settings`, of a training on synthetic damage before the one on pairs, if there is one.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Entry:
     settings: Mapping[str, Any] = field(default_factory=dict)
     seen: str = ""
     also: tuple[TestSet, ...] = ()
+    before: Mapping[str, Any] | None = None
 
     @property
     def task(self) -> StudiedTask:
@@ -144,8 +146,8 @@ ENTRIES = {
 
 
 def training(entry: Entry, place: Place, base: str) -> Run:
-    """The run that trains an entry."""
-    task = entry.task
+    """The run that trains an entry, and what it starts from."""
+    task, labels = entry.task, {"part": "zoo", "task": entry.name}
     recipe = AdapterRecipe(
         data=task.data(place.data),
         settings=Settings(**{**SETTINGS, **entry.settings}),
@@ -153,7 +155,16 @@ def training(entry: Entry, place: Place, base: str) -> Run:
         adapter=ADAPTER,
         task=Choice(name=task.task, options=dict(task.options)),
     )
-    return Run(f"{entry.name}/trained", recipe, base, (), {"part": "zoo", "task": entry.name})
+    if entry.before is None:
+        return Run(f"{entry.name}/trained", recipe, base, (), labels)
+    synthetic = {
+        "data": clean_images(place.data),
+        "settings": Settings(**{**SETTINGS, **entry.before}),
+        "task": Choice(name=task.task, options={**task.options, "pairs": False}),
+    }
+    first = Run(f"{entry.name}/first", recipe.model_copy(update=synthetic), base, (), labels)
+    onward = recipe.model_copy(update={"start_from": str(weights_of(first, place))})
+    return Run(f"{entry.name}/trained", onward, base, (), labels, after=(first,))
 
 
 def make(entry: Entry, place: Place, base: str) -> Path:
@@ -273,7 +284,8 @@ def _interval(statistic: Statistic) -> str:
 
 def _notes(entry: Entry, took: Mapping[str, Any]) -> str:
     task = entry.task
-    images = [path.name for path in task.data(Path()).images] or [f"the pairs of {task.pairs}"]
+    clean = [] if task.pairs and entry.before is None else [path.name for path in clean_images(Path()).images]
+    images = [*clean, *([f"the pairs of {task.pairs}"] if task.pairs else [])]
     others = f"The pairs that it is measured on are others{', in a split of our own' if task.own_split else ''}. "
     return (
         f"Limits: {entry.limits}.\n\n"

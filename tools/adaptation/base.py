@@ -1,0 +1,114 @@
+"""The base that comes with the package: the one training that makes it, and how it gets there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from adair_core.atomic_file import write_atomically
+from adair_core.errors import AdairError
+from adair_core.model import load_base, resolve_backbone, save_base
+from adair_core.specs import Choice
+from adair_core.training.recipe import PretrainRecipe, Settings
+from adaptation.runs import Place, Run, perform, weights_of
+from adaptation.tasks import clean_images
+from adaptation.zoo import STORED, TERMS
+
+BACKBONE, PRESET = "restormer", "tiny"
+NAME = f"{BACKBONE}-{PRESET}"
+MIXTURE = {
+    "gaussian-noise": 4,
+    "camera-noise": 0.7,
+    "poisson-noise": 0.3,
+    "gaussian-blur": 1,
+    "motion-blur": 0.7,
+    "downsample": 1.5,
+    "jpeg": 1.3,
+    "rain": 0.8,
+    "haze": 0.5,
+    "low-light": 0.5,
+    "chain": 0.8,
+}
+"""How often each degradation is drawn. Half of it is noise, which photos have most and adapters are compared by."""
+SETTINGS = Settings(
+    steps=16_500,
+    stages="0:64:8,0.55:96:4,0.85:128:2",
+    optimizer="muon",
+    learning_rate=2e-3,
+    warmup=200,
+    ema=0.999,
+    precision="bfloat16",
+    seed=10,
+    device="cpu",
+    workers=0,
+    validate_every=1000,
+    checkpoint_every=500,
+)
+
+
+def training(place: Place) -> Run:
+    """The run that makes the base, from random weights."""
+    degradations = [{"name": name, "weight": weight} for name, weight in MIXTURE.items()]
+    recipe = PretrainRecipe(
+        data=clean_images(place.data),
+        settings=SETTINGS,
+        backbone=resolve_backbone(BACKBONE, preset=PRESET),
+        preset=PRESET,
+        degradation=Choice(name="one-of", options={"degradations": degradations}),
+    )
+    return Run(NAME, recipe, None, (), {"part": "zoo"})
+
+
+def make_base(place: Place) -> Path:
+    """Train the base, or go on where that stopped.
+
+    Returns:
+        Its file, as the package stores it.
+    """
+    run = training(place)
+    perform(run, place)
+    stored = place.folder(run) / f"{NAME}.safetensors"
+    network, info = load_base(weights_of(run, place))
+    save_base(stored, network, backbone=info.backbone, recipe=info.recipe, dtype=STORED)
+    return stored
+
+
+def publish_base(place: Place, package: Path) -> str | None:
+    """Put the base into the package, as its next version.
+
+    Args:
+        place: where it was made.
+        package: folder of the zoo with its ``index.json``.
+
+    Returns:
+        Its name with the version; ``None`` if the newest version has these weights already.
+
+    Raises:
+        AdairError: it was not made yet.
+    """
+    source = place.folder(training(place)) / f"{NAME}.safetensors"
+    if not source.exists():
+        raise AdairError(f"{NAME}: not trained yet; run 'train_zoo.py base' first")
+    network, info = load_base(source)
+    file = package / "index.json"
+    index = json.loads(file.read_text(encoding="utf-8"))
+    versions = {spec["version"]: package / spec["path"] for spec in index if spec["name"] == NAME}
+    newest = max(versions, default=0)
+    if newest and load_base(versions[newest])[1].fingerprint == info.fingerprint:
+        return None
+    name = f"{NAME}@{newest + 1}"
+    millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    (package / f"{name}.safetensors").write_bytes(source.read_bytes())
+    trained = f"pre-trained for {SETTINGS.steps:,} steps on a mixture of {len(MIXTURE)} synthetic degradations"
+    index.append(
+        {
+            "name": NAME,
+            "version": newest + 1,
+            "kind": "base",
+            "path": f"{name}.safetensors",
+            "summary": f"{BACKBONE.capitalize()} of {millions:.2f} M parameters, {trained}",
+            "terms": TERMS,
+        }
+    )
+    write_atomically(file, (json.dumps(index, indent=2) + "\n").encode())
+    return name
