@@ -158,7 +158,7 @@ class Captures:
         return self._recorder.obstacle(x)
 
     def _kind(self, x: Tensor, reads: Reads) -> _Kind:
-        key = (tuple(x.shape), x.dtype, x.device, reads.runs, x.stride(), _settings(x.device.type))
+        key = (tuple(x.shape), x.dtype, x.device, reads.runs, x.stride(), kernel_settings(x.device.type))
         versions = [version(tensor) for tensor in reads.tensors]
         kind = self._kinds.get(key)
         if kind is None or not kind.holds(reads.laid, versions):
@@ -181,8 +181,8 @@ class Captures:
         return compute(x)
 
 
-def _settings(device: str) -> tuple[object, ...]:
-    """What changes the kernels that PyTorch and adair choose."""
+def kernel_settings(device: str) -> tuple[object, ...]:
+    """What changes the kernels that PyTorch and adair choose on a kind of device, and so what these allocate."""
     backends = torch.backends
     return (
         torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device),

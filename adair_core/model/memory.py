@@ -28,6 +28,10 @@ PROBE = 64
 """Side of the small image."""
 
 
+CountPixels = Callable[[Callable[[Tensor], Tensor], Tensor], int]
+"""`affordable_pixels`, or what gives the same."""
+
+
 def affordable_pixels(network: Callable[[Tensor], Tensor], images: Tensor) -> int:
     """Count the pixels that a network can work on at once within `BUDGET`.
 
@@ -38,6 +42,26 @@ def affordable_pixels(network: Callable[[Tensor], Tensor], images: Tensor) -> in
         images: ``(B, C, H, W)``, for channels, type and device; a network that pads its input is found to need more
             than it does, never less.
     """
+    return pixels_within_budget(probed(network, images))
+
+
+def pixels_within_budget(peak: int) -> int:
+    """Count the pixels that a network can work on at once within `BUDGET`.
+
+    Args:
+        peak: what it takes for the small image, from `probed`.
+    """
+    pixels = PROBE * PROBE
+    return max(1, BUDGET * pixels // max(HIDDEN * peak, peak + PADDED * pixels))
+
+
+def probed(network: Callable[[Tensor], Tensor], images: Tensor) -> int:
+    """Measure how many bytes a network's tensors take at the same time, at most, for an image of side `PROBE`.
+
+    Args:
+        network: see `affordable_pixels`.
+        images: see `affordable_pixels`.
+    """
     allocations = _Allocations()
     probe = images.new_zeros(1, images.shape[1], PROBE, PROBE)
     with torch.no_grad():
@@ -45,8 +69,7 @@ def affordable_pixels(network: Callable[[Tensor], Tensor], images: Tensor) -> in
         network(probe)
         with allocations:
             network(probe)
-    seen = allocations.peak
-    return max(1, BUDGET * PROBE * PROBE // max(HIDDEN * seen, seen + PADDED * PROBE * PROBE))
+    return allocations.peak
 
 
 class _Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]

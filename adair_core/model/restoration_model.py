@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from adair_core.derived import Derived
 from adair_core.model.adapter_card import AdapterCard
 from adair_core.model.adapter_files import install_read, read_adapter, write_adapter
 from adair_core.model.backbone import BaseInfo
+from adair_core.model.captures import kernel_settings
 from adair_core.model.maps import Map, WriteBand
+from adair_core.model.memory import pixels_within_budget, probed
 from adair_core.model.peft_form import refuse_outside_peft
 from adair_core.model.replaying import ReplayedBackbone
 from adair_core.model.restoring import ImageT, Precision, restore_image, restore_rows
@@ -38,6 +41,7 @@ class RestorationModel(ReplayedBackbone):
     def __init__(self, backbone: nn.Module, sites: Sequence[Site], *, info: BaseInfo) -> None:
         super().__init__(backbone, sites, what=f"backbone {info.backbone.name!r}")
         self.info = info
+        self._probed = Derived[int](size=4)
 
     def load_adapter(
         self, name_or_path: str | Path, *, name: str | None = None, accept_unknown_base: bool = False
@@ -145,7 +149,7 @@ class RestorationModel(ReplayedBackbone):
         Warns:
             SmallerTilesWarning: memory ran out, and the image was restored in smaller tiles than asked for.
         """
-        with self._restoring() as place:
+        with self._restoring(precision) as place:
             return restore_image(
                 self,
                 image,
@@ -192,7 +196,7 @@ class RestorationModel(ReplayedBackbone):
         Warns:
             SmallerTilesWarning: as `restore`.
         """
-        with self._restoring() as place:
+        with self._restoring(precision) as place:
             restore_rows(
                 self,
                 image,
@@ -208,15 +212,22 @@ class RestorationModel(ReplayedBackbone):
             )
 
     @contextlib.contextmanager
-    def _restoring(self) -> Iterator[dict[str, Any]]:
-        """Evaluate without gradients; gives the network's device and type."""
+    def _restoring(self, precision: Precision | None) -> Iterator[dict[str, Any]]:
+        """Evaluate without gradients; gives the network's device and type, and what it can work on at once."""
+
+        def affordable(network: Callable[[Tensor], Tensor], images: Tensor) -> int:
+            # Measured once for many images: it takes as long as a small one.
+            key = (precision, self._active, self._kept is None, images.shape[1], kernel_settings(own.device.type))
+            reads = self._reads({}, [(self._active, 1)]).tensors
+            return pixels_within_budget(self._probed.get(key, reads, lambda: probed(network, images)))
+
         own = next(self.backbone.parameters(), torch.empty(0))
         was_training = self.training
         if was_training:
             self.eval()
         try:
             with torch.no_grad():
-                yield {"device": own.device, "dtype": own.dtype}
+                yield {"device": own.device, "dtype": own.dtype, "affordable": affordable}
         finally:
             if was_training:
                 self.train()

@@ -16,7 +16,7 @@ from adair_core.data.transparency import fill_invisible, is_visible
 from adair_core.errors import AdairError, UsageError, expected
 from adair_core.model.exact import WORKING, restore_exactly
 from adair_core.model.maps import Gathered, Map, Store, Values, WriteBand
-from adair_core.model.memory import BUDGET, affordable_pixels
+from adair_core.model.memory import BUDGET, CountPixels, affordable_pixels
 from adair_core.model.smaller_tiles import WithinMemory
 from adair_core.model.tiling import (
     SMALLEST_TILE,
@@ -85,6 +85,7 @@ def restore_image(
     precision: Precision | None = None,
     exact: bool = False,
     replay: Callable[[Tensor], Tensor] | None = None,
+    affordable: CountPixels = affordable_pixels,
     on_share: OnShare | None = None,
 ) -> ImageT:
     """Restore an image, and give back the same kind of image.
@@ -103,6 +104,7 @@ def restore_image(
         exact: compute the whole image's result band by band, see `adair_core.model.exact`.
         replay: gives what `network` gives, faster where batches of one shape come again and again; used for those of at
             most `REPLAYED_PIXELS`.
+        affordable: counts the pixels of ``"auto"``: `adair_core.model.memory.affordable_pixels`, or what that has said.
         on_share: told after each tile, if it takes several.
 
     Raises:
@@ -132,6 +134,7 @@ def restore_image(
             precision=precision,
             exact=exact,
             replay=replay,
+            affordable=affordable,
             on_share=on_share,
         )
         assert made.values is not None
@@ -154,6 +157,7 @@ def restore_rows(
     precision: Precision | None = None,
     exact: bool = False,
     replay: Callable[[Tensor], Tensor] | None = None,
+    affordable: CountPixels = affordable_pixels,
     on_share: OnShare | None = None,
 ) -> None:
     """Restore an image that is read and written by rows.
@@ -179,6 +183,7 @@ def restore_rows(
         precision: see `restore_image`.
         exact: see `restore_image`; B is 1. With alpha, the image is in memory as a whole.
         replay: see `restore_image`.
+        affordable: see `restore_image`.
         on_share: see `restore_image`.
 
     Raises:
@@ -226,9 +231,9 @@ def restore_rows(
         first = image.read(0, 1)[:, :3]
         side, at_once = None if tile == "auto" else tile, len(first)
         if tile == "auto" and len(first) * padded_pixels(image.height, image.width) > SMALLEST_TILE**2:
-            affordable = affordable_pixels(compute, first)
-            side = automatic_tile(affordable, image.height, image.width)
-            at_once = max(1, affordable // padded_pixels(image.height, image.width))
+            pixels = affordable(compute, first)
+            side = automatic_tile(pixels, image.height, image.width)
+            at_once = max(1, pixels // padded_pixels(image.height, image.width))
         within = WithinMemory(run, at_once=at_once, side=side, overlap=shared, device=device)
         if side is None:
             finish(0, within(image.read(0, image.height)))

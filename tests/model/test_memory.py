@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from adair_core.model import memory
+from adair_core.model import memory, restoration_model
 from adair_core.model.backbone import build_backbone
 from adair_core.model.memory import HIDDEN, affordable_pixels
 
@@ -101,3 +103,27 @@ def test_batches_are_split_to_keep_to_the_budget(model, monkeypatch):
     model.backbone.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].shape))
     torch.testing.assert_close(model.restore(torch.cat([images] * 4)[:20]), torch.cat([at_once] * 4)[:20])
     assert [shape[0] for shape in sizes if shape[-1] == 96] == [3] * 6 + [2]
+
+
+def test_one_measurement_serves_many_images(model, monkeypatch):
+    model.add_adapter("small", "bottleneck", {"width": 2})
+    model.add_adapter("large", "bottleneck", {"width": 64})
+    image = np.random.default_rng(0).random((260, 270, 3), np.float32)
+    probes = []
+    monkeypatch.setattr(restoration_model, "probed", lambda *given: probes.append(memory.probed(*given)) or probes[-1])
+
+    def count(**options):
+        before = len(probes)
+        model.restore(image, **options)
+        return len(probes) - before
+
+    assert [count(), count(), count()] == [1, 0, 0]
+    model.set_adapters(["small"])
+    assert [count(), count()] == [1, 0]
+    assert [count(precision="bfloat16"), count(), count(precision="bfloat16")] == [1, 0, 0]
+    model.set_adapters(["large"])  # which was the active one at first
+    assert count() == 0
+    model.backbone.double()
+    assert count() == 1
+    assert probes[-1] > 1.5 * probes[0]
+    assert copy.deepcopy(model).restore(image).shape == image.shape
