@@ -130,7 +130,7 @@ def _prepare(recipe: AdapterRecipe, folder: RunFolder, say: Say, model: Restorat
         recipe=recipe,
         network=model,
         parameters=parameters,
-        buffers={key: tensor for key, tensor in adapter.tensors().items() if key not in parameters},
+        buffers=lambda: {key: tensor for key, tensor in adapter.tensors().items() if key not in parameters},
         dataset=examples.training,
         validation=Validation(protocol, examples.validation),
         identity=examples.identity,

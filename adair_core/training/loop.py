@@ -40,7 +40,8 @@ class Job:
         recipe: fully resolved.
         network: ``(B, 3, H, W)`` degraded -> restored.
         parameters: those that train, by name.
-        buffers: other state of the network that training changes, by name.
+        buffers: gives other state of the network that training changes, by name. Asked whenever it is needed: moving a
+            network, unlike its parameters, replaces it.
         dataset: ``dataset[n, patch_size]`` is sample n: ``{"input", "target"}``, each ``(3, P, P)``.
         validation: how the averaged weights are judged.
         identity: hash of the training data.
@@ -51,7 +52,7 @@ class Job:
     recipe: Recipe
     network: nn.Module
     parameters: Mapping[str, nn.Parameter]
-    buffers: Mapping[str, Tensor]
+    buffers: Callable[[], Mapping[str, Tensor]]
     dataset: torch.utils.data.Dataset[dict[str, Any]]
     validation: Validation
     identity: str
@@ -253,7 +254,7 @@ class Loop:
         return images.to(self.device, self.precision.weights, non_blocking=True)
 
     def _weights(self) -> dict[str, Tensor]:
-        return {**prefixed("weights", self.job.parameters), **prefixed("buffers", self.job.buffers)}
+        return {**prefixed("weights", self.job.parameters), **prefixed("buffers", self.job.buffers())}
 
     def _checkpoint_is_due(self) -> bool:
         step = self.state.step
@@ -276,7 +277,7 @@ class Loop:
     def _restore(self, checkpoint: Checkpoint) -> None:
         source = self.folder.last
         restore(self.job.parameters, checkpoint.part("weights"), source=source)
-        restore(self.job.buffers, checkpoint.part("buffers"), source=source)
+        restore(self.job.buffers(), checkpoint.part("buffers"), source=source)
         if self.settings.ema:
             restore(self.average.averages, checkpoint.part("average"), source=source)
         restore_optimizer(self.optimizer, self.job.parameters, checkpoint.part("optimizer"))

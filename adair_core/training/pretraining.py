@@ -126,7 +126,7 @@ def _prepare(recipe: PretrainRecipe, folder: RunFolder, say: Say, start: Restora
         recipe=recipe,
         network=backbone,
         parameters=dict(backbone.named_parameters()),
-        buffers=dict(backbone.named_buffers()),
+        buffers=lambda: dict(backbone.named_buffers()),
         dataset=examples.training,
         validation=Validation(protocol(recipe), examples.validation),
         identity=examples.identity,

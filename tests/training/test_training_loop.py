@@ -133,8 +133,9 @@ class Noisy(nn.Module):
         return nn.functional.dropout(x, 0.5) * self.scale
 
 
-def test_dropout_and_buffers_go_on_to_the_same_bits(tmp_path: Path) -> None:
-    options = {"steps": 6, "checkpoint_every": 2, "validate_every": 0}
+@pytest.mark.parametrize("precision", ["float32", "float64"])  # the latter moves the network to other tensors
+def test_dropout_and_buffers_go_on_to_the_same_bits(precision: str, tmp_path: Path) -> None:
+    options = {"steps": 6, "checkpoint_every": 2, "validate_every": 0, "precision": precision}
     whole, _ = run_toy(tmp_path / "whole", network=Noisy(), **options)
     with pytest.raises(Interrupted):
         run_toy(tmp_path / "part", network=Noisy(), callbacks=[Interrupt(3)], **options)

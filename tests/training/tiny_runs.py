@@ -68,7 +68,7 @@ def toy_job(*, broken: int | None = None, network: nn.Module | None = None, **se
         recipe=recipe,
         network=network,
         parameters=dict(network.named_parameters()),
-        buffers=dict(network.named_buffers()),
+        buffers=lambda: dict(network.named_buffers()),
         dataset=ToyPairs(broken),
         validation=Validation(protocol, images),
         identity="toy",
