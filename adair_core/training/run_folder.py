@@ -15,7 +15,7 @@ from adair_core.atomic_file import remove_leftovers, replacing
 from adair_core.errors import RunFolderError
 from adair_core.new_folder import make_folder
 
-_held: set[Path] = set()  # fcntl locks are per process: they do not keep this one from itself
+_held: set[str] = set()  # real paths; fcntl locks are per process: they do not keep this one from itself
 
 
 class RunFolder:
@@ -48,6 +48,10 @@ class RunFolder:
         Raises:
             RunFolderError: it cannot be written, another process uses it, or it holds a run and `resume` is false.
         """
+        real = os.path.realpath(self.path)
+        if real in _held:
+            # Not even opened: closing any handle of the lock's file lets go of the lock that this process has.
+            raise self._in_use(_name_of_this())
         is_new = not self.path.exists()
         try:
             make_folder(self.checkpoints)
@@ -58,6 +62,7 @@ class RunFolder:
             ) from error
         with lock:
             self._lock(lock)
+            _held.add(real)
             try:
                 self._sign(lock)
                 if not resume and (self.recipe.exists() or self.last.exists()):
@@ -71,7 +76,7 @@ class RunFolder:
             finally:
                 if is_new and not self.recipe.exists():
                     self._remove_unused()
-                _held.discard(self.path)
+                _held.discard(real)
 
     def _remove_unused(self) -> None:
         with suppress(OSError):  # a folder that is not empty stays
@@ -81,24 +86,23 @@ class RunFolder:
 
     def _lock(self, lock: IO[str]) -> None:
         try:
-            if self.path in _held:
-                raise BlockingIOError
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             lock.seek(0)
-            owner = lock.read().strip() or "another process"
-            raise RunFolderError(
-                f"run folder {self.path} is in use by {owner}; wait for that run to end or choose another --out"
-            ) from error
+            raise self._in_use(lock.read().strip() or "another process") from error
         except OSError as error:
             raise RunFolderError(f"run folder {self.path}: cannot be locked ({_reason(error)})") from error
-        _held.add(self.path)
+
+    def _in_use(self, owner: str) -> RunFolderError:
+        return RunFolderError(
+            f"run folder {self.path} is in use by {owner}; wait for that run to end or choose another --out"
+        )
 
     def _sign(self, lock: IO[str]) -> None:
         """Write into the lock who holds it; a buffer would fail on a full disk again when it is closed."""
         try:
             os.ftruncate(lock.fileno(), 0)
-            os.write(lock.fileno(), f"process {os.getpid()} on {os.uname().nodename}".encode())
+            os.write(lock.fileno(), _name_of_this().encode())
         except OSError as error:
             reason = _reason(error)
             raise RunFolderError(
@@ -160,6 +164,10 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
         RunFolderError: as `writing`.
     """
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def _name_of_this() -> str:
+    return f"process {os.getpid()} on {os.uname().nodename}"
 
 
 def _reason(error: OSError) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -53,6 +54,18 @@ def test_a_claimed_folder_cannot_be_locked_by_another_process(tmp_path: Path) ->
     with folder.claim(resume=False):
         assert subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode != 0
     assert subprocess.run(command, check=False).returncode == 0
+
+
+def test_a_refused_claim_of_this_process_leaves_its_lock_to_the_first(tmp_path: Path) -> None:
+    run, link = tmp_path / "run", tmp_path / "link"
+    run.mkdir()
+    link.symlink_to(run)
+    command = [sys.executable, "-c", LOCK, str(run / ".lock")]
+    with RunFolder(run).claim(resume=False):
+        for name in (run, link):
+            with pytest.raises(RunFolderError, match=f"in use by process {os.getpid()} on"):
+                RunFolder(name).claim(resume=True).__enter__()
+        assert subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode != 0
 
 
 def test_a_folder_that_this_process_uses(tmp_path: Path) -> None:
