@@ -219,6 +219,39 @@ def test_a_trained_adapter_is_trained_further(asked, base, trained):
     assert "--start-from: expected a trained adapter: a name that 'adair adapters' lists" in outcome.stderr
 
 
+def test_a_recipe_is_repeated_from_an_adapter_on_another_base(asked, base, trained):
+    earlier = AdapterRecipe(
+        base="restormer-tiny@4",
+        base_fingerprint="of restormer-tiny@4",
+        adapter={"name": "bottleneck"},
+        task={"name": "denoise", "options": {"sigma": [15, 15]}},
+    )
+    Path("recipe.json").write_text(earlier.model_dump_json())
+    recipe = asked("train", "--recipe", "recipe.json")[0]
+    assert (recipe.base, recipe.base_fingerprint) == ("restormer-tiny@4", "of restormer-tiny@4")
+    recipe = asked("train", "--recipe", "recipe.json", "--start-from", "mine")[0]
+    assert (recipe.base, recipe.base_fingerprint) == (str(base), None)
+    assert (recipe.start_from, recipe.adapter.name, recipe.adapter.options["rank"]) == ("mine", "lora", 2)
+    assert recipe.task.options == {"sigma": [15, 15]}
+
+
+def test_the_run_of_a_trained_adapter_is_resumed_by_its_name(asked, base, trained):
+    model = load(base)
+    model.add_adapter("derain", "bottleneck")
+    model.save_adapter("derain", trained / "neck", card=AdapterCard(task="derain"))
+    for name, steps in (("derain-lora", 3), ("derain-bottleneck", 4)):
+        recipe = AdapterRecipe(
+            base=str(base), adapter={"name": "bottleneck"}, task={"name": "derain"}, settings={"steps": steps}
+        )
+        (trained / "runs" / name).mkdir(parents=True)
+        (trained / "runs" / name / "recipe.json").write_text(recipe.model_dump_json())
+    for words in (["--task", "derain"], [], ["--pairs", "in", "target"]):
+        recipe, out, rest = asked("train", "--start-from", "neck", *words, "--resume")
+        assert (recipe.settings.steps, out, rest) == (4, Path("runs/derain-bottleneck"), {"resume": True})
+    recipe, out, _ = asked("train", "--start-from", "neck", "--resume", "--out", "new")
+    assert (recipe.task.name, out) == ("derain", Path("new"))
+
+
 def test_a_run_that_started_from_an_adapter_is_repeated(base, trained, photos):
     words = ["train", "--start-from", "mine", "--data", photos, *QUICK, "--json"]
     first = run_program(*words)

@@ -63,31 +63,33 @@ class _Start:
     preset: str | None
 
 
-def _default_name(typed: Mapping[str, Any]) -> str | None:
-    task = typed.get("task") or (PAIRS if typed.get("pairs") else None)
-    return f"{task}-{typed.get('adapter') or DEFAULT_ADAPTER}" if task else None
-
-
 def _start(typed: Mapping[str, Any]) -> _Start:
-    earlier = earlier_recipe(typed, AdapterRecipe, name=_default_name(typed))
-    start_from, base = (earlier.start_from, earlier.base) if earlier else (None, DEFAULT_BASE)
-    adapter, task = (earlier.adapter, earlier.task) if earlier else (Choice(name=DEFAULT_ADAPTER), None)
-    preset = earlier.preset if earlier else None
+    start_from, base, adapter, task, preset = None, DEFAULT_BASE, Choice(name=DEFAULT_ADAPTER), None, None
     if typed.get("start_from"):
         from adair_core.training.starts import starting_adapter
 
         start_from = trained_adapter(typed["start_from"], option="--start-from")
         file, adapter = starting_adapter(start_from)
-        base, preset, task = str(file.base), None, task or _task_of(file.card)
-    chosen = typed.get("adapter") or adapter.name
-    if typed.get("preset") or chosen != adapter.name:
-        adapter, preset = Choice(name=chosen), typed.get("preset")
+        base, task = str(file.base), _task_of(file.card)
+    chosen = _chosen_task(typed, task)
+    name = f"{chosen.name}-{typed.get('adapter') or adapter.name}" if chosen else None
+    earlier = earlier_recipe(typed, AdapterRecipe, name=name)
+    if earlier:
+        task = earlier.task
+        if start_from is None:
+            start_from, base, adapter, preset = earlier.start_from, earlier.base, earlier.adapter, earlier.preset
+    kind = typed.get("adapter") or adapter.name
+    if typed.get("preset") or kind != adapter.name:
+        adapter, preset = Choice(name=kind), typed.get("preset")
+    return _Start(earlier, start_from, typed.get("base") or base, adapter, _chosen_task(typed, task), preset)
+
+
+def _chosen_task(typed: Mapping[str, Any], task: Choice | None) -> Choice | None:
+    """The task that the options say, where there is one already that they refine."""
     named = typed.get("task")
     if typed.get("pairs") and named is None and not (task and "pairs" in plugins().task(task.name).config.model_fields):
         named = PAIRS
-    if named is not None and (task is None or task.name != named):
-        task = Choice(name=named)
-    return _Start(earlier, start_from, typed.get("base") or base, adapter, task, preset)
+    return task if named is None or (task and task.name == named) else Choice(name=named)
 
 
 def _task_of(card: AdapterCard) -> Choice | None:
@@ -97,6 +99,12 @@ def _task_of(card: AdapterCard) -> Choice | None:
     except ValidationError:  # whoever wrote the card
         return Choice(name=card.task) if card.task else None
     return Choice(name=task.name, options={name: value for name, value in task.options.items() if name != "pairs"})
+
+
+def _fingerprint(start: _Start, parameters: Mapping[str, Any]) -> str | None:
+    """That of the earlier recipe's base, if it is this base: an adapter to start from brings its own."""
+    earlier = start.earlier
+    return earlier.base_fingerprint if earlier and not parameters["base"] and start.base == earlier.base else None
 
 
 def _groups(typed: Mapping[str, Any]) -> list[Group]:
@@ -158,7 +166,7 @@ def command(**parameters: Any) -> None:
         settings=resolved_settings(groups["settings"], parameters, earlier, default_settings(spec, task_spec)),
         environment=earlier.environment if earlier else {},
         base=base_named(start.base),
-        base_fingerprint=earlier.base_fingerprint if earlier and not parameters["base"] else None,
+        base_fingerprint=_fingerprint(start, parameters),
         adapter=groups["adapter"].choice(spec.name, adapter_options, preset),
         preset=start.preset,
         start_from=start.start_from,
