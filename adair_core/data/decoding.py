@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyvips
 
-from adair_core.data import exif
+from adair_core.data import exif, iptc
 from adair_core.data.file_rows import UNDECODABLE, FileRows, damage_told, reason_of
 from adair_core.data.format import format_in
 from adair_core.data.image_file import Format, ImageFile, ImageInfo
@@ -41,6 +41,8 @@ LOADERS: dict[Format, Any] = {
     "gif": pyvips.Image.gifload,
 }
 METADATA = ("exif-data", "icc-profile-data", "xmp-data", "iptc-data")
+IN_DIRECTORIES = {"xmp-data": 700, "iptc-data": iptc.TIFF_TAG}
+"""Metadata of TIFF that are read here, as not all TIFF files are read by libvips."""
 UNREAD_VALUES = {
     "char": "8 bit signed integers",
     "short": "16 bit signed integers",
@@ -172,7 +174,14 @@ def _opened(path: Path, limits: _Limits, page: Place | None = None) -> FileRows:
             first = _loaded(path, kind, limits, page, access="random")[0]
         image, converted = prepared(first)
     metadata = {name: bytes(image.get(name)) for name in METADATA if image.get_typeof(name)}
-    about = exif_of(read_directory(path, page)) if kind == "tiff" else metadata.get("exif-data")
+    if kind == "tiff":
+        directory = read_directory(path, page)
+        about = exif_of(directory)
+        metadata |= {name: directory[tag].data for name, tag in IN_DIRECTORIES.items() if tag in directory}
+        if "iptc-data" in metadata:
+            metadata["iptc-data"] = iptc.in_order(metadata["iptc-data"])
+    else:
+        about = metadata.get("exif-data")
     if about is not None:
         metadata["exif-data"] = exif.normalized(about)
     colors, dtype = 3 if image.bands >= 3 else 1, np.dtype(DTYPES[image.format])

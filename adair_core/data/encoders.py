@@ -17,6 +17,7 @@ import pyvips
 from PIL import Image
 from PIL import ImageFile as ImageFileModule
 
+from adair_core.data import iptc
 from adair_core.data.exif import HEADER
 from adair_core.data.image_file import ImageFile, ImageInfo, Subsampling
 from adair_core.data.pixels import Array
@@ -72,8 +73,8 @@ def encode_jpeg(image: ImageFile, quality: int | Literal["keep"] | None, subsamp
         options["progressive"] = True
     if "xmp-data" in image.metadata:
         options["xmp"] = image.metadata["xmp-data"]
-    if "iptc-data" in image.metadata:
-        content = image.metadata["iptc-data"]
+    content = iptc.for_jpeg(image.metadata["iptc-data"]) if "iptc-data" in image.metadata else None
+    if content is not None:
         options["extra"] = b"\xff\xed" + (len(content) + 2).to_bytes(2, "big") + content
     return _by_pillow(image, "JPEG", optimize=True, **options, **_exif_and_profile(image))
 
@@ -119,7 +120,7 @@ def save_tiff(vips: Any, info: ImageInfo, file: GrowingTiff) -> None:
     resolution, compression = info.storage.resolution, info.storage.tiff_compression
     across, down = resolution or (1.0, 1.0)  # which libvips writes in any case
     vips = vips.copy(xres=across, yres=down)
-    for name in ("icc-profile-data", "xmp-data", "iptc-data"):
+    for name in ("icc-profile-data", "xmp-data"):
         if name in info.metadata:
             vips.set_type(pyvips.GValue.blob_type, name, info.metadata[name])
     predictor = "float" if vips.format == "float" else "horizontal"
@@ -133,7 +134,9 @@ def save_tiff(vips: Any, info: ImageInfo, file: GrowingTiff) -> None:
             resunit="inch",
         )
     dropped = (X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT) if resolution is None else ()
-    file.finish(page, info.metadata.get("exif-data"), dropped=dropped)
+    # libvips writes a quarter of the bytes, by a count of 32 bit numbers that libtiff takes for one of bytes.
+    told = iptc.for_tiff(info.metadata.get("iptc-data", b""))
+    file.finish(page, info.metadata.get("exif-data"), iptc=told, dropped=dropped)
 
 
 def _are_finer(tables: tuple[tuple[int, ...], ...]) -> bool:

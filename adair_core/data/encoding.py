@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from adair_core.atomic_file import replacing
-from adair_core.data import exif
+from adair_core.data import exif, iptc
 from adair_core.data.encoders import JPEG_QUALITY
 from adair_core.data.image_file import SUFFIXES, Format, ImageFile, ImageInfo
 from adair_core.data.page_writing import DEEPEST, ROWWISE, Coding, PageRows, Quality, held_type
@@ -157,13 +157,18 @@ def losses(info: ImageInfo, kind: Format) -> tuple[str, ...]:
     if size > 1 and given > held:
         what = "floats were clipped to 0 to 1 and" if size == 4 else f"{given} bits were"
         notes.append(f"{what} rounded to {held} bits")
-    if "iptc-data" in info.metadata and kind not in ("jpeg", "tiff"):
+    if "iptc-data" in info.metadata and not _holds_iptc(kind, info.metadata["iptc-data"]):
         notes.append("without IPTC data")
     if info.storage.resolution is not None and kind in ("webp", "avif"):
         notes.append("without the resolution")
     if kind != "png" and "icc-profile-data" not in info.metadata:
         notes += [f"without PNG's {name.decode()}" for name in meaningful_color(info.storage.png_chunks)]
     return tuple(notes)
+
+
+def _holds_iptc(kind: Format, data: bytes) -> bool:
+    held = {"jpeg": iptc.for_jpeg, "tiff": iptc.for_tiff}.get(kind)
+    return held is not None and held(data) is not None
 
 
 def _checked(path: Path, pages: Sequence[ImageInfo], *, overwrite: bool) -> Format:

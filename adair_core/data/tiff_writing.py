@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from adair_core.data.exif import HEADER
+from adair_core.data.iptc import TIFF_TAG
 from adair_core.data.tiff_directory import (
     ABOUT_THE_PICTURE,
     BIG,
@@ -31,6 +32,7 @@ OFFSETS = (273, 324)
 """Entries with the places of strips or tiles: all offsets that libvips writes, but for values of the directory."""
 OF_A_DOCUMENT = Entry(4, (2).to_bytes(4, "little"))
 """`KIND_OF_PAGE` of a page of several."""
+UNDEFINED = 7
 LETTERS = {3: "H", 4: "I", 16: "Q"}
 
 
@@ -56,12 +58,15 @@ class GrowingTiff:
         """Begin a page: give what its picture is to be written into, as a file of the same form."""
         return FromHere(self._file, self._even_end())
 
-    def finish(self, page: FromHere, exif: bytes | None, *, dropped: Collection[int] = ()) -> None:
+    def finish(
+        self, page: FromHere, exif: bytes | None, *, iptc: bytes | None = None, dropped: Collection[int] = ()
+    ) -> None:
         """Make a picture that was written a page of the file.
 
         Args:
             page: see `page`.
             exif: EXIF data of the page with their header; what cannot be understood of them is left out.
+            iptc: IPTC data of the page.
             dropped: tags that its picture's directory has and the page shall not have.
 
         Raises:
@@ -70,6 +75,8 @@ class GrowingTiff:
         added = directory_in(io.BytesIO(exif[len(HEADER) :])) if exif else {}
         about = {tag: entry for tag, entry in added.items() if tag in ABOUT_THE_PICTURE}
         own = {tag: entry for tag, entry in directory_in(page).items() if tag not in dropped}
+        if iptc:
+            own[TIFF_TAG] = Entry(UNDEFINED, iptc)
         if self._is_document:
             own[KIND_OF_PAGE] = OF_A_DOCUMENT
         whole = {**about, **self._moved(own, page.start)}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import pyvips
 import tifffile
-from PIL import Image, ImageCms, JpegImagePlugin, PngImagePlugin
+from PIL import Image, ImageCms, IptcImagePlugin, JpegImagePlugin, PngImagePlugin
 
 from adair_core.data.encoding import Coding, losses
 from adair_core.data.images import ImageFile, Storage, read_header, read_image, write_image
@@ -191,6 +191,71 @@ def test_pngs_colour_chunks_and_texts_are_kept(tmp_path):
 )
 def test_what_a_format_cannot_keep_is_told(options, kind, told):
     assert losses(ImageFile(**{"pixels": COLORS, **options}).info, kind) == told
+
+
+# --- IPTC data
+
+IPTC = {(2, 5): b"A barn", (2, 25): b"wood", (2, 120): b"at noon"}
+IIM = b"".join(bytes([0x1C, *key]) + struct.pack(">H", len(text)) + text for key, text in IPTC.items())
+URL = b"8BIM\x04\x0b\3url\0\0\0\5a.org\0"  # of an odd length, with a name
+RESOURCES = b"Photoshop 3.0\0" + URL + b"8BIM\x04\x04\0\0" + struct.pack(">I", len(IIM)) + IIM
+
+
+def write_with_iptc(path, *, kind=7, order="<"):
+    if path.suffix == ".jpg":
+        Image.fromarray(COLORS).save(path, extra=b"\xff\xed" + struct.pack(">H", len(RESOURCES) + 2) + RESOURCES)
+        return
+    content = IIM + bytes(-len(IIM) % 4)
+    values = struct.unpack(f"<{len(content) // 4}I", content) if kind == 4 else content
+    tag = (33723, kind, len(values), values, True)
+    tifffile.imwrite(path, COLORS, photometric="rgb", byteorder=order, extratags=[tag])
+
+
+def iptc_in(path):
+    with Image.open(path) as peer:
+        return IptcImagePlugin.getiptcinfo(peer)
+
+
+@pytest.mark.parametrize("target", ["y.jpg", "y.tif"])
+@pytest.mark.parametrize(
+    ("source", "options"),
+    [
+        ("x.jpg", {}),
+        ("x.tif", {}),
+        ("x.tif", {"kind": 4}),
+        ("x.tif", {"kind": 4, "order": ">"}),  # numbers of the other order, as the bytes stand in the file
+    ],
+)
+def test_iptc_data_survive(tmp_path, source, target, options):
+    write_with_iptc(tmp_path / source, **options)
+    assert iptc_in(again(tmp_path / source, target)) == IPTC
+
+
+def test_a_jpegs_other_resources_of_photoshop_survive(tmp_path):
+    write_with_iptc(tmp_path / "x.jpg")
+    assert RESOURCES in again(tmp_path / "x.jpg", "y.jpg").read_bytes()
+
+
+@pytest.mark.parametrize("content", [b"Photoshop 3.0\0" + URL, b"Photoshop 3.0\x008BIM\x04", b"Photoshop 3.0\0"])
+def test_resources_without_iptc_data_do_not_go_into_a_tiff(tmp_path, content):
+    image = ImageFile(pixels=COLORS, metadata={"iptc-data": content})
+    write_image(tmp_path / "x.tif", image)
+    assert "iptc-data" not in read_image(tmp_path / "x.tif").metadata
+    assert losses(image.info, "tiff") == ("without IPTC data",)
+
+
+def test_iptc_data_that_are_too_long_for_jpeg_are_left_out_and_said(tmp_path):
+    image = ImageFile(pixels=COLORS, metadata={"iptc-data": IIM + bytes(2**16)})
+    write_image(tmp_path / "x.jpg", image)
+    assert "iptc-data" not in read_image(tmp_path / "x.jpg").metadata
+    assert losses(image.info, "jpeg") == ("without IPTC data",)
+
+
+def test_tiffs_that_libvips_cannot_read_keep_iptc_and_xmp_data(tmp_path):
+    tags = [(33723, 7, len(IIM), IIM, True), (700, 1, len(XMP), XMP, True)]
+    tifffile.imwrite(tmp_path / "x.tif", COLORS / 255.0, photometric="rgb", extratags=tags)
+    with tifffile.TiffFile(again(tmp_path / "x.tif", "y.tif")) as peer:
+        assert [bytes(peer.pages[0].tags[tag].value) for tag in (33723, 700)] == [IIM, XMP]
 
 
 # --- Lossless and lossy
