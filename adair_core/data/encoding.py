@@ -26,6 +26,12 @@ __all__ = ["JPEG_QUALITY", "ROWWISE", "Coding", "Quality", "write_image", "writi
 PAGED: tuple[Format, ...] = ("tiff",)
 """Formats that hold several pages."""
 
+COLOR_ALONE: tuple[Format, ...] = ("webp", "avif")
+"""Formats that store gray as RGB."""
+
+SPACE_OF_PROFILE = slice(16, 20)
+"""Where an ICC profile says what it is of."""
+
 LONGEST: Mapping[Format, int] = {"jpeg": 65500, "webp": 16383}
 """Rows and columns that a format holds at most, where that is told before hours of work."""
 
@@ -46,7 +52,7 @@ def write_image(path: Path | str, image: ImageFile, *, overwrite: bool = False, 
     TIFF of 16 bit images, TIFF of floats. A deeper image than the format can hold is rounded: JPEG and WebP hold 8
     bits, AVIF 12, PNG 16. Colour profile, EXIF (made to say that the pixels are upright, without its preview), XMP and
     resolution are kept where the format has a place for them, and so is how a file of the same format was stored:
-    see `adair_core.data.image_file.Storage`. WebP and AVIF store gray as RGB.
+    see `adair_core.data.image_file.Storage`. WebP and AVIF store gray as RGB, and without a profile of gray values.
 
     Args:
         path: the new file.
@@ -126,6 +132,8 @@ def writing_pages(
             nonlocal begun
             begun += 1
             metadata = {**info.metadata, **_current_exif(info)}
+            if _stores_gray_of_profile(kind, info):
+                del metadata["icc-profile-data"]
             held = replace(info, dtype=held_type(info.dtype, kind), metadata=metadata)
             rows = PageRows(path, kind, held, coding or Coding(), target)
             try:
@@ -159,11 +167,18 @@ def losses(info: ImageInfo, kind: Format) -> tuple[str, ...]:
         notes.append(f"{what} rounded to {held} bits")
     if "iptc-data" in info.metadata and not _holds_iptc(kind, info.metadata["iptc-data"]):
         notes.append("without IPTC data")
+    if _stores_gray_of_profile(kind, info):
+        notes.append(f"without the colour profile, which is of gray values: {kind.upper()} stores RGB")
     if info.storage.resolution is not None and kind in ("webp", "avif"):
         notes.append("without the resolution")
     if kind != "png" and "icc-profile-data" not in info.metadata:
         notes += [f"without PNG's {name.decode()}" for name in meaningful_color(info.storage.png_chunks)]
     return tuple(notes)
+
+
+def _stores_gray_of_profile(kind: Format, info: ImageInfo) -> bool:
+    """Whether the image's profile says what gray values mean, where gray is stored as RGB: no program takes both."""
+    return kind in COLOR_ALONE and info.metadata.get("icc-profile-data", b"")[SPACE_OF_PROFILE] == b"GRAY"
 
 
 def _holds_iptc(kind: Format, data: bytes) -> bool:

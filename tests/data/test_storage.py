@@ -183,6 +183,7 @@ def test_pngs_colour_chunks_and_texts_are_kept(tmp_path):
         ({"pixels": COLORS.astype(np.float32)}, "png", ("floats were clipped to 0 to 1 and rounded to 16 bits",)),
         ({"pixels": COLORS.astype(np.float32)}, "tiff", ()),
         ({"metadata": {"iptc-data": b"x"}}, "webp", ("without IPTC data",)),
+        ({"metadata": {"icc-profile-data": bytes(16) + b"RGB " + bytes(108)}}, "webp", ()),
         ({"storage": Storage(resolution=(12.0, 12.0))}, "webp", ("without the resolution",)),
         ({"storage": Storage(png_chunks=(Chunk(b"gAMA", bytes([0, 1, 134, 160])),))}, "jpeg", ("without PNG's gAMA",)),
         ({"storage": Storage(png_chunks=(Chunk(b"gAMA", bytes([0, 0, 177, 143])),))}, "jpeg", ()),
@@ -191,6 +192,38 @@ def test_pngs_colour_chunks_and_texts_are_kept(tmp_path):
 )
 def test_what_a_format_cannot_keep_is_told(options, kind, told):
     assert losses(ImageFile(**{"pixels": COLORS, **options}).info, kind) == told
+
+
+def gray_profile():
+    """The smallest ICC profile of linear gray that color management takes."""
+    white = b"".join(struct.pack(">i", round(part * 2**16)) for part in (0.9642, 1.0, 0.8249))
+    tags = {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", 5) + b"gray" + bytes(79),
+        b"cprt": b"text" + bytes(4) + b"none",
+        b"wtpt": b"XYZ " + bytes(4) + white,
+        b"kTRC": b"curv" + bytes(8),
+    }
+    table, content = struct.pack(">I", len(tags)), b""
+    for name, value in tags.items():
+        table += name + struct.pack(">II", 132 + 12 * len(tags) + len(content), len(value))
+        content += value + bytes(-len(value) % 4)
+    head = bytes(4) + b"\x02\x10\0\0mntrGRAYXYZ " + bytes(12) + b"acsp" + bytes(28) + white + bytes(48)
+    size = len(table) + len(content) + 128
+    return struct.pack(">I", size) + head + table + content
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "tif", "webp", "avif"])
+def test_a_profile_of_gray_values_is_not_one_of_rgb(tmp_path, ending):
+    profile = gray_profile()
+    assert ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space == "GRAY"
+    image = ImageFile(pixels=COLORS[..., :1], metadata={"icc-profile-data": profile})
+    write_image(tmp_path / f"x.{ending}", image)
+    after = read_image(tmp_path / f"x.{ending}")
+    is_kept = ending not in ("webp", "avif")
+    assert after.metadata.get("icc-profile-data") == (profile if is_kept else None)
+    told = losses(image.info, after.format)
+    told_of_it = [note for note in told if note.startswith("without the colour profile, which is of gray values")]
+    assert len(told_of_it) == (not is_kept)
 
 
 # --- IPTC data
