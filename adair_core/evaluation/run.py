@@ -57,7 +57,8 @@ def evaluate(
         progress: told about each image.
 
     Raises:
-        UsageError: `images` do not fit the protocol (real pairs or not), or an unknown metric is named.
+        UsageError: `images` do not fit the protocol (real pairs or not), two have the same name, or an unknown metric
+            is named.
         DataError: there are no images, one is too small or not readable, or they are not the protocol's data set.
         AdairError: the restored image has another shape, or values that are not finite.
     """
@@ -205,12 +206,16 @@ def _reports(
     total = len(protocol.conditions) * len(images)
     rows: dict[str, list[ImageResult]] = {name: [] for name in restorations}
     seen: dict[int, MeasuredImage] = {}
+    places: dict[str, int] = {}
     done = 0
     for condition in protocol.conditions:
         samples = Samples(protocol, condition, images)
         for index in range(len(samples)):
             sample = samples[index]
             seen[index] = sample.image
+            if places.setdefault(sample.name, index) != index:  # means and differences go by the name
+                wanted, got = "a name of its own for each", f"images {places[sample.name]} and {index} of one"
+                raise UsageError(expected(f"evaluation image {sample.name!r}", expected=wanted, got=got))
             reference = measured(sample.target, protocol)
             values = _values(measures, sample.degraded, sample.target, reference, protocol)
             for name, restore in restorations.items():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +77,7 @@ def gather(data: Data, settings: Settings, degradation: Degradation | None, *, s
         DataError: images are missing or cannot be used.
     """
     smallest = max(stage.patch_size for _, stage in spans(settings))
-    source, names = _open(data, smallest, degradation)
+    source, paths = _open(data, smallest, degradation)
     if _are_samples(data):
         say("no data given: training on the sample photos of scikit-image")
     for notice in source.survey.notices():
@@ -87,7 +89,8 @@ def gather(data: Data, settings: Settings, degradation: Degradation | None, *, s
         validation, training = _photos(), source
         say(f"{len(source)} training images; validation on {listing([name for name, *_ in validation])}")
     else:
-        held_out = _held_out(names)
+        held_out = _held_out([path.name for path in paths])
+        names = _told_apart(paths)
         rest = [index for index in range(len(source)) if index not in held_out]
         validation, training = _middles(source, names, held_out), Subset(source, rest or held_out)
         chosen = listing([names[index] for index in held_out])
@@ -111,7 +114,7 @@ def with_absolute_paths(data: Data) -> Data:
     )
 
 
-def _open(data: Data, smallest: int, degradation: Degradation | None) -> tuple[Source, list[str]]:
+def _open(data: Data, smallest: int, degradation: Degradation | None) -> tuple[Source, list[Path]]:
     if (data.pairs_input is None) != (data.pairs_target is None):
         raise UsageError("pairs: expected a folder of inputs and a folder of targets, got only one of them")
     if data.validation_input is not None and data.validation is None:
@@ -125,14 +128,14 @@ def _open(data: Data, smallest: int, degradation: Degradation | None) -> tuple[S
                 "'pairs'), or take one that has the option pairs, such as derain"
             )
         pairs = PairedImages(data.pairs_input, data.pairs_target, smallest=smallest, strict=data.strict)
-        return pairs, [target.path.name for _, target in pairs.pairs]
+        return pairs, [target.path for _, target in pairs.pairs]
     if degradation is None:
         raise UsageError("this task learns from real pairs: give a folder of inputs and a folder of targets")
     if _are_samples(data):
         clean = CleanImages(sample_photo_files(), smallest=smallest, strict=data.strict)
     else:
         clean = CleanImages.from_folders(data.images, smallest=smallest, strict=data.strict)
-    return clean, [header.path.name for header in clean.survey.usable]
+    return clean, [header.path for header in clean.survey.usable]
 
 
 def _are_samples(data: Data) -> bool:
@@ -148,6 +151,13 @@ def _held_out(names: Sequence[str]) -> list[int]:
     count = min(max(round(len(names) * HELD_OUT_SHARE), 1), MOST_HELD_OUT)
     digests = [hashlib.blake2b(name.encode()).hexdigest() for name in names]
     return sorted(sorted(range(len(names)), key=lambda index: (digests[index], index))[:count])
+
+
+def _told_apart(paths: Sequence[Path]) -> list[str]:
+    """Name images, with their folders where several have one name: in a report equal names are one image."""
+    common = os.path.commonpath([path.parent for path in paths])
+    counts = Counter(path.name for path in paths)
+    return [path.name if counts[path.name] == 1 else path.relative_to(common).as_posix() for path in paths]
 
 
 def _middles(source: Source, names: Sequence[str], indices: Sequence[int]) -> list[EvaluationImage]:

@@ -246,6 +246,19 @@ def infinite_report() -> Report:
     return evaluate(lambda x: x / 2, protocol(0.1), photos(), metrics={"psnr": lambda *_: next(metric)})
 
 
+def test_what_was_exact_before_and_after_gains_nothing() -> None:
+    values = iter([math.inf, math.inf, 30.0, 31.0])  # input and restored image of two
+    report = evaluate(lambda x: x / 2, protocol(0.1), photos(2), metrics={"psnr": lambda *_: next(values)})
+    gain = report.statistic("psnr", side="gain")
+    assert (gain.mean, gain.count, gain.undefined) == (0.5, 2, 0)
+
+
+def test_images_of_one_name_are_refused() -> None:
+    images = [(name, torch.rand(3, 8, 8)) for name in ("a", "b", "a")]
+    with pytest.raises(UsageError, match=r"evaluation image 'a': expected a name of its own .*, got images 0 and 2"):
+        evaluate(identity, protocol(0.1), images)
+
+
 def test_json_is_strictly_valid_and_reads_back() -> None:
     def refuse(name: str) -> None:
         raise AssertionError(f"{name} is not JSON")

@@ -55,6 +55,15 @@ def test_only_new_images_take_the_place_of_held_out_ones(tmp_path: Path) -> None
         assert after <= before | {f"more{other}.png" for other in range(number + 1)}
 
 
+def test_held_out_images_of_one_name_are_several(tmp_path: Path) -> None:
+    for clip in range(20):
+        write_photos(tmp_path / f"clip-{clip:02}", count=2)
+    examples, said = _gathered(Data(images=(tmp_path,)))
+    names = [name for name, *_ in examples.validation]
+    assert names == ["clip-00/0.png", "clip-01/0.png"]
+    assert said[-1].endswith("held out for validation: clip-00/0.png, clip-01/0.png")
+
+
 def test_large_held_out_images_are_cut_to_their_middle(tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos", count=1, size=HELD_OUT_SIDE + 20)
     examples, said = _gathered(Data(images=(photos,)))
