@@ -16,6 +16,7 @@ from adair_core.atomic_file import write_atomically
 from adair_core.errors import UnknownNameError
 from adair_core.evaluation.cells import decimals_for, mean_cell, plural
 from adair_core.evaluation.checksums import MeasuredImage, data_set_checksum, data_set_remark, known_data_set
+from adair_core.evaluation.paired import paired
 from adair_core.evaluation.restorer import Restorer
 from adair_core.evaluation.statistics import Statistic, bootstrap
 from adair_core.new_folder import make_folder
@@ -252,7 +253,7 @@ _SIDES: tuple[Side, ...] = (*_MEASURED, "gain")
 
 def _value(row: ImageResult, metric: str, side: Side) -> float:
     if side == "gain":
-        return row.restored[metric] - row.input[metric]
+        return paired(row.input[metric], row.restored[metric])
     return getattr(row, side)[metric]  # type: ignore[no-any-return]
 
 
