@@ -8,9 +8,9 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from adair_core.errors import DataError, expected
-from adair_core.inference.file_result import FULL
+from adair_core.inference.file_result import FULL as DISK_FULL
 from adair_core.inference.video_coding import VideoCoding
-from adair_core.inference.video_frames import bits_of
+from adair_core.inference.video_frames import FULL, ColorCoding, bits_of, family_of
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -33,6 +33,9 @@ ENCODERS: Mapping[str, str] = {
 """A video's codec -> the encoder for it. Older codecs become H.264, or VP9 in WebM."""
 
 WITH_CRF = ("libx264", "libx264rgb", "libx265", "libvpx", "libvpx-vp9", "libsvtav1", "libaom-av1", "librav1e")
+LIMITED, MATRIX_OF_RGB = 1, 0
+"""The numbers of the limited range, and of RGB among those of matrices."""
+
 ATTACHED_PICTURE = 0x400
 """ffmpeg's flag of a stream that holds a cover."""
 
@@ -63,6 +66,8 @@ def encoder_for(codec: str, container: str, coding: VideoCoding) -> str:
 def pixel_format_for(encoder: str, source: str) -> str:
     """Choose the format of pixels: the source's if the encoder takes it, else the nearest that loses nothing.
 
+    RGB stays RGB, gray gray and YUV YUV where that loses no more.
+
     Args:
         encoder: its name.
         source: name of the format that the video has.
@@ -74,12 +79,12 @@ def pixel_format_for(encoder: str, source: str) -> str:
     names = [entry.name for entry in formats]
     if source in names or not names:
         return source
-    wanted = _layout(source)
+    family, wanted = family_of(av.VideoFormat(source)), _layout(source)
 
-    def distance(name: str) -> tuple[int, int, int]:
+    def distance(name: str) -> tuple[int, bool, int, int]:
         layout = _layout(name)
         lost = sum(max(0, needs - has) for needs, has in zip(wanted, layout, strict=True))
-        return lost, sum(layout), names.index(name)
+        return lost, family_of(av.VideoFormat(name)) != family, sum(layout), names.index(name)
 
     nearest: str = min(names, key=distance)
     return nearest
@@ -90,9 +95,10 @@ def _layout(name: str) -> tuple[int, int, int]:
     import av
 
     layout = av.VideoFormat(name, 16, 16)
-    if layout.is_rgb:
+    family = family_of(layout)
+    if family == "rgb":
         return bits_of(layout), 4, 4
-    if len(layout.components) < 3:
+    if family == "gray":
         return bits_of(layout), 0, 0
     return bits_of(layout), layout.chroma_width() // 4, layout.chroma_height() // 4
 
@@ -148,7 +154,7 @@ class VideoTarget:
         try:
             writer.start_encoding()
         except av.error.FFmpegError as error:
-            if error.errno in FULL:
+            if error.errno in DISK_FULL:
                 raise
             what = f"{size[0]} x {size[1]} frames of {self.pixel_format} by {self._stream.codec_context.name}"
             reason = error.strerror or str(error)
@@ -201,7 +207,11 @@ class VideoTarget:
         for field in ("color_range", "color_primaries", "color_trc", "colorspace"):
             setattr(context, field, getattr(source, field))
         if first.format.name.startswith("yuvj"):
-            context.color_range = 2
+            context.color_range = FULL
+        family = family_of(stream.format)
+        if family != family_of(first.format):  # what the source says of its numbers is not true of these
+            context.color_range = LIMITED if family == "yuv" else FULL
+            context.colorspace = MATRIX_OF_RGB if family == "rgb" else ColorCoding.of(first).matrix
         if self._writer.format.name == "avi":
             context.max_b_frames = 0
         if video.sample_aspect_ratio:

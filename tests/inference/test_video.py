@@ -17,7 +17,7 @@ from clips import HEIGHT, STEPS, WIDTH, frames_of, level, make_clip, packets_of
 from torch import Tensor, nn
 
 from adair_core.atomic_file import replacing
-from adair_core.errors import UsageError
+from adair_core.errors import DataError, UsageError
 from adair_core.inference import FileResult, Settings, VideoCoding, plan, restore_files
 from adair_core.inference.video_frames import BT601, BT709, ColorCoding, from_rgb, to_rgb
 from adair_core.inference.video_target import pixel_format_for
@@ -121,6 +121,60 @@ def test_range_primaries_transfer_and_matrix_are_kept(tmp_path: Path, colors: tu
         assert [int(getattr(context, name)) for name in named] == list(colors)
     if colors[3] == 1:  # the clip was made with that matrix
         assert frames_of(output)[1] == pytest.approx([level(index) for index in range(len(STEPS))], abs=1.5)
+
+
+PATCHES = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+PATCHES[:, :16], PATCHES[:, 16:32], PATCHES[:, 32:48], PATCHES[:, 48:] = (250, 8, 8), (8, 235, 16), (16, 24, 200), 255
+
+
+def make_patches(path: Path, codec: str, pixel_format: str, **colors: int) -> Path:
+    with av.open(str(path), "w") as file:
+        video: Any = file.add_stream(codec, rate=25)
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, pixel_format
+        for name, value in colors.items():
+            setattr(video.codec_context, name, value)
+        for index in range(3):
+            frame = av.VideoFrame.from_ndarray(PATCHES, format="rgb24").reformat(format=pixel_format)
+            frame.pts = index
+            file.mux(video.encode(frame))
+        file.mux(video.encode(None))
+    return path
+
+
+def seen_in(path: Path, form: str) -> list[Any]:
+    """Frames as ffmpeg alone converts them."""
+    with av.open(str(path)) as file:
+        return [frame.to_ndarray(format=form).astype(int) for frame in file.decode(video=0)]
+
+
+@pytest.mark.parametrize("target", ["b.mov", "b.mkv"])
+@pytest.mark.parametrize(
+    ("codec", "pixel_format"),
+    [("png", "rgb24"), ("libx264rgb", "rgb24"), ("qtrle", "rgb24"), ("qtrle", "rgb555be"), ("qtrle", "gray")],
+)
+def test_rgb_and_palettes_keep_their_colours(tmp_path: Path, codec: str, pixel_format: str, target: str) -> None:
+    source = make_patches(tmp_path / "a.mov", codec, pixel_format)
+    before, after = (np.array(seen_in(path, "rgb24")) for path in (source, whole(source, tmp_path / target)))
+    # Means within the patches: ffmpeg dithers few bits, and the codec is lossy.
+    means = [frames.reshape(3, HEIGHT, 4, 16, 3)[:, :, :, 4:12].mean((1, 3)) for frames in (before, after)]
+    assert means[1] == pytest.approx(means[0], abs=2)
+
+
+@pytest.mark.parametrize("full", [0, 1, 2])
+@pytest.mark.parametrize("pixel_format", ["gray", "gray10le"])
+def test_gray_is_kept_to_the_bit_whatever_range_it_says(tmp_path: Path, pixel_format: str, full: int) -> None:
+    source = make_patches(tmp_path / "a.mkv", "ffv1", pixel_format, color_range=full)
+    result = whole(source, tmp_path / "b.mkv")
+    with av.open(str(result)) as file:
+        assert file.streams.video[0].format.name == pixel_format
+        assert int(file.streams.video[0].codec_context.color_range) == full
+    assert np.array_equal(seen_in(source, pixel_format), seen_in(result, pixel_format))
+
+
+def test_formats_of_pixels_that_cannot_be_read_are_said() -> None:
+    frame = av.VideoFrame(16, 16, "gbrpf32le")
+    with pytest.raises(DataError, match=r"frames of gbrpf32le: expected values of at most 16 bits, got 32"):
+        to_rgb(frame, ColorCoding())
 
 
 def test_ten_bits_are_kept_and_used(tmp_path: Path) -> None:
