@@ -13,6 +13,7 @@ import atexit
 import os
 import re
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,6 +23,11 @@ from adair_core.errors import UsageError, expected
 
 if TYPE_CHECKING:
     from accelerate import PartialState
+
+
+LONGEST_WAIT = timedelta(days=1)
+"""How long processes wait for one: the main one validates alone, which may take longer than the usual 10 minutes (on
+GPUs) or 30. Where one fails, torchrun ends the others at once."""
 
 
 class Processes:
@@ -39,7 +45,8 @@ class Processes:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             from accelerate import PartialState  # slow to import, and of no use to a single process
 
-            self._state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
+            cpu = device == "cpu" or not torch.cuda.is_available()
+            self._state = PartialState(cpu=cpu, timeout=LONGEST_WAIT)
             atexit.register(_leave)
         shared = self._state is not None and device in ("auto", "cuda")
         self.device: torch.device = self._state.device if self._state and shared else _device(device)

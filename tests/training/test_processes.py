@@ -71,6 +71,35 @@ def test_two_processes_train_as_one_with_the_whole_batch(tmp_path: Path) -> None
     assert (tmp_path / "run" / "checkpoints" / "last.safetensors").exists()
 
 
+PATIENT = """
+import datetime
+import time
+from torch.distributed import distributed_c10d
+distributed_c10d.default_pg_timeout = datetime.timedelta(seconds=2)  # in place of the usual 30 minutes
+from adair_core.training.processes import Processes
+
+processes = Processes("cpu")
+if processes.is_main:
+    time.sleep(5)  # as it would for a long validation
+processes.wait()
+"""
+
+
+def test_processes_wait_as_long_as_the_main_one_takes() -> None:
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "OMP_NUM_THREADS": "1"}
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", PATIENT],
+            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    errors = [child.communicate(timeout=300)[1] for child in children]
+    assert [child.returncode for child in children] == [0, 0], errors
+
+
 def test_a_single_process() -> None:
     processes = Processes("cpu")
     assert (processes.count, processes.index, processes.is_main) == (1, 0, True)
