@@ -9,7 +9,10 @@ from typing import Any
 
 
 class StopRequest:
-    """Notes that the user wants the run to stop; a second signal stops at once.
+    """Notes that the user wants the run to stop; a second Ctrl-C stops at once.
+
+    SIGTERM may come twice for one wish: to all processes of a job from its scheduler, and again from torchrun, which
+    passes on its own.
 
     A context manager: inside it the signals are ours (in the main thread only, where Python allows it), after it they
     are what they were.
@@ -31,7 +34,7 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
-        if self.requested:
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.requested = True

@@ -106,6 +106,21 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path: Path, number: sig
         )
 
 
+class InterruptTwice(Interrupt):
+    def on_step(self, run: object, record: object) -> None:
+        super().on_step(run, record)
+        super().on_step(run, record)
+
+
+def test_a_second_sigterm_is_the_first_ones_wish_and_a_second_ctrl_c_is_not(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted, match=r"stopped after step 2"):
+        run_toy(tmp_path / "term", callbacks=[InterruptTwice(2, signal.SIGTERM)])
+    assert Checkpoint.read(RunFolder(tmp_path / "term").last).state["step"] == 2
+    with pytest.raises(KeyboardInterrupt):
+        run_toy(tmp_path / "int", callbacks=[InterruptTwice(2, signal.SIGINT)])
+    assert not RunFolder(tmp_path / "int").last.exists()
+
+
 def test_signals_are_as_before_after_a_run(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     run_toy(tmp_path, steps=1)
