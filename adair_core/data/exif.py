@@ -15,7 +15,9 @@ import struct
 from collections.abc import Iterator
 
 HEADER = b"Exif\0\0"
-ORIENTATION, EXIF_POINTER, WIDTH, HEIGHT = 0x0112, 0x8769, 0xA002, 0xA003
+ORIENTATION, EXIF_POINTER = 0x0112, 0x8769
+WIDTHS, HEIGHTS = (0x0100, 0xA002), (0x0101, 0xA003)
+"""In the first directory, where Android's cameras put them too, and in the inner one."""
 SHORT, LONG = 3, 4
 UPRIGHT = 1
 
@@ -44,11 +46,13 @@ def for_pixels(data: bytes, *, height: int, width: int) -> bytes:
         for position, tag in _entries(content, first, order):
             if tag == ORIENTATION:
                 _put(content, position, UPRIGHT, order)
+            elif tag in (*WIDTHS, *HEIGHTS):
+                _put(content, position, width if tag in WIDTHS else height, order)
             elif tag == EXIF_POINTER:
                 inner = struct.unpack_from(f"{order}I", content, position + 8)[0]
                 for place, name in _entries(content, inner, order):
-                    if name in (WIDTH, HEIGHT):
-                        _put(content, place, width if name == WIDTH else height, order)
+                    if name in (*WIDTHS, *HEIGHTS):
+                        _put(content, place, width if name in WIDTHS else height, order)
         count = struct.unpack_from(f"{order}H", content, first)[0]
         struct.pack_into(f"{order}I", content, first + 2 + 12 * count, 0)  # the directory of the preview
     return data[: len(HEADER)] + bytes(content)

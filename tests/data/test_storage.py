@@ -111,6 +111,16 @@ def test_exif_xmp_and_profile_survive(tmp_path, source, target):
         assert xmp == XMP
 
 
+@pytest.mark.parametrize("target", ["jpg", "png", "webp"])
+def test_dimensions_in_the_first_directory_follow(tmp_path, target):
+    about = camera_exif()
+    about[0x0100], about[0x0101] = 48, 40  # as Android's cameras write them; the picture is then turned
+    Image.fromarray(COLORS).save(tmp_path / "x.jpg", exif=about.tobytes())
+    with Image.open(again(tmp_path / "x.jpg", f"y.{target}")) as after:
+        assert after.size == (40, 48)
+        assert (after.getexif()[0x0100], after.getexif()[0x0101]) == (40, 48)
+
+
 def test_a_preview_of_the_unrestored_picture_goes(tmp_path):
     preview = io.BytesIO()
     Image.fromarray(COLORS).resize((16, 16)).save(preview, "JPEG")
