@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from adair_core.data.workers import worker_context
+from adair_core.errors import DataError
 from adair_core.training.processes import Processes
 from adair_core.training.schedule import BatchSchedule
 
@@ -48,6 +49,9 @@ def batches(
         workers: loader processes; None = chosen.
         device: that the batches go to.
         processes: that share the machine.
+
+    Raises:
+        DataError: a sample cannot be made, when its batch is asked for.
     """
     count = worker_count(device, processes.count) if workers is None else workers
     options: dict[str, Any] = {}
@@ -57,14 +61,46 @@ def batches(
     with warnings.catch_warnings():
         # More workers than cores are what the user asked for.
         warnings.filterwarnings("ignore", message="This DataLoader will create")
-        loader: DataLoader[dict[str, Tensor]] = DataLoader(
-            dataset, batch_sampler=schedule, num_workers=count, pin_memory=device.type == "cuda", **options
+        loader: DataLoader[dict[str, Tensor] | DataError] = DataLoader(
+            _Telling(dataset),
+            batch_sampler=schedule,
+            num_workers=count,
+            pin_memory=device.type == "cuda",
+            collate_fn=_collated,
+            **options,
         )
         iterator = iter(loader)
     try:
-        yield iterator
+        yield map(_whole, iterator)
     finally:
         del iterator
+
+
+class _Telling(Dataset[dict[str, Tensor] | DataError]):
+    """Gives an error as a sample: of one that a loader process raises, torch makes a traceback in its message."""
+
+    def __init__(self, dataset: Dataset[dict[str, Tensor]]) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, key: Any) -> dict[str, Tensor] | DataError:
+        try:
+            return self.dataset[key]
+        except DataError as error:
+            return error
+
+
+def _collated(samples: Sequence[dict[str, Tensor] | DataError]) -> dict[str, Tensor] | DataError:
+    for sample in samples:
+        if isinstance(sample, DataError):
+            return sample
+    batch: dict[str, Tensor] = default_collate(list(samples))
+    return batch
+
+
+def _whole(batch: dict[str, Tensor] | DataError) -> Batch:
+    if isinstance(batch, DataError):
+        raise batch
+    return batch
 
 
 def _prepare_worker(_index: int) -> None:

@@ -13,14 +13,15 @@ from tiny_runs import ToyPairs, run_toy, toy_job, toy_network
 from torch import nn
 
 from adair_core import load
-from adair_core.errors import Interrupted, RunFolderError, TrainingError
+from adair_core.errors import DataError, Interrupted, RunFolderError, TrainingError
 from adair_core.model import memory, restoring, tiling
 from adair_core.training import Callback, Settings
 from adair_core.training.checkpoint import Checkpoint
+from adair_core.training.loader import batches
 from adair_core.training.loop import Loop
 from adair_core.training.processes import Processes
 from adair_core.training.run_folder import RunFolder
-from adair_core.training.schedule import learning_rate
+from adair_core.training.schedule import BatchSchedule, learning_rate
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
@@ -68,6 +69,17 @@ def test_workers_change_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})  # on one core torch would warn, which is an error here
     helped, _ = run_toy(tmp_path / "helped", steps=3, stages="0:8:4,0.5:12:2", workers=2)
     _assert_same(helped, alone)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_is_wrong_with_a_sample_is_told_without_a_traceback(monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    schedule = BatchSchedule(Settings(steps=2, batch_size=2, patch_size=8))
+    with batches(ToyPairs(damaged=3), schedule, workers, torch.device("cpu"), Processes("cpu")) as source:
+        assert next(source)["index"].tolist() == [0, 1]
+        with pytest.raises(DataError) as caught:
+            next(source)
+    assert str(caught.value) == "photo.png: damaged"
 
 
 def test_stages_give_their_patches(tmp_path: Path) -> None:

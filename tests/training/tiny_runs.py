@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from adair_core.data.images import ImageFile, write_image
 from adair_core.data.seeds import generator
+from adair_core.errors import DataError
 from adair_core.specs import Choice, Condition, Protocol
 from adair_core.training import AdapterRecipe, Callback, Data, PretrainRecipe, RunResult, Settings
 from adair_core.training import checkpoint as checkpoint_module
@@ -41,11 +42,13 @@ class ToyNetwork(nn.Module):
 class ToyPairs(torch.utils.data.Dataset):
     """Random patches, pure functions of their index."""
 
-    def __init__(self, broken: int | None = None) -> None:
-        self.broken = broken
+    def __init__(self, broken: int | None = None, damaged: int | None = None) -> None:
+        self.broken, self.damaged = broken, damaged
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         index, size = key
+        if index == self.damaged:
+            raise DataError("photo.png: damaged")
         draws = generator("toy", index)
         target = torch.rand(3, size, size, generator=draws)
         degraded = target + 0.1 * torch.randn(3, size, size, generator=draws)
