@@ -11,7 +11,7 @@ VENV   ?= .venv
 PIP_ARGS ?=
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.adair-setup
-CPLUSPLUS := $(wildcard csrc/*/*) $(wildcard tests/emulation/runner/* tests/emulation/operators/*)
+CPLUSPLUS := $(wildcard csrc/*/*) $(shell find tests/emulation -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 KERNELS_STAMP := $(VENV)/.adair-kernels
 # Tests run in two processes of one thread each: on small machines two OpenMP threads stall whenever anything else runs.
 TEST_PROCESSES ?= 2

@@ -3,10 +3,10 @@
 //
 // The Python side (adair_core/ops) has checked shapes, made everything contiguous and allocated the results; what is
 // checked here again is what would let a kernel write outside of its memory.
+//
+// tests/emulation compiles this and the launchers for the CPU, with its own headers in place of PyTorch's and CUDA's.
 #pragma once
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
 #include <cuda_runtime_api.h>
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/accelerator.h>
@@ -56,9 +56,13 @@ class Device {
     STD_TORCH_CHECK(blocks.fit(), name, ": a grid of ", blocks.x, " x ", blocks.y, " x ", blocks.z,
                     " blocks is more than CUDA has; divide the batch");
     const dim3 grid(static_cast<unsigned>(blocks.x), static_cast<unsigned>(blocks.y), static_cast<unsigned>(blocks.z));
+#ifdef __CUDACC__
     kernel<<<grid, threads, 0, stream_>>>(arguments...);
     const cudaError_t error = cudaGetLastError();
     STD_TORCH_CHECK(error == cudaSuccess, name, ": the kernel could not be launched: ", cudaGetErrorString(error));
+#else
+    emulation::launch(name, grid, threads, stream_, [&] { kernel(arguments...); });
+#endif
   }
 
   // Memory for intermediate results. When it is freed, with this, PyTorch's allocator keeps it for this stream, so that
@@ -118,10 +122,12 @@ inline void with_type(const Tensor& tensor, const Work& work) {
   switch (tensor.scalar_type()) {
     case ScalarType::Float:
       return work(float());
+#ifndef ADAIR_FLOAT32_ALONE  // tests/emulation compiles many kernels that have a fault each, and saves time
     case ScalarType::BFloat16:
       return work(__nv_bfloat16());
     case ScalarType::Half:
       return work(__half());
+#endif
     default:
       STD_TORCH_CHECK(false, "expected a tensor of float32, bfloat16 or float16");
   }

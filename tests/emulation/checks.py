@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 
 import emulator
 import pytest
 import torch
+from emulator import Library, Value
 from torch import Tensor
 
 # Half the distance of neighbours: results are rounded once, sums are float32.
@@ -40,26 +40,18 @@ def shifting() -> Iterator[None]:
         _shifts.pop()
 
 
-def run(
-    built: Path,
-    entry: str,
-    numbers: Mapping[str, float],
-    inputs: Mapping[str, Tensor | None],
-    outputs: Mapping[str, Tensor | None],
-) -> None:
-    """Run an entry with threads in several orders: each must give the same bits."""
+def run(built: Library, operator: str, /, **values: Value) -> None:
+    """Call a launcher with every argument of its schema and several orders of threads: each must give the same bits."""
     first: dict[str, Tensor] = {}
     for seed in SEEDS:
-        emulator.run(built, entry, numbers, inputs, outputs, seed=seed)
+        emulator.run(built, operator, values, seed=seed)
+        outputs = built.outputs(operator, values)
         for name, value in outputs.items():
-            if value is not None:
-                bits = value.view(torch.uint8)
-                assert torch.equal(first.setdefault(name, bits.clone()), bits), (
-                    f"{name} depends on the order of threads"
-                )
-    aligned = {name: value.double() for name, value in outputs.items() if value is not None}
-    for shifted in (name for name, value in {**inputs, **outputs}.items() if _shifts and value is not None):
-        emulator.run(built, entry, numbers, inputs, outputs, seed=1, shifted=shifted)
+            bits = value.view(torch.uint8)
+            assert torch.equal(first.setdefault(name, bits.clone()), bits), f"{name} depends on the order of threads"
+    aligned = {name: value.double() for name, value in outputs.items()}
+    for shifted in (name for name, value in values.items() if _shifts and isinstance(value, Tensor)):
+        emulator.run(built, operator, values, seed=1, shifted=shifted)
         for name, value in aligned.items():
             require_close(outputs[name], value, 1e-5, f"with {shifted} elsewhere: {name}")
 

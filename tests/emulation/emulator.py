@@ -1,7 +1,8 @@
-"""Builds the emulated kernels and calls them on CPU tensors.
+"""Builds the launchers and kernels for CUDA devices for the CPU, and calls them on CPU tensors.
 
-The runner (`runner/`) is a Python module; each operator's kernels are a library of their own that it loads. Builds are
-kept in build/emulation under the hash of all that goes into them.
+The runner (`runner/`) is a Python module. Each csrc/<operator>/cuda.cu, with all that it includes, is a library of its
+own that the runner loads; headers of PyTorch and CUDA are those in `stand_ins/`. Builds are kept in build/emulation
+under the hash of all that goes into them.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import functools
 import hashlib
 import importlib.util
 import os
+import re
 import subprocess
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pybind11
 import torch
@@ -23,6 +27,7 @@ from torch import Tensor
 
 HERE = Path(__file__).parent
 CSRC = HERE.parents[1] / "csrc"
+INCLUDED = [f"-I{HERE / 'runner'}", f"-I{HERE / 'stand_ins'}"]
 BUILDS = HERE.parents[1] / "build" / "emulation"
 COMPILER = os.environ.get("CXX", "c++")
 SANITIZE = os.environ.get("ADAIR_EMULATION_SANITIZE", "0") != "0"
@@ -42,7 +47,13 @@ FLAGS = [
 ]
 # A size or an index that is narrowed must say so: small tensors would not show that large ones do not fit.
 NARROWING = ["-Wconversion", "-Wno-sign-conversion", "-Wno-float-conversion"]
-DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+# As PyTorch numbers them.
+DTYPES = {torch.int64: 4, torch.float16: 5, torch.float32: 6, torch.float64: 7, torch.bfloat16: 15}
+KINDS = {"bool": (bool,), "int": (int,), "float": (float, int), "str": (str,)}
+DEVICE, OTHER_DEVICE, HOST = 1, 0, -1
+"""Where a call's tensors are; the device that is current, which a launcher has to change; and the CPU."""
+
+Value = Tensor | bool | int | float | str | None
 
 
 def compiled(name: str, command: list[str], sources: list[Path]) -> Path:
@@ -62,12 +73,16 @@ def compiled(name: str, command: list[str], sources: list[Path]) -> Path:
     return target
 
 
+def _runner_sources() -> list[Path]:
+    return [path for folder in ("runner", "stand_ins") for path in (HERE / folder).rglob("*.*")]
+
+
 @functools.cache
 def runner() -> ModuleType:
     """The module that runs kernels."""
     name = "emulation_runner"
-    sources = [*(HERE / "runner").iterdir()]
-    paths = [f"-I{HERE / 'runner'}", "-isystem", pybind11.get_include(), "-isystem", sysconfig.get_path("include")]
+    sources = _runner_sources()
+    paths = [*INCLUDED, "-isystem", pybind11.get_include(), "-isystem", sysconfig.get_path("include")]
     files = [str(path) for path in sources if path.suffix == ".cpp"]
     path = compiled(
         f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}", [COMPILER, *FLAGS, *paths, *files, "-ldl"], sources
@@ -80,43 +95,113 @@ def runner() -> ModuleType:
     return module
 
 
-def library(operator: str, csrc: Path = CSRC, *, float_only: bool = False) -> Path:
-    """The library of an operator's kernels, whose sources are below `csrc`."""
-    entry = HERE / "operators" / f"{operator}.cpp"
-    sources = [entry, *entry.parent.glob("*.h"), *(HERE / "runner").iterdir()]
-    sources += [path for pattern in ("*/*.cuh", "*/arguments.h", "common/*.h") for path in csrc.glob(pattern)]
-    paths = [f"-I{csrc}", f"-I{HERE / 'runner'}", f"-I{entry.parent}"]
-    command = [COMPILER, *FLAGS, *NARROWING, *paths, *(["-DEMULATED_FLOAT_ONLY"] if float_only else []), str(entry)]
+@dataclass(frozen=True)
+class Library:
+    """An operator's launchers and kernels.
+
+    Attributes:
+        path: of the file.
+        schemas: of operators, by their names.
+    """
+
+    path: Path
+    schemas: Mapping[str, Any]
+
+    def outputs(self, operator: str, values: Mapping[str, Value]) -> dict[str, Tensor]:
+        """Of the values of a call, the tensors that it writes."""
+        written = [each.name for each in self.schemas[operator].arguments if each.alias_info is not None]
+        return {name: value for name in written if isinstance(value := values[name], Tensor)}
+
+
+@functools.cache
+def _prefix() -> Path:
+    """The headers of the runner, compiled: half of the time that a small operator takes otherwise."""
+    command = [COMPILER, *FLAGS, *NARROWING, *INCLUDED, "-x", "c++-header", str(HERE / "runner" / "prefix.h")]
+    return compiled("prefix.h.gch", command, _runner_sources())
+
+
+def library(operator: str, csrc: Path = CSRC, *, float_only: bool = False) -> Library:
+    """Build csrc/<operator>/cuda.cu, whose sources are below `csrc`; `float_only` without the other dtypes."""
+    folder = csrc / operator
+    return built_from(folder / "cuda.cu", folder / "cpu.cpp", csrc=csrc, float_only=float_only)
+
+
+def built_from(launchers: Path, *declaring: Path, csrc: Path = CSRC, float_only: bool = False) -> Library:
+    """Build a file of launchers. Schemas are in it and in the files that are `declaring`."""
+    included = ("*/*.cuh", "cuda/*.h", "*/arguments.h", "common/*.h")
+    sources = [launchers, *_runner_sources(), *(path for pattern in included for path in csrc.glob(pattern))]
+    command = [COMPILER, *FLAGS, *NARROWING, f"-I{_prefix().parent}", "-include", "prefix.h", f"-I{csrc}", *INCLUDED]
+    command += ["-DADAIR_FLOAT32_ALONE"] if float_only else []
     # It takes the runner from the module, which is loaded by then.
-    return compiled(f"{operator}.so", [*command, str(runner().__file__)], sources)
+    command += ["-x", "c++", str(launchers), "-x", "none", str(runner().__file__)]
+    return Library(compiled(f"{launchers.parent.name}.so", command, sources), schemas(launchers, *declaring))
+
+
+def schemas(*sources: Path) -> dict[str, Any]:
+    """The operators that sources declare, by their names."""
+    texts = [path.read_text(encoding="utf-8") for path in sources if path.exists()]
+    literals = [found for text in texts for found in re.findall(r'm\.def\(((?:\s*"[^"]*")+)\)', text)]
+    parsed = [torch._C.parse_schema("".join(re.findall(r'"([^"]*)"', literal))) for literal in literals]
+    return {schema.name: schema for schema in parsed}
+
+
+@functools.cache
+def launchers() -> dict[str, str]:
+    """The folder in csrc that has an operator's launcher, by the operator's name."""
+    files = {path.parent.name: path.read_text(encoding="utf-8") for path in sorted(CSRC.glob("*/cuda.cu"))}
+    return {name: folder for folder, text in files.items() for name in re.findall(r'm\.impl\("(\w+)"', text)}
 
 
 def run(
-    built: Path,
-    entry: str,
-    numbers: Mapping[str, float],
-    inputs: Mapping[str, Tensor | None],
-    outputs: Mapping[str, Tensor | None],
+    built: Library,
+    operator: str,
+    values: Mapping[str, Value],
     *,
     seed: int = 0,
     shifted: str | None = None,
+    devices: Mapping[str, int] | None = None,
 ) -> None:
-    """Run an entry of a library.
+    """Call an operator's launcher.
 
     Args:
         built: from `library`.
-        entry: the operator, or another entry of its library.
-        numbers: sizes, flags and the dtype, by name.
-        inputs: contiguous tensors, which the kernel may not write; ``None`` is a null pointer.
-        outputs: contiguous tensors, of which it has to write every element.
+        operator: its name in ``torch.ops.adair_native``.
+        values: every argument of its schema. Tensors that the schema says are written it has to write everywhere, and
+            no others.
         seed: of the order of threads and blocks.
         shifted: a tensor that begins an element later than where vectors would be aligned.
+        devices: of tensors that are elsewhere than on `DEVICE`.
     """
-    described = [
-        (name, tensor.data_ptr(), tensor.element_size(), tensor.numel(), role, name == shifted)
-        for role, tensors in ((False, inputs), (True, outputs))
-        for name, tensor in tensors.items()
-        if tensor is not None
+    given = [
+        _described(each, values[each.name], each.name == shifted, (devices or {}).get(each.name, DEVICE))
+        for each in _bound(built.schemas[operator], values)
     ]
-    assert all(tensor is None or tensor.is_contiguous() for tensor in (*inputs.values(), *outputs.values()))
-    runner().run(str(built), entry, {name: float(value) for name, value in numbers.items()}, described, seed)
+    runner().run(str(built.path), f"adair_native::{operator}", given, seed)
+
+
+def _bound(schema: Any, values: Mapping[str, Value]) -> Iterable[Any]:
+    missing = [each.name for each in schema.arguments if each.name not in values]
+    unknown = values.keys() - {each.name for each in schema.arguments}
+    if missing or unknown:
+        raise TypeError(f"{schema.name}: arguments are missing: {missing}; are not in its schema: {sorted(unknown)}")
+    return schema.arguments
+
+
+def _described(argument: Any, value: Value, is_shifted: bool, device: int) -> Any:
+    kind = str(argument.type)
+    if value is None and kind == "Optional[Tensor]":
+        return None
+    if type(value) in KINDS.get(kind, ()):
+        return float(value) if kind == "float" else value
+    if not isinstance(value, Tensor) or kind not in ("Tensor", "Optional[Tensor]"):
+        raise TypeError(f"{argument.name}: expected {kind}, got {type(value).__name__}")
+    return runner().Tensor(
+        name=argument.name,
+        address=value.data_ptr(),
+        type=DTYPES[value.dtype],
+        sizes=value.shape,
+        strides=value.stride(),
+        device=device,
+        is_output=argument.alias_info is not None,
+        is_shifted=is_shifted,
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import emulator
 import pytest
@@ -16,41 +15,42 @@ import test_emulated_layer_norm2d
 import test_emulated_low_rank_weight
 import torch
 from checks import shifting
+from emulator import Library
 
 
-def check_norm(built: Path) -> None:
+def check_norm(built: Library) -> None:
     for last in (True, False):
         test_emulated_layer_norm2d.check(built, (1, 8, 2, 6), torch.float32, last, bias_free=False)
 
 
-def check_gate(built: Path) -> None:
+def check_gate(built: Library) -> None:
     for last in (True, False):
         test_emulated_depthwise_gate.check(built, (1, 4, 3, 8), torch.float32, last)
 
 
-def check_depthwise(built: Path) -> None:
+def check_depthwise(built: Library) -> None:
     for last in (True, False):
         test_emulated_depthwise.check(built, (1, 4, 3, 8), torch.float32, last)
 
 
-def check_bottleneck(built: Path) -> None:
+def check_bottleneck(built: Library) -> None:
     test_emulated_bottleneck.check(built, (1, 8, 3, 5, 4, 1), torch.float32)
 
 
-def check_attention(built: Path) -> None:
+def check_attention(built: Library) -> None:
     test_emulated_channel_attention.check(built, (1, 8, 3, 5, 2), torch.float32, projected=True)
 
 
-def check_feed_forward(built: Path) -> None:
+def check_feed_forward(built: Library) -> None:
     test_emulated_feed_forward.check(built, (1, 8, 3, 3, 5), torch.float32, bare=False)
 
 
-def check_low_rank(built: Path) -> None:
+def check_low_rank(built: Library) -> None:
     test_emulated_low_rank_weight.check(built, (6, 12, 4), torch.float32)
 
 
 # Sizes for which all vectors fit, so that alignment alone decides.
-CHECKS: dict[str, Callable[[Path], None]] = {
+CHECKS: dict[str, Callable[[Library], None]] = {
     "layer_norm2d": check_norm,
     "depthwise_gate": check_gate,
     "depthwise": check_depthwise,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import emulator
 import pytest
 import torch
 from checks import TOLERANCES, double, each_dtype, normal, require_close, run
+from emulator import Library
 from torch import Tensor
 
 from adair_core.ops.bottleneck_batch import reference
@@ -51,20 +50,18 @@ def over(scale: Tensor, value: Tensor) -> Tensor:
     return scale.view(-1, *[1] * (value.dim() - 1))
 
 
-def check(built: Path, size: tuple[int, ...], dtype: torch.dtype, bare: bool = False) -> None:
+def check(built: Library, size: tuple[int, ...], dtype: torch.dtype, bare: bool = False) -> None:
     """Forward and backward; `bare` is one adapter without biases, with nothing injected or added."""
     batch, channels, height, width, rank, adapters = size
-    numbers = {"dtype": emulator.DTYPES[dtype], "images": batch, "channels": channels, "height": height}
-    numbers |= {"width": width, "rank": rank, "adapters": adapters, "residual": int(not bare)}
     x, base = normal(*size[:4], dtype=dtype), None if bare else normal(*size[:4], dtype=dtype, seed=7)
     injected = None if bare else normal(batch, rank, height, width, dtype=dtype, seed=9)
     index = None if bare else alternating(batch, adapters)
     parameters = stack(channels, rank, adapters, dtype, bare)
     y = torch.empty_like(pixels(x))
     scale = normal(adapters, seed=10)
-    inputs = {"x": pixels(x), "index": index, **parameters, "scale": scale}
-    added = {} if bare else {"base": pixels(base), "injected": pixels(injected)}
-    run(built, "bottleneck", numbers, {**inputs, **added}, {"y": y})
+    inputs = {"x": pixels(x), "index": index, **parameters, "scale": scale, "residual": not bare}
+    added = {"base": None if bare else pixels(base), "injected": None if bare else pixels(injected)}
+    run(built, "bottleneck", **inputs, **added, y=y)
 
     wide = [double(parameters[name]) for name in NAMES]
     # What is scaled is rounded afterwards.
@@ -79,7 +76,7 @@ def check(built: Path, size: tuple[int, ...], dtype: torch.dtype, bare: bool = F
     gradient = normal(*size[:4], dtype=dtype, seed=8)
     to_x = torch.empty_like(pixels(x))
     outputs = {f"to_{name}": None if value is None else torch.empty_like(value) for name, value in parameters.items()}
-    run(built, "bottleneck_backward", numbers, {**inputs, "gradient": pixels(gradient)}, {"to_x": to_x, **outputs})
+    run(built, "bottleneck_backward", gradient=pixels(gradient), **inputs, to_x=to_x, **outputs)
     expected = reference.bottleneck_batch_backward(
         gradient.double(), x.double(), *wide, scale, used, None, True, not bare
     )
@@ -103,12 +100,11 @@ def test_bottleneck_equals_the_reference(size, dtype: torch.dtype, bare: bool) -
 def test_an_adapter_that_is_none_gives_nan(wrong: int) -> None:
     built = emulator.library("bottleneck", float_only=True)
     x, parameters = pixels(normal(2, 5, 3, 4)), stack(5, 2, 1, torch.float32, False)
-    numbers = {"dtype": 0, "images": 2, "channels": 5, "height": 3, "width": 4, "rank": 2, "adapters": 1, "residual": 0}
-    inputs = {"x": x, "index": torch.tensor([0, wrong]), **parameters, "scale": torch.ones(1)}
+    inputs = {"x": x, "index": torch.tensor([0, wrong]), **parameters, "scale": torch.ones(1), "residual": False}
     y, to_x = torch.empty_like(x), torch.empty_like(x)
-    run(built, "bottleneck", numbers, inputs, {"y": y})
+    run(built, "bottleneck", **inputs, injected=None, base=None, y=y)
     outputs = {f"to_{name}": torch.empty_like(value) for name, value in parameters.items() if value is not None}
-    run(built, "bottleneck_backward", numbers, {**inputs, "gradient": x}, {"to_x": to_x, **outputs})
+    run(built, "bottleneck_backward", gradient=x, **inputs, to_x=to_x, **outputs)
     for result in (y, to_x):
         assert result[0].isfinite().all()
         assert result[1].isnan().all()

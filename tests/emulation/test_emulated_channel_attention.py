@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import emulator
 import pytest
 import torch
 from checks import TOLERANCES, double, each_dtype, normal, require_close, run
+from emulator import Library
 from torch import Tensor
 from torch.nn import functional
 
@@ -22,11 +21,9 @@ def pixels(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).contiguous()
 
 
-def check(built: Path, size: tuple[int, ...], dtype: torch.dtype, projected: bool) -> None:
+def check(built: Library, size: tuple[int, ...], dtype: torch.dtype, projected: bool) -> None:
     """Forward and backward; `projected` is with output projection, bias and base, as in the attention branch."""
     batch, channels, height, width, heads = size
-    numbers = {"dtype": emulator.DTYPES[dtype], "images": batch, "channels": channels, "heads": heads}
-    numbers |= {"pixels": height * width}
     shape, tolerance = (batch, channels, height, width), TOLERANCES[dtype]
     qkv = normal(batch, 3 * channels, height, width, dtype=dtype)
     temperature = normal(heads, 1, 1, seed=1) + 2
@@ -37,9 +34,9 @@ def check(built: Path, size: tuple[int, ...], dtype: torch.dtype, projected: boo
     per_head = channels // heads
     y, cosines = torch.empty_like(pixels(qkv[:, :channels])), torch.empty(batch, heads, per_head, per_head)
     lengths = torch.empty(2, batch, heads, per_head)
-    inputs = {"qkv": pixels(qkv), "temperature": temperature, "out_weight": out_weight, "out_bias": out_bias}
-    inputs["base"] = None if base is None else pixels(base)
-    run(built, "channel_attention", numbers, inputs, {"y": y, "cosines": cosines, "lengths": lengths})
+    inputs = {"qkv": pixels(qkv), "temperature": temperature, "out_weight": out_weight}
+    added = {"out_bias": out_bias, "base": None if base is None else pixels(base)}
+    run(built, "channel_attention", **inputs, **added, y=y, cosines=cosines, lengths=lengths)
 
     truth, wide_cosines, wide_lengths = reference.channel_attention(qkv.double(), temperature.double(), heads)
     if base is not None:
@@ -51,11 +48,10 @@ def check(built: Path, size: tuple[int, ...], dtype: torch.dtype, projected: boo
     require_close(cosines, wide_cosines, 1e-5, "cosines")
 
     gradient = normal(*shape, dtype=dtype, seed=5)
-    del inputs["base"], inputs["out_bias"]
     inputs |= {"gradient": pixels(gradient), "cosines": cosines, "lengths": lengths}
     outputs = {"to_qkv": torch.empty_like(pixels(qkv)), "to_temperature": torch.empty_like(temperature)}
     outputs["to_out_weight"] = None if out_weight is None else torch.empty_like(out_weight)
-    run(built, "channel_attention_backward", numbers, inputs, outputs)
+    run(built, "channel_attention_backward", **inputs, **outputs)
     wide = gradient.double()
     if out_weight is not None:
         attended = reference.channel_attention(qkv.double(), temperature.double(), heads)[0]
@@ -78,19 +74,18 @@ def test_channel_attention_equals_the_reference(size, dtype: torch.dtype, projec
 
 
 def test_a_row_of_zeros_has_the_shortest_length() -> None:
-    built, numbers = emulator.library("channel_attention"), {"dtype": 0, "images": 1, "channels": 4, "heads": 1}
-    numbers["pixels"] = 15
+    built = emulator.library("channel_attention")
     qkv, temperature, gradient = normal(1, 12, 3, 5), torch.ones(1, 1, 1), normal(1, 4, 3, 5, seed=1)
     qkv[:, [0, 6]] = 0  # a query and a key
     y, cosines, lengths = torch.empty(1, 3, 5, 4), torch.empty(1, 1, 4, 4), torch.empty(2, 1, 1, 4)
-    inputs = {"qkv": pixels(qkv), "temperature": temperature}
-    run(built, "channel_attention", numbers, inputs, {"y": y, "cosines": cosines, "lengths": lengths})
+    inputs = {"qkv": pixels(qkv), "temperature": temperature, "out_weight": None}
+    statistics = {"cosines": cosines, "lengths": lengths}
+    run(built, "channel_attention", **inputs, out_bias=None, base=None, y=y, **statistics)
     truth = reference.channel_attention(qkv.double(), temperature.double(), 1)
     require_close(y.permute(0, 3, 1, 2), truth[0], 1e-5, "y")
     require_close(lengths, truth[2], 2e-6, "lengths")
-    inputs |= {"gradient": pixels(gradient), "cosines": cosines, "lengths": lengths}
-    to_qkv = torch.empty(1, 3, 5, 12)
-    run(built, "channel_attention_backward", numbers, inputs, {"to_qkv": to_qkv})
+    outputs = {"to_qkv": (to_qkv := torch.empty(1, 3, 5, 12)), "to_temperature": None, "to_out_weight": None}
+    run(built, "channel_attention_backward", gradient=pixels(gradient), **inputs, **statistics, **outputs)
     arguments = (gradient.double(), qkv.double(), temperature.double(), *truth[1:])
     expected = reference.channel_attention_backward(*arguments)[0]
     # Their own gradients are larger than the others by the ratio of the lengths.
@@ -99,17 +94,16 @@ def test_a_row_of_zeros_has_the_shortest_length() -> None:
         require_close(to_qkv.permute(0, 3, 1, 2)[:, chosen], expected[:, chosen], 1e-5, "to_qkv")
 
 
-def check_high_temperature(built: Path) -> None:
+def check_high_temperature(built: Library) -> None:
     """Powers that float32 does not have: a softmax has to subtract its largest exponent."""
     batch, channels, heads = 2, 70, 1  # more columns than lanes
-    numbers = {"dtype": 0, "images": batch, "channels": channels, "heads": heads, "pixels": 15}
     q, v = normal(batch, channels, 3, 5), normal(batch, channels, 3, 5, seed=1)
     qkv = torch.cat([q, q + normal(batch, channels, 3, 5, seed=2, scale=0.3), v], 1)
     for temperature in (torch.full((1, 1, 1), 200.0), torch.full((1, 1, 1), -200.0)):
         y, cosines = torch.empty(batch, 3, 5, channels), torch.empty(batch, 1, channels, channels)
         lengths = torch.empty(2, batch, 1, channels)
-        inputs = {"qkv": pixels(qkv), "temperature": temperature}
-        run(built, "channel_attention", numbers, inputs, {"y": y, "cosines": cosines, "lengths": lengths})
+        inputs = {"qkv": pixels(qkv), "temperature": temperature, "out_weight": None, "out_bias": None, "base": None}
+        run(built, "channel_attention", **inputs, y=y, cosines=cosines, lengths=lengths)
         truth, wide, _ = reference.channel_attention(qkv.double(), temperature.double(), heads)
         assert float((wide * temperature).max()) > 100  # exp(89) is more than float32 has
         # An exponent has the error of a cosine, 200 times.

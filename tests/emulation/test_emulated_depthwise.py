@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import emulator
 import pytest
 import torch
 from checks import TOLERANCES, double, each_dtype, normal, require_close, run
+from emulator import Library
 from torch import Tensor
 
 # Batch, channels, height, width: vectors and single values, more and fewer than a tile has.
@@ -22,21 +21,19 @@ def images(x: Tensor, last: bool) -> Tensor:
     return x.permute(0, 3, 1, 2) if last else x
 
 
-def check(built: Path, size: tuple[int, ...], dtype: torch.dtype, last: bool) -> None:
-    batch, channels, height, width = size
-    numbers = {"dtype": emulator.DTYPES[dtype], "images": batch, "channels": channels, "height": height, "width": width}
-    numbers |= {"channels_last": last}
+def check(built: Library, size: tuple[int, ...], dtype: torch.dtype, last: bool) -> None:
+    channels = size[1]
     x, gradient = normal(*size, dtype=dtype), normal(*size, dtype=dtype, seed=1)
     # Rounded as the kernel rounds them.
     weight, bias = (normal(*shape, seed=2).to(dtype).float() for shape in ((channels, 1, 3, 3), (channels,)))
     source, outer = stored(x, last), stored(gradient, last)
     y, to_x, to_weight, to_bias = map(torch.empty_like, (source, source, weight, bias))
-    run(built, "depthwise", {**numbers, "flipped": 0}, {"x": source, "weight": weight, "bias": bias}, {"y": y})
-    run(built, "depthwise", {**numbers, "flipped": 1}, {"x": outer, "weight": weight}, {"y": to_x})
-    outputs = {"to_weight": to_weight, "to_bias": to_bias}
-    run(built, "depthwise_gradients", numbers, {"gradient": outer, "x": source}, outputs)
+    run(built, "depthwise", x=source, weight=weight, bias=bias, flipped=False, channels_last=last, y=y)
+    run(built, "depthwise", x=outer, weight=weight, bias=None, flipped=True, channels_last=last, y=to_x)
+    backward = {"gradient": outer, "channels_last": last}
+    run(built, "depthwise_gradients", **backward, x=source, to_weight=to_weight, to_bias=to_bias)
     only = torch.empty_like(bias)
-    run(built, "depthwise_gradients", numbers, {"gradient": outer}, {"to_bias": only})
+    run(built, "depthwise_gradients", **backward, x=None, to_weight=None, to_bias=only)
     assert torch.equal(only, to_bias)
 
     wide = [double(value).requires_grad_() for value in (x, weight, bias)]

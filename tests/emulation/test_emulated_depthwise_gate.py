@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import operator
-from pathlib import Path
 
 import emulator
 import pytest
 import torch
 from checks import TOLERANCES, double, each_dtype, normal, require_close, run
+from emulator import Library
 from torch import Tensor
 
 from adair_core.ops.depthwise_gate import reference
@@ -28,19 +28,17 @@ def images(x: Tensor, last: bool) -> Tensor:
     return x.permute(0, 3, 1, 2) if last else x
 
 
-def check(built: Path, size: tuple[int, ...], dtype: torch.dtype, last: bool, bare: bool = False) -> None:
+def check(built: Library, size: tuple[int, ...], dtype: torch.dtype, last: bool, bare: bool = False) -> None:
     """Forward and backward; `bare` is without bias, and with the gradient of x alone."""
     batch, hidden, height, width = size
     tolerance = TOLERANCES[dtype]
-    numbers = {"dtype": emulator.DTYPES[dtype], "images": batch, "hidden": hidden, "channels_last": last}
-    numbers |= {"height": height, "width": width}
     x, gradient = normal(batch, 2 * hidden, height, width, dtype=dtype), normal(*size, dtype=dtype, seed=1)
     # Rounded as the kernel rounds them.
     weight = normal(2 * hidden, 1, 3, 3, seed=2).to(dtype).float()
     bias = None if bare else normal(2 * hidden, seed=3).to(dtype).float()
     y, convolved = torch.empty_like(stored(gradient, last)), None if bare else torch.empty_like(stored(x, last))
-    inputs = {"x": stored(x, last), "weight": weight, "bias": bias}
-    run(built, "depthwise_gate", numbers, inputs, {"y": y, "convolved": convolved})
+    forward = {"x": stored(x, last), "weight": weight, "bias": bias, "channels_last": last}
+    run(built, "depthwise_gate", **forward, y=y, convolved=convolved)
     truth = reference.depthwise_gate(x.double(), weight.double(), double(bias), True)
     require_close(images(y, last), truth[0], tolerance, "y")
     if convolved is not None:
@@ -50,9 +48,9 @@ def check(built: Path, size: tuple[int, ...], dtype: torch.dtype, last: bool, ba
     to_x, to_weight, to_bias = torch.empty_like(stored(x, last)), None, None
     if not bare:
         to_weight, to_bias = torch.empty_like(weight), torch.empty(2 * hidden)
-    inputs = {"gradient": stored(gradient, last), "convolved": stored(kept, last), "weight": weight}
-    inputs |= {"x": None if bare else stored(x, last)}
-    run(built, "depthwise_gate_backward", numbers, inputs, {"to_x": to_x, "to_weight": to_weight, "to_bias": to_bias})
+    backward = {"gradient": stored(gradient, last), "convolved": stored(kept, last), "weight": weight}
+    backward |= {"x": None if bare else stored(x, last), "channels_last": last}
+    run(built, "depthwise_gate_backward", **backward, to_x=to_x, to_weight=to_weight, to_bias=to_bias)
     expected = reference.depthwise_gate_backward(
         gradient.double(), x.double(), weight.double(), None, kept.double(), [True, True, True]
     )
@@ -71,7 +69,7 @@ def test_depthwise_gate_equals_the_reference(size, dtype: torch.dtype, last: boo
     check(emulator.library("depthwise_gate"), size, dtype, last, bare)
 
 
-def check_gradient_of_large_values(built: Path, last: bool) -> None:
+def check_gradient_of_large_values(built: Library, last: bool) -> None:
     """GELU's derivative where it is 0 or 1 in float32, at infinity too, of which it has no product with 0."""
     large = torch.tensor([25.0, -25.0, 1e30, -1e30, torch.inf, -torch.inf, 3.0, -3.0])
     a, b, gradient = large.expand(1, 2, 1, 8), normal(1, 2, 1, 8), normal(1, 2, 1, 8, seed=1)
@@ -79,9 +77,8 @@ def check_gradient_of_large_values(built: Path, last: bool) -> None:
     weight[:, :, 1, 1] = 1  # what comes out is the gradient of a and b
     to_x = torch.empty_like(stored(torch.cat([a, b], 1), last))
     inputs = {"gradient": stored(gradient, last), "convolved": stored(torch.cat([a, b], 1), last), "weight": weight}
-    numbers = {"dtype": 0, "images": 1, "hidden": 2, "channels_last": last, "height": 1, "width": 8}
-    outputs = {"to_x": to_x, "to_weight": None, "to_bias": None}
-    run(built, "depthwise_gate_backward", numbers, inputs | {"x": None}, outputs)
+    inputs |= {"x": None, "channels_last": last}
+    run(built, "depthwise_gate_backward", **inputs, to_x=to_x, to_weight=None, to_bias=None)
     normal_density = [math.exp(-4.5) / math.sqrt(2 * math.pi) * value for value in (3, -3)]
     below = [0.5 * math.erfc(-value / math.sqrt(2)) for value in (3, -3)]
     slopes = torch.tensor([1, 0, 1, 0, 1, 0, *map(operator.add, below, normal_density)], dtype=torch.float64)

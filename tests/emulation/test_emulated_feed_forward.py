@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import emulator
 import pytest
 import torch
 from checks import TOLERANCES, double, each_dtype, normal, require_close, run
+from emulator import Library
 from torch import Tensor
 
 from adair_core.ops.feed_forward import reference
@@ -25,12 +24,10 @@ def pixels(x: Tensor) -> Tensor:
 
 
 def check(
-    built: Path, size: tuple[int, ...], dtype: torch.dtype, bare: bool, mean: float = 0.5, more: float = 1
+    built: Library, size: tuple[int, ...], dtype: torch.dtype, bare: bool, mean: float = 0.5, more: float = 1
 ) -> None:
     """`bare` is without biases, residual and the convolution's output; `more` times the usual error is allowed."""
     batch, channels, hidden, height, width = size
-    numbers = {"dtype": emulator.DTYPES[dtype], "images": batch, "channels": channels, "hidden": hidden}
-    numbers |= {"height": height, "width": width, "eps": 1e-3, "residual": not bare}
     x = normal(batch, channels, height, width, dtype=dtype) + mean
     shapes = {
         "norm_weight": (channels,),
@@ -51,8 +48,8 @@ def check(
     y, convolved = torch.empty_like(pixels(x)), None
     if not bare:
         convolved = torch.empty(batch, height, width, 2 * hidden, dtype=dtype)
-    outputs = {"y": y, "convolved": convolved}
-    run(built, "feed_forward", numbers, {"x": pixels(x), **parameters}, outputs)
+    values = {"x": pixels(x), **parameters, "eps": 1e-3, "residual": not bare}
+    run(built, "feed_forward_in_tiles", **values, y=y, convolved=convolved)
     wide = [double(value) for value in parameters.values()]
     truth, wide_convolved = reference.feed_forward(x.double(), *wide, 1e-3, not bare, True)
     # What is normalised, expanded and gated is rounded before it is used, which after cancellation is more of a value.
@@ -68,7 +65,7 @@ def test_feed_forward_equals_the_reference(size, dtype: torch.dtype, bare: bool)
     check(emulator.library("feed_forward"), size, dtype, bare)
 
 
-def check_far_from_zero(built: Path) -> None:
+def check_far_from_zero(built: Library) -> None:
     """Values whose squares have lost what they differ by. The mean, too, has lost some: 1000 x 2^-24."""
     check(built, (1, 12, 3, 5, 7), torch.float32, bare=False, mean=1000, more=50)
 

@@ -6,6 +6,7 @@ import emulator
 import pytest
 import torch
 from checks import TOLERANCES, double, each_dtype, normal, require_close, run
+from emulator import Library
 from torch import Tensor
 
 from adair_core.ops.layer_norm2d import reference
@@ -14,34 +15,29 @@ from adair_core.ops.layer_norm2d import reference
 SIZES = [(2, 12, 5, 7), (1, 48, 4, 8), (1, 13, 3, 16), (3, 1, 1, 1), (1, 300, 2, 3), (2, 272, 2, 4), (1, 8, 20, 33)]
 
 
-def layer_norm2d(built, x: Tensor, weight: Tensor, bias: Tensor | None, last: bool) -> tuple[Tensor, Tensor, Tensor]:
+def layer_norm2d(
+    built: Library, x: Tensor, weight: Tensor, bias: Tensor | None, last: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     """The result and statistics; `x` is (B, C, H, W)."""
     batch, _, height, width = x.shape
-    numbers = sizes(x, last) | {"eps": 1e-5}
     stored = x.permute(0, 2, 3, 1).contiguous() if last else x.contiguous()
     y, mean, rstd = torch.empty_like(stored), torch.empty(batch, 1, height, width), torch.empty(batch, 1, height, width)
-    inputs = {"x": stored, "weight": weight, "bias": bias}
-    run(built, "layer_norm2d", numbers, inputs, {"y": y, "mean": mean, "rstd": rstd})
+    inputs = {"x": stored, "weight": weight, "bias": bias, "eps": 1e-5, "channels_last": last}
+    run(built, "layer_norm2d", **inputs, y=y, mean=mean, rstd=rstd)
     return y.permute(0, 3, 1, 2) if last else y, mean, rstd
 
 
-def sizes(x: Tensor, last: bool) -> dict[str, float]:
-    batch, channels, height, width = x.shape
-    numbers = {"images": batch, "pixels": height * width, "channels": channels, "channels_last": last}
-    return {**numbers, "dtype": emulator.DTYPES[x.dtype]}
-
-
-def layer_norm2d_backward(built, gradient, x, weight, mean, rstd, bias_free: bool, last: bool) -> list[Tensor]:
+def layer_norm2d_backward(built: Library, gradient, x, weight, mean, rstd, bias_free: bool, last: bool) -> list[Tensor]:
     stored = [value.permute(0, 2, 3, 1).contiguous() if last else value.contiguous() for value in (gradient, x)]
     to_x, to_weight = torch.empty_like(stored[1]), torch.empty_like(weight)
     to_bias = None if bias_free else torch.empty_like(weight)
     inputs = {"gradient": stored[0], "x": stored[1], "weight": weight, "mean": mean, "rstd": rstd}
-    outputs = {"to_x": to_x, "to_weight": to_weight, "to_bias": to_bias}
-    run(built, "layer_norm2d_backward", sizes(x, last) | {"bias_free": bias_free}, inputs, outputs)
+    inputs |= {"bias_free": bias_free, "channels_last": last}
+    run(built, "layer_norm2d_backward", **inputs, to_x=to_x, to_weight=to_weight, to_bias=to_bias)
     return [to_x.permute(0, 3, 1, 2) if last else to_x, to_weight, to_bias]
 
 
-def check(built, size: tuple[int, ...], dtype: torch.dtype, last: bool, bias_free: bool) -> None:
+def check(built: Library, size: tuple[int, ...], dtype: torch.dtype, last: bool, bias_free: bool) -> None:
     channels, tolerance = size[1], TOLERANCES[dtype]
     x, gradient = normal(*size, dtype=dtype) + 2, normal(*size, dtype=dtype, seed=1)
     weight, bias = normal(channels, seed=2), None if bias_free else normal(channels, seed=3)
@@ -69,7 +65,7 @@ def test_layer_norm_equals_the_reference(size, dtype: torch.dtype, last: bool, b
     check(emulator.library("layer_norm2d"), size, dtype, last, bias_free)
 
 
-def check_far_from_zero(built, last: bool, bias_free: bool) -> None:
+def check_far_from_zero(built: Library, last: bool, bias_free: bool) -> None:
     """Values whose squares have lost what they differ by: the variance has to be about the mean."""
     for channels in (12, 13):
         x = normal(1, channels, 4, 8) + 1000

@@ -8,6 +8,7 @@ import emulator
 import pytest
 import torch
 from checks import TOLERANCES, each_dtype, normal, require_close, run
+from emulator import Library
 from mutants import Mutation, mutant
 
 from adair_core.ops.low_rank_weight import reference
@@ -16,19 +17,17 @@ from adair_core.ops.low_rank_weight import reference
 SIZES = [(6, 45, 2), (36, 12, 8), (3, 1100, 4), (12, 9, 1), (70, 33, 19)]
 
 
-def check(built: Path, size: tuple[int, int, int], dtype: torch.dtype) -> None:
+def check(built: Library, size: tuple[int, int, int], dtype: torch.dtype) -> None:
     rows, columns, rank = size
     scale = 0.5
-    numbers = {"dtype": emulator.DTYPES[dtype], "rows": rows, "columns": columns, "rank": rank, "scale": scale}
     weight, a, b = normal(rows, columns, dtype=dtype), normal(rank, columns, seed=1), normal(rows, rank, seed=2)
     result, to_a, to_b = torch.empty_like(weight), torch.empty_like(a), torch.empty_like(b)
-    run(built, "low_rank_weight", numbers, {"weight": weight, "a": a, "b": b}, {"result": result})
+    run(built, "low_rank_weight", weight=weight, a=a, b=b, scale=scale, result=result)
     truth = reference.low_rank_weight(weight.double(), a.double(), b.double(), scale)
     require_close(result, truth, TOLERANCES[dtype])
 
     gradient = normal(rows, columns, dtype=dtype, seed=3)
-    inputs = {"gradient": gradient, "a": a, "b": b}
-    run(built, "low_rank_weight_backward", numbers, inputs, {"to_a": to_a, "to_b": to_b})
+    run(built, "low_rank_weight_backward", gradient=gradient, a=a, b=b, scale=scale, to_a=to_a, to_b=to_b)
     expected = reference.low_rank_weight_backward(gradient.double(), a.double(), b.double(), scale)
     for found, wanted, name in zip((to_a, to_b), expected, ("to_a", "to_b"), strict=True):
         require_close(found, wanted, 2e-6, name)

@@ -10,6 +10,7 @@ import test_emulated_depthwise
 import test_emulated_depthwise_gate
 import torch
 from checks import each_dtype, normal
+from emulator import Library
 from mutants import Mutation, mutant
 from torch import Tensor
 
@@ -17,7 +18,7 @@ each_layout = pytest.mark.parametrize("last", [True, False], ids=["channels_last
 each_operator = pytest.mark.parametrize("operator", ["depthwise", "depthwise_gate"])
 
 
-def check_lengths(built: Path, operator: str, dtype: torch.dtype, last: bool) -> None:
+def check_lengths(built: Library, operator: str, dtype: torch.dtype, last: bool) -> None:
     """Against the reference: every length of what is contiguous, of which some are multiples of a vector."""
     for length in range(1, 41):
         size = (1, length, 3, 2) if last else (1, 2, 3, length)
@@ -27,14 +28,12 @@ def check_lengths(built: Path, operator: str, dtype: torch.dtype, last: bool) ->
             test_emulated_depthwise_gate.check(built, size, dtype, last)
 
 
-def check_alignment(built: Path, operator: str, dtype: torch.dtype, last: bool) -> None:
+def check_alignment(built: Library, operator: str, dtype: torch.dtype, last: bool) -> None:
     """Whole vectors, and every tensor in turn an element later: the values of other lanes, but the same bits.
 
     Each image has its own taps and biases. Some rows of strips, and some lanes of warps, are outside of the image.
     """
     images, channels, height, width = (2, 40, 11, 3) if last else (2, 2, 11, 40)
-    numbers = {"dtype": emulator.DTYPES[dtype], "images": images, "height": height, "width": width}
-    numbers |= {"channels": channels, "hidden": channels, "channels_last": last, "flipped": 0}
 
     def stored(count: int, seed: int) -> Tensor:
         shape = (images, height, width, count) if last else (images, count, height, width)
@@ -44,23 +43,20 @@ def check_alignment(built: Path, operator: str, dtype: torch.dtype, last: bool) 
     wide = 2 * channels if gated else channels
     x, gradient, convolved = stored(wide, 0), stored(channels, 1), stored(wide, 2)
     weight, bias = normal(images, wide, 9, seed=3), normal(images, wide, seed=4)
-    results = {"to_weight": torch.empty(wide, 9), "to_bias": torch.empty(wide)}
-    forward = {"y": torch.empty_like(gradient)}
+    forward = {"x": x, "weight": weight, "bias": bias, "channels_last": last, "y": torch.empty_like(gradient)}
+    backward = {"gradient": gradient, "x": x, "channels_last": last}
+    backward |= {"to_weight": torch.empty(wide, 9), "to_bias": torch.empty(wide)}
     if gated:
         forward["convolved"] = torch.empty_like(x)
-        backward = {"gradient": gradient, "convolved": convolved, "x": x, "weight": weight[0]}
-        results["to_x"] = torch.empty_like(x)
+        backward |= {"convolved": convolved, "weight": weight[0], "to_x": torch.empty_like(x)}
     else:
-        backward = {"gradient": gradient, "x": x}
-    calls = [
-        (operator, {"x": x, "weight": weight, "bias": bias}, forward),
-        ("depthwise_gate_backward" if gated else "depthwise_gradients", backward, results),
-    ]
-    for entry, inputs, outputs in calls:
-        emulator.run(built, entry, numbers, inputs, outputs, seed=1)
+        forward["flipped"] = False
+    for entry, values in ((operator, forward), (f"{operator}_{'backward' if gated else 'gradients'}", backward)):
+        emulator.run(built, entry, values, seed=1)
+        outputs = built.outputs(entry, values)
         aligned = {name: value.clone() for name, value in outputs.items()}
-        for shifted in [*inputs, *outputs]:
-            emulator.run(built, entry, numbers, inputs, outputs, seed=2, shifted=shifted)
+        for shifted in (name for name, value in values.items() if isinstance(value, Tensor)):
+            emulator.run(built, entry, values, seed=2, shifted=shifted)
             for name, value in aligned.items():
                 same = torch.equal(value.view(torch.uint8), outputs[name].view(torch.uint8))
                 assert same, f"{entry}: {name} has other bits where {shifted} is not aligned"

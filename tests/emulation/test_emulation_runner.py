@@ -10,9 +10,13 @@ from torch import Tensor
 X = torch.arange(64.0)
 
 
+def library() -> emulator.Library:
+    return emulator.built_from(emulator.HERE / "trial.cu")
+
+
 def trial(name: str, x: Tensor = X, y: Tensor | None = None, seed: int = 0) -> Tensor:
     y = torch.empty(64) if y is None else y
-    emulator.run(emulator.library("trial"), f"trial_{name}", {}, {"x": x}, {"y": y}, seed=seed)
+    emulator.run(library(), "trial", {"name": name, "x": x, "y": y}, seed=seed)
     return y
 
 
@@ -41,8 +45,8 @@ def test_barriers_and_exchanges(seed: int) -> None:
         ("reads_output", "reads what nobody has written: byte .* of y"),
         ("not_aligned", "an access of 8 bytes that is not aligned"),
         ("beyond_shared", "out of bounds: writes byte 256 of an array in shared memory that has 256"),
-        ("too_wide_a_grid", "reverse: a grid that CUDA does not have"),
-        ("too_high_a_grid", "reverse: a grid that CUDA does not have"),
+        ("too_wide_a_grid", "too_wide_a_grid: a grid of 4294967297 x 1 x 1 blocks is more than CUDA has"),
+        ("too_high_a_grid", "too_high_a_grid: a grid of 1 x 65536 x 1 blocks is more than CUDA has"),
         ("unwritten_shared", "reads what nobody has written: byte .* of shared memory"),
     ],
 )
@@ -68,3 +72,37 @@ def test_conversions_round_as_pytorch_does(dtype: torch.dtype) -> None:
     for start in range(0, len(values) - 63, 64):
         x = values[start : start + 64].contiguous()
         assert torch.equal(trial(str(dtype).removeprefix("torch."), x), x.to(dtype).float())
+
+
+@pytest.mark.parametrize(
+    ("operator", "values", "message"),
+    [
+        ("trial", ["reverse"], "expected 3 arguments, got 1"),
+        ("trial", ["reverse", None, None], "argument [12] is not of the launcher's type"),
+        ("trial", [1, None, None], "is not of the launcher's type"),
+        ("other", [], "has no adair_native::other"),
+    ],
+)
+def test_values_that_a_launcher_does_not_take_are_an_error(operator: str, values: list[object], message: str) -> None:
+    with pytest.raises(emulator.runner().EmulationError, match=message):
+        emulator.runner().run(str(library().path), f"adair_native::{operator}", values, 0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"name": None}, "name: expected str, got NoneType"),
+        ({"name": True}, "name: expected str, got bool"),
+        ({"x": None}, "x: expected Tensor, got NoneType"),
+        ({"x": 1.0}, "x: expected Tensor, got float"),
+        ({"z": X}, r"missing: \[\]; are not in its schema: \['z'\]"),
+    ],
+)
+def test_values_that_are_not_in_the_schema_are_an_error(changed: dict[str, object], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        emulator.run(library(), "trial", {"name": "reverse", "x": X, "y": torch.empty(64), **changed})
+
+
+def test_a_value_that_is_missing_is_an_error() -> None:
+    with pytest.raises(TypeError, match=r"missing: \['y'\]"):
+        emulator.run(library(), "trial", {"name": "reverse", "x": X})

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "call.h"
 #include "memory.h"
 #include "threads.h"
 

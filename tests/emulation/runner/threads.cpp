@@ -5,6 +5,7 @@
 #include <cstring>
 #include <map>
 #include <numeric>
+#include <random>
 
 #include "fiber.h"
 #include "memory.h"
@@ -24,7 +25,11 @@ std::string text(const Dim3& place) {
 Grid& grid() { return *running; }
 bool is_running() { return running != nullptr; }
 
-Grid::Grid(uint64_t seed) : random_(seed), shared_memory_(nullptr, &std::free) {}
+struct Grid::Random : std::mt19937_64 {
+  using std::mt19937_64::mt19937_64;
+};
+
+Grid::Grid(uint64_t seed) : random_(std::make_unique<Random>(seed)), shared_memory_(nullptr, &std::free) {}
 Grid::~Grid() = default;
 
 std::string Grid::where() const {
@@ -47,7 +52,7 @@ void Grid::run(const std::string& kernel, Dim3 blocks, Dim3 threads, const std::
   threads_.resize(std::max<size_t>(threads_.size(), count));
   std::vector<int64_t> order(blocks.count());
   std::iota(order.begin(), order.end(), 0);
-  std::shuffle(order.begin(), order.end(), random_);
+  std::shuffle(order.begin(), order.end(), *random_);
   running = this;
   begin_launch();
   try {
@@ -90,7 +95,7 @@ void Grid::run_block() {
     runnable_.push_back(&thread);
   }
   while (!runnable_.empty()) {
-    const size_t pick = random_() % runnable_.size();
+    const size_t pick = (*random_)() % runnable_.size();
     current_ = runnable_[pick];
     runnable_[pick] = runnable_.back();
     runnable_.pop_back();

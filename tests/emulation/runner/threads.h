@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <functional>
 #include <memory>
-#include <random>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -101,7 +100,8 @@ class Grid {
   [[noreturn]] void report_stuck() const;
   void wait(Thread::State state, Site site);
 
-  std::mt19937_64 random_;
+  struct Random;
+  std::unique_ptr<Random> random_;
   std::string kernel_, failure_;
   const std::function<void()>* body_ = nullptr;
   std::vector<Thread> threads_;

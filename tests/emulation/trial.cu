@@ -1,18 +1,17 @@
 // Small kernels for the tests of the runner itself: most of them are wrong on purpose.
 
+#include <map>
+#include <string>
+
+#include "cuda/device.h"
 #include "cuda/sums.cuh"
-#include "device.h"
-#include "call.h"
 
-using namespace adair;
-
+namespace adair {
 namespace {
 
 struct Shared {
   SharedArray<float, 64> values;
 };
-
-#define ONE_BLOCK(name, ...) call.device.launch(#name, name, Blocks{1}, 64, __VA_ARGS__)
 
 __global__ void reverse(const float* x, float* y) {
   Shared& shared = block_shared<Shared>();
@@ -74,7 +73,7 @@ __global__ void leaves_one_out(const float* x, float* y) {
   if (threadIdx.x != 17) store(y + threadIdx.x, load(x + threadIdx.x));
 }
 __global__ void all_to_one(const float* x, float* y) { store(y, load(x)); }
-__global__ void writes_input(float* x, float* y) { store(x + threadIdx.x, load(y)); }
+__global__ void writes_input(const float* x, float* y) { store(const_cast<float*>(x) + threadIdx.x, load(y)); }
 __global__ void reads_output(const float*, float* y) { store(y + threadIdx.x, load(y + threadIdx.x)); }
 __global__ void not_aligned(const float* x, float* y) {
   const Vector<float, 2> two = load_vector<2>(x + 1);
@@ -89,7 +88,7 @@ __global__ void unwritten_shared(const float*, float* y) {
   Shared& shared = block_shared<Shared>();
   store(y + threadIdx.x, shared.values.get(threadIdx.x));
 }
-__global__ void lane_numbers(float* y) {
+__global__ void lane_numbers(const float*, float* y) {
   store(y + blockIdx.x * 64 + threadIdx.x, __shfl_sync(kAllLanes, float(threadIdx.x), 5) + float(blockIdx.x));
 }
 template <class T>
@@ -97,39 +96,49 @@ __global__ void convert(const float* x, float* y) {
   store(y + threadIdx.x, rounded<T>(load(x + threadIdx.x)));
 }
 
+struct Trial {
+  void (*kernel)(const float*, float*);
+  Blocks blocks = {1};
+};
+
+#define TRIAL(kernel) {#kernel, {kernel}}
+
+const std::map<std::string, Trial> kTrials = {
+    TRIAL(reverse),
+    TRIAL(reverse_without_barrier),
+    TRIAL(reverse_in_warps),
+    TRIAL(write_after_read),
+    TRIAL(divergent_barrier),
+    TRIAL(two_barriers),
+    TRIAL(partial_shuffle),
+    TRIAL(reads_beyond),
+    TRIAL(writes_beyond),
+    TRIAL(plain_write_beyond),
+    TRIAL(leaves_one_out),
+    TRIAL(all_to_one),
+    TRIAL(writes_input),
+    TRIAL(reads_output),
+    TRIAL(not_aligned),
+    TRIAL(beyond_shared),
+    TRIAL(unwritten_shared),
+    {"too_wide_a_grid", {reverse, {(int64_t(1) << 32) + 1}}},  // of which 32 bits would be one block
+    {"too_high_a_grid", {reverse, {1, 65536}}},
+    {"lane_numbers", {lane_numbers, {3}}},
+    {"bfloat16", {convert<__nv_bfloat16>}},
+    {"float16", {convert<__half>}},
+};
+
+void run_trial(std::string name, const Tensor& x, Tensor y) {
+  Device device(x);
+  const Trial& trial = kTrials.at(name);
+  device.launch(name.c_str(), trial.kernel, trial.blocks, 64, device.data<float>(x, "x", {x.numel()}),
+                device.data<float>(y, "y", {y.numel()}));
+}
+
 }  // namespace
 
-#define TRIAL(name) \
-  EMULATED(trial_##name) { ONE_BLOCK(name, call.tensor<float>("x"), call.tensor<float>("y")); }
+STABLE_TORCH_LIBRARY_FRAGMENT(adair_native, m) { m.def("trial(str name, Tensor x, Tensor(a!) y) -> ()"); }
 
-TRIAL(reverse)
-TRIAL(reverse_without_barrier)
-TRIAL(reverse_in_warps)
-TRIAL(write_after_read)
-TRIAL(divergent_barrier)
-TRIAL(two_barriers)
-TRIAL(partial_shuffle)
-TRIAL(reads_beyond)
-TRIAL(writes_beyond)
-TRIAL(plain_write_beyond)
-TRIAL(leaves_one_out)
-TRIAL(all_to_one)
-TRIAL(writes_input)
-TRIAL(reads_output)
-TRIAL(not_aligned)
-TRIAL(beyond_shared)
-TRIAL(unwritten_shared)
+STABLE_TORCH_LIBRARY_IMPL(adair_native, CUDA, m) { m.impl("trial", TORCH_BOX(&run_trial)); }
 
-// Of which 32 bits would be one block.
-EMULATED(trial_too_wide_a_grid) {
-  call.device.launch("reverse", reverse, Blocks{(int64_t(1) << 32) + 1}, 64, call.tensor<float>("x"),
-                     call.tensor<float>("y"));
-}
-EMULATED(trial_too_high_a_grid) {
-  call.device.launch("reverse", reverse, Blocks{1, 65536}, 64, call.tensor<float>("x"), call.tensor<float>("y"));
-}
-EMULATED(trial_lane_numbers) {
-  call.device.launch("lane_numbers", lane_numbers, Blocks{3}, 64, call.tensor<float>("y"));
-}
-EMULATED(trial_bfloat16) { ONE_BLOCK(convert<__nv_bfloat16>, call.tensor<float>("x"), call.tensor<float>("y")); }
-EMULATED(trial_float16) { ONE_BLOCK(convert<__half>, call.tensor<float>("x"), call.tensor<float>("y")); }
+}  // namespace adair
