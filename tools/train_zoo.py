@@ -54,9 +54,10 @@ def main() -> None:
 def base(data: Path, out: Path, threads: int, published: bool, package: Path) -> None:
     """Train the base that the adapters are for."""
     place = Place(data.absolute(), out.absolute(), threads)
-    click.echo(make_base(place))
+    made = make_base(place)
+    click.echo(made)
     if published:
-        click.echo(publish_base(place, package) or "unchanged")
+        click.echo(publish_base(made, package) or "unchanged")
 
 
 @main.command("run")

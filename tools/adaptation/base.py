@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from torch import nn
+
 from adair_core.atomic_file import write_atomically
-from adair_core.errors import AdairError
-from adair_core.model import load_base, resolve_backbone, save_base
+from adair_core.model import BaseInfo, load_base, resolve_backbone, save_base
 from adair_core.specs import Choice
 from adair_core.training.recipe import PretrainRecipe, Settings
 from adaptation.runs import Place, Run, perform, weights_of
@@ -73,22 +74,16 @@ def make_base(place: Place) -> Path:
     return stored
 
 
-def publish_base(place: Place, package: Path) -> str | None:
-    """Put the base into the package, as its next version.
+def publish_base(source: Path, package: Path) -> str | None:
+    """Put a base into the package, as the next version.
 
     Args:
-        place: where it was made.
+        source: from `make_base`.
         package: folder of the zoo with its ``index.json``.
 
     Returns:
         Its name with the version; ``None`` if the newest version has these weights already.
-
-    Raises:
-        AdairError: it was not made yet.
     """
-    source = place.folder(training(place)) / f"{NAME}.safetensors"
-    if not source.exists():
-        raise AdairError(f"{NAME}: not trained yet; run 'train_zoo.py base' first")
     network, info = load_base(source)
     file = package / "index.json"
     index = json.loads(file.read_text(encoding="utf-8"))
@@ -97,18 +92,24 @@ def publish_base(place: Place, package: Path) -> str | None:
     if newest and load_base(versions[newest])[1].fingerprint == info.fingerprint:
         return None
     name = f"{NAME}@{newest + 1}"
-    millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
     (package / f"{name}.safetensors").write_bytes(source.read_bytes())
-    trained = f"pre-trained for {SETTINGS.steps:,} steps on a mixture of {len(MIXTURE)} synthetic degradations"
     index.append(
         {
             "name": NAME,
             "version": newest + 1,
             "kind": "base",
             "path": f"{name}.safetensors",
-            "summary": f"{BACKBONE.capitalize()} of {millions:.2f} M parameters, {trained}",
+            "summary": _summary(network, info),
             "terms": TERMS,
         }
     )
     write_atomically(file, (json.dumps(index, indent=2) + "\n").encode())
     return name
+
+
+def _summary(network: nn.Module, info: BaseInfo) -> str:
+    recipe = PretrainRecipe.model_validate(info.recipe)
+    millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    steps, drawn = recipe.settings.steps, len(recipe.degradation.options["degradations"])
+    trained = f"pre-trained for {steps:,} steps on a mixture of {drawn} synthetic degradations"
+    return f"{BACKBONE.capitalize()} of {millions:.2f} M parameters, {trained}"
