@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from adair_core.errors import BaseMismatchError, UsageError, WeightsError, expected
+from typing import Literal
+
+from adair_core.errors import AdairError, BaseMismatchError, UsageError, WeightsError, expected
 from adair_core.model.adapter_files import AdapterFile, read_adapter
 from adair_core.model.backbone import BaseInfo
 from adair_core.model.zoo import find_weights
@@ -24,12 +26,7 @@ def resolved_base(name: str, fingerprint: str | None, info: BaseInfo) -> dict[st
     Raises:
         BaseMismatchError: the weights are not those of the fingerprint.
     """
-    if fingerprint not in (None, info.fingerprint):
-        hint = "name the base that the recipe was made with, or leave the fingerprint out"
-        raise BaseMismatchError(_other_weights(f"base {name}", fingerprint, info.fingerprint, hint))
-    found = find_weights(name, kind="base")
-    # A path means the same from any folder.
-    known = found.name if found.name in plugins().weights else str(found.path.absolute())
+    known = _recorded("base", name, fingerprint, info.fingerprint, BaseMismatchError)
     return {"base": known, "base_fingerprint": info.fingerprint}
 
 
@@ -74,11 +71,7 @@ def resolved_start(name: str, fingerprint: str | None, adapter: Choice) -> dict[
         hint = "leave the adapter's type and options out, or start from a new one"
         wanted, got = described(choice), described(adapter)
         raise UsageError(expected(f"adapter type to start from {name}", expected=wanted, got=got, hint=hint))
-    if fingerprint not in (None, file.fingerprint):
-        hint = "name the adapter that the recipe was made with, or leave the fingerprint out"
-        raise WeightsError(_other_weights(f"adapter {name}", fingerprint, file.fingerprint, hint))
-    found = find_weights(name, kind="adapter")
-    known = found.name if found.name in plugins().weights else str(found.path.absolute())
+    known = _recorded("adapter", name, fingerprint, file.fingerprint, WeightsError)
     return {"start_from": known, "start_fingerprint": file.fingerprint}
 
 
@@ -87,6 +80,14 @@ def described(choice: Choice) -> str:
     return f"{choice.name} with {', '.join(f'{name}={value}' for name, value in choice.options.items())}"
 
 
-def _other_weights(what: str, wanted: str | None, found: str, hint: str) -> str:
-    asked = f"the weights of fingerprint {wanted}, as the recipe says"
-    return expected(what, expected=asked, got=found, hint=hint)
+def _recorded(
+    kind: Literal["base", "adapter"], name: str, wanted: str | None, found: str, mismatch: type[AdairError]
+) -> str:
+    """How a recipe names weights, once they are known to be those of the fingerprint that it asks for, if it does."""
+    if wanted not in (None, found):
+        asked = f"the weights of fingerprint {wanted}, as the recipe says"
+        hint = f"name the {kind} that the recipe was made with, or leave the fingerprint out"
+        raise mismatch(expected(f"{kind} {name}", expected=asked, got=found, hint=hint))
+    weights = find_weights(name, kind=kind)
+    # A path means the same from any folder.
+    return weights.name if weights.name in plugins().weights else str(weights.path.absolute())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -234,19 +234,17 @@ LEFT_OUT = [
 ]
 
 
+# Each with the check that has to catch it.
+FAULTS = [(check_results, *fault) for fault in EXCHANGED] + [(check_all_refusals, *fault) for fault in LEFT_OUT]
+
+
 @pytest.mark.skipif(emulator.SANITIZE, reason="AddressSanitizer ends the process")
 @pytest.mark.parametrize(
-    ("folder", "mutation", "message"), EXCHANGED, ids=lambda value: value.name if isinstance(value, Mutation) else ""
+    ("check", "folder", "mutation", "message"),
+    FAULTS,
+    ids=lambda value: value.name if isinstance(value, Mutation) else "",
 )
-def test_what_is_taken_for_another_thing_is_caught(
-    folder: str, mutation: Mutation, message: str, tmp_path: Path
+def test_a_fault_of_a_launcher_is_caught(
+    check: Callable[[Library], None], folder: str, mutation: Mutation, message: str, tmp_path: Path
 ) -> None:
-    require_caught(check_results, folder, mutation, message, tmp_path)
-
-
-@pytest.mark.skipif(emulator.SANITIZE, reason="AddressSanitizer ends the process")
-@pytest.mark.parametrize(
-    ("folder", "mutation", "message"), LEFT_OUT, ids=lambda value: value.name if isinstance(value, Mutation) else ""
-)
-def test_a_check_that_is_left_out_is_missed(folder: str, mutation: Mutation, message: str, tmp_path: Path) -> None:
-    require_caught(check_all_refusals, folder, mutation, message, tmp_path)
+    require_caught(check, folder, mutation, message, tmp_path)

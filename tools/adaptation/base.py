@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from torch import nn
 
-from adair_core.atomic_file import write_atomically
 from adair_core.model import BaseInfo, load_base, resolve_backbone, save_base
 from adair_core.specs import Choice
 from adair_core.training.recipe import PretrainRecipe, Settings
+from adaptation.package_index import add, newest
 from adaptation.runs import Place, Run, perform, weights_of
 from adaptation.tasks import clean_images
 from adaptation.zoo import STORED, TERMS
@@ -85,25 +84,14 @@ def publish_base(source: Path, package: Path) -> str | None:
         Its name with the version; ``None`` if the newest version has these weights already.
     """
     network, info = load_base(source)
-    file = package / "index.json"
-    index = json.loads(file.read_text(encoding="utf-8"))
-    versions = {spec["version"]: package / spec["path"] for spec in index if spec["name"] == NAME}
-    newest = max(versions, default=0)
-    if newest and load_base(versions[newest])[1].fingerprint == info.fingerprint:
+    version, known = newest(package, NAME)
+    if version and load_base(known)[1].fingerprint == info.fingerprint:
         return None
-    name = f"{NAME}@{newest + 1}"
-    (package / f"{name}.safetensors").write_bytes(source.read_bytes())
-    index.append(
-        {
-            "name": NAME,
-            "version": newest + 1,
-            "kind": "base",
-            "path": f"{name}.safetensors",
-            "summary": _summary(network, info),
-            "terms": TERMS,
-        }
-    )
-    write_atomically(file, (json.dumps(index, indent=2) + "\n").encode())
+    name = f"{NAME}@{version + 1}"
+    path = f"{name}.safetensors"
+    (package / path).write_bytes(source.read_bytes())
+    summary = _summary(network, info)
+    add(package, name=NAME, version=version + 1, kind="base", path=path, summary=summary, terms=TERMS)
     return name
 
 

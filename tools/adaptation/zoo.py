@@ -6,14 +6,12 @@ these numbers. A version never changes meaning: an adapter that is trained anew 
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from adair_core.atomic_file import write_atomically
 from adair_core.errors import AdairError
 from adair_core.evaluation import Report
 from adair_core.evaluation.statistics import Statistic
@@ -21,6 +19,7 @@ from adair_core.model import AdapterCard, load
 from adair_core.model.adapter_files import read_adapter
 from adair_core.specs import Choice
 from adair_core.training.recipe import AdapterRecipe, Settings
+from adaptation.package_index import add, newest
 from adaptation.runs import Measurement, Place, Run, perform, weights_of
 from adaptation.tasks import TASKS, StudiedTask, TestSet, clean_images
 
@@ -156,16 +155,16 @@ def training(entry: Entry, place: Place, base: str) -> Run:
         adapter=ADAPTER,
         task=Choice(name=task.task, options=dict(task.options)),
     )
-    if entry.before is None:
-        return Run(f"{entry.name}/trained", recipe, base, (), labels)
-    synthetic = {
-        "data": clean_images(place.data),
-        "settings": Settings(**{**SETTINGS, **entry.before}),
-        "task": Choice(name=task.task, options={**task.options, "pairs": False}),
-    }
-    first = Run(f"{entry.name}/first", recipe.model_copy(update=synthetic), base, (), labels)
-    onward = recipe.model_copy(update={"start_from": str(weights_of(first, place))})
-    return Run(f"{entry.name}/trained", onward, base, (), labels, after=(first,))
+    after: tuple[Run, ...] = ()
+    if entry.before is not None:
+        synthetic = {
+            "data": clean_images(place.data),
+            "settings": Settings(**{**SETTINGS, **entry.before}),
+            "task": Choice(name=task.task, options={**task.options, "pairs": False}),
+        }
+        first = Run(f"{entry.name}/first", recipe.model_copy(update=synthetic), base, (), labels)
+        recipe, after = recipe.model_copy(update={"start_from": str(weights_of(first, place))}), (first,)
+    return Run(f"{entry.name}/trained", recipe, base, (), labels, after)
 
 
 def make(entry: Entry, place: Place, base: str) -> Path:
@@ -220,29 +219,24 @@ def publish(entry: Entry, place: Place, package: Path) -> str | None:
     source = place.folder(entry.name) / "adapter"
     if not (source / "adapter_model.safetensors").exists() or place.result(f"{entry.name}/measured") is None:
         raise AdairError(f"{entry.name}: not trained and measured yet; run first")
-    file = package / "index.json"
-    index = json.loads(file.read_text(encoding="utf-8"))
-    versions = {spec["version"]: package / spec["path"] for spec in index if spec["name"] == entry.name}
+    version, known = newest(package, entry.name)
     weights = "adapter_model.safetensors"
-    newest = max(versions, default=0)
-    if newest and (versions[newest] / weights).read_bytes() == (source / weights).read_bytes():
-        shutil.copytree(source, versions[newest], dirs_exist_ok=True)
+    if version and (known / weights).read_bytes() == (source / weights).read_bytes():
+        shutil.copytree(source, known, dirs_exist_ok=True)
         return None
-    name = f"{entry.name}@{newest + 1}"
+    name = f"{entry.name}@{version + 1}"
     shutil.copytree(source, package / name)
-    index.append(
-        {
-            "name": entry.name,
-            "version": newest + 1,
-            "kind": "adapter",
-            "path": name,
-            "task": entry.task.task,
-            "options": dict(entry.options),
-            "summary": entry.summary,
-            "terms": TERMS,
-        }
+    add(
+        package,
+        name=entry.name,
+        version=version + 1,
+        kind="adapter",
+        path=name,
+        task=entry.task.task,
+        options=dict(entry.options),
+        summary=entry.summary,
+        terms=TERMS,
     )
-    write_atomically(file, (json.dumps(index, indent=2) + "\n").encode())
     return name
 
 
