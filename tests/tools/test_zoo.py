@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from adaptation.baselines import summaries
+from adaptation.package_index import newest
 from adaptation.runs import Measurement, Place, nearly_done, perform
 from adaptation.tasks import TASKS, TestSet
 from adaptation.zoo import ENTRIES, make, publish, training
@@ -19,7 +20,7 @@ from adair_core.model import load
 from adair_core.model.adapter_files import read_adapter
 from adair_core.plugins import plugins
 
-BASE = "restormer-tiny@4"
+BASE = "restormer-tiny@5"
 
 
 def test_entries_are_tasks_with_options_that_they_have():
@@ -127,6 +128,21 @@ def test_the_page_of_the_docs_is_that_of_the_package():
     written = page(root / "plugins/zoo", classical)
     assert (root / "docs/zoo.md").read_text() == written, "run python tools/train_zoo.py page"
     assert all(f"{method['psnr']:.2f} {method['method']}" in written for method in classical)
+
+
+def test_published_figures_stand_beside_what_the_adapters_have_on_the_same_set():
+    root = Path(__file__).parents[2]
+    cards = {name: newest(root / "plugins/zoo", name)[1] for name in ("denoise", "super-resolve-x2")}
+    denoised, enlarged = (read_adapter(folder).card.metrics for folder in cards.values())
+    own = [f"{row['psnr']:.2f}" for row in denoised if row["set"] == "CBSD68"]
+    doubled = next(f"{row['psnr']:.2f}" for row in enlarged if row["set"] == "Set5")
+    text = page(root / "plugins/zoo")
+    table = text[text.index("| CBSD68 | sigma 15 | sigma 25 | sigma 50 |") :].split("\n\n")[0].splitlines()
+    assert table[2] == f"| **`--task denoise`** | {' | '.join(own)} |"
+    assert "| DnCNN (0.67 M, one model a sigma) | 33.90 | 31.24 | 27.95 |" in table
+    table = text[text.index("| Set5 | x2 | x3 | x4 |") :].split("\n\n")[0].splitlines()
+    assert table[2].startswith(f"| **`--task super-resolve`** | {doubled} |")
+    assert "| VDSR (0.67 M) | 37.53 | 33.66 | 31.35 |" in table
 
 
 def test_classical_methods_are_means_over_images(tmp_path: Path):

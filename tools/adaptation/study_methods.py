@@ -22,7 +22,7 @@ def comparison(outcomes: Outcomes) -> str:
         frozen = outcomes.compared(task.name, "frozen base")
         if frozen is None or len(found) < 2:
             continue
-        parts += [_title(task, frozen), _methods(task.name, outcomes, frozen)]
+        parts += [_title(task, frozen), _methods(task, outcomes, frozen)]
         if task.name in NOTES:
             parts.append(NOTES[task.name])
     return "\n\n".join(parts) if len(parts) > 1 else ""
@@ -33,23 +33,23 @@ def _title(task: StudiedTask, frozen: Outcome) -> str:
     return f"### {task.title}: {task.tests[0].name}, degraded input {inputs:.2f} dB"
 
 
-def _methods(task: str, outcomes: Outcomes, frozen: Outcome) -> str:
+def _methods(task: StudiedTask, outcomes: Outcomes, frozen: Outcome) -> str:
     """The table of a task: classical methods, the methods, what is published."""
-    full = outcomes.compared(task, "full")
+    full = outcomes.compared(task.name, "full")
     conditions = frozen.conditions() if len(frozen.conditions()) > 1 else []
     head = ["method", "PSNR, dB", *conditions, "SSIM", "over the base alone", "minus full", "minus full, SSIM"]
     rows = [
         [f"*{classical.labels['method']}*", *quality(classical, conditions)]
-        for classical in outcomes.where(part="baselines", task=task)
+        for classical in outcomes.where(part="baselines", task=task.name)
     ]
     for method, title in METHODS.items():
-        own = outcomes.compared(task, method)
+        own = outcomes.compared(task.name, method)
         if own is not None:
             trained = own.training
             size = ("0", "0") if trained is None else (f"{trained['parameters']:,}", f"{trained['bytes'] / 1000:,.0f}")
             gaps = [gap(own, frozen, "psnr", 2), gap(own, full, "psnr", 2), gap(own, full, "ssim", 4)]
             rows.append([title, *quality(own, conditions), *gaps, *size])
-    for title, values in PUBLISHED.get(task, {}).items():
+    for title, values in PUBLISHED.get(task.name, {}).get(task.tests[0].name, {}).items():
         cells = [f"{sum(values) / len(values):.2f}", *(f"{value:.2f}" for value in values)]
         rows.append([f"*published: {title}*", *cells])
     head += ["parameters", "kB in float32"]

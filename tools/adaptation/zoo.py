@@ -131,6 +131,7 @@ ENTRIES = {
             "dejpeg",
             "removes JPEG artefacts of unknown quality, 10 to 90",
             f"{_SYNTHETIC}; at the lowest qualities smooth areas keep some of their steps",
+            also=(TestSet("classic5"),),
         ),
         Entry(
             "low-light",

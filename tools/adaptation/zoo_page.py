@@ -78,7 +78,7 @@ def page(package: Path, classical: Sequence[Mapping[str, Any]] = ()) -> str:
     return "\n".join(
         [
             head + "\n".join(lines),
-            *_section("Beside published figures", _beside(files)),
+            *_section("Beside published figures", _beside(files, newest)),
             *_section("What they were not made for", limits),
             *_section(SEEN, seen),
             TAIL,
@@ -86,23 +86,40 @@ def page(package: Path, classical: Sequence[Mapping[str, Any]] = ()) -> str:
     )
 
 
-def _beside(files: Mapping[str, AdapterFile]) -> list[str]:
-    """A list: the adapters' means over the conditions of a set, minus those that others have published."""
-    lines = []
-    for name, methods in PUBLISHED.items():
+def _beside(files: Mapping[str, AdapterFile], specs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """For each task a table for each set on which others have published, and what to know before comparing."""
+    tasks: dict[str, list[str]] = {}
+    for name in PUBLISHED:
         if name in files:
-            rows = files[name].card.metrics[: len(next(iter(methods.values())))]
-            own = [float(row["psnr"] or 0) for row in rows]
-            lines.append(f"`{name}` minus what is published for {rows[0]['set']}, {_under(rows)}, PSNR in dB:\n")
-            for method, values in methods.items():
-                gaps = [f"{mine - value:+.2f}" for mine, value in zip(own, values, strict=True)]
-                lines.append(f"- {method}: {', '.join(gaps)}")
-            lines.append(f"\n{NOTES[name]}")
-    return lines
+            tasks.setdefault(specs[name]["task"], []).append(name)
+    lines: list[str] = []
+    for task, names in tasks.items():
+        tables = [_peers(task, title, {name: files[name] for name in names}) for title in PUBLISHED[names[0]]]
+        if any(tables):
+            notes = dict.fromkeys(NOTES[name] for name in names)
+            lines += [line for part in (*filter(None, tables), notes) for line in (*part, "")]
+    return lines[:-1]
 
 
-def _under(rows: Sequence[Mapping[str, Any]]) -> str:
-    return ", ".join(str(row["condition"]) for row in rows)
+def _peers(task: str, title: str, files: Mapping[str, AdapterFile]) -> list[str]:
+    """The adapters of a task on a set, above the figures that others have published; empty without the adapters'."""
+    measured = {name: [row for row in file.card.metrics if row["set"] == title] for name, file in files.items()}
+    conditions = [str(row["condition"]) for rows in measured.values() for row in rows]
+    own = [float(row["psnr"] or 0) for rows in measured.values() for row in rows]
+    if not own:
+        return []
+    methods = {
+        method: [value for name, rows in measured.items() if rows for value in PUBLISHED[name][title][method]]
+        for method in PUBLISHED[next(iter(files))][title]
+    }
+    return [
+        f"| {' | '.join([title, *conditions])} |",
+        "|---" * (len(conditions) + 1) + "|",
+        *(
+            f"| {' | '.join([method, *(f'{value:.2f}' for value in values)])} |"
+            for method, values in {f"**`--task {task}`**": own, **methods}.items()
+        ),
+    ]
 
 
 def _section(title: str, lines: Sequence[str]) -> list[str]:
