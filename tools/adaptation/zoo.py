@@ -7,7 +7,7 @@ these numbers. A version never changes meaning: an adapter that is trained anew 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -175,7 +175,8 @@ def make(entry: Entry, place: Place, base: str) -> Path:
         Folder of the adapter, with its card.
     """
     run = training(entry, place, base)
-    took = perform(run, place)["training"]
+    last = perform(run, place)["training"]
+    before = [perform(each, place)["training"] for each in run.after]
     trained, stored = weights_of(run, place), place.folder(entry.name) / "adapter"
     if not (stored / "adapter_model.safetensors").exists():
         _store(trained, stored, base, read_adapter(trained).card)
@@ -197,7 +198,7 @@ def make(entry: Entry, place: Place, base: str) -> Path:
             dict.fromkeys(_report(place, measured, each).protocol.name for each in measured.measurements)
         ),
         recipe=read_adapter(trained).card.recipe,
-        notes=_notes(entry, took),
+        notes=_notes(entry, last, before),
     )
     _store(trained, stored, base, card)
     return stored
@@ -278,7 +279,7 @@ def _interval(statistic: Statistic) -> str:
     return f"{statistic.low:.4g} to {statistic.high:.4g}"
 
 
-def _notes(entry: Entry, took: Mapping[str, Any]) -> str:
+def _notes(entry: Entry, last: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> str:
     task = entry.task
     clean = [] if task.pairs and entry.before is None else [path.name for path in clean_images(Path()).images]
     images = [*clean, *([f"the pairs of {task.pairs}"] if task.pairs else [])]
@@ -286,22 +287,28 @@ def _notes(entry: Entry, took: Mapping[str, Any]) -> str:
     return (
         f"Limits: {entry.limits}.\n\n"
         f"Training images: {', '.join(images)}. {others if task.pairs else ''}{_blindness(entry)}\n\n"
-        f"{_duration(took)}"
+        f"{_duration(last, before)}"
         f"Terms: {TERMS}. They are not those of the code.\n\n"
         "`base alone` is the frozen base without an adapter; intervals are over the images of a set."
     )
 
 
-def _duration(took: Mapping[str, Any]) -> str:
+def _duration(last: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> str:
     """How long it trained, and when it was nearly as good; its paragraph."""
-    cores = "one core" if took["environment"]["threads"] == 1 else f"{took['environment']['threads']} cores"
+    cores = "one core" if last["environment"]["threads"] == 1 else f"{last['environment']['threads']} cores"
+    synthetic = "".join(f" after {_amount(each)} on synthetic damage" for each in before)
     near = ""
-    if "near_steps" in took:
+    if "near_steps" in last:
         near = (
-            f" After {took['near_steps']:,} steps, {took['near_seconds'] / 60:.1f} minutes, it was within 0.1 dB of "
-            "its last PSNR on training images that are held out."
+            f" After {last['near_steps']:,} steps{' of its last training' if before else ''}, "
+            f"{last['near_seconds'] / 60:.1f} minutes, it was within 0.1 dB of its last PSNR on training images that "
+            "are held out."
         )
-    return f"Training: {took['steps']:,} steps, {took['seconds'] / 60:.1f} minutes of {cores} of a CPU.{near}\n\n"
+    return f"Training: {_amount(last)}{synthetic}, on {cores} of a CPU.{near}\n\n"
+
+
+def _amount(training: Mapping[str, Any]) -> str:
+    return f"{training['steps']:,} steps in {training['seconds'] / 60:.1f} minutes"
 
 
 def _blindness(entry: Entry) -> str:
