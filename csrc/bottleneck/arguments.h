@@ -7,7 +7,7 @@ namespace adair {
 
 // y = up(GELU(dw(down(x) (+ injected)))) (+ base) (+ x) with the scale folded into up and its bias; see
 // adair_core/ops/bottleneck/reference.py. There is a stack of adapters, and each image uses one. T is float or
-// bfloat16; parameters are float32 and are rounded to T, the last two when they have been scaled.
+// bfloat16 (or half on a GPU); parameters are float32 and are rounded to T, the last two when they have been scaled.
 template <class T>
 struct Bottleneck {
   int64_t images, height, width, channels, rank, adapters;

@@ -21,7 +21,7 @@ struct BottleneckBackwardShared {
   typedef HiddenTile<kRows, kColumns, 2, kRank> Wider;
   typedef HiddenTile<kRows, kColumns, 1, kRank> Wide;
   typedef HiddenTile<kRows, kColumns, 0, kRank> Tile;
-  static constexpr int kStride = kRank + kStepValues<T>;
+  static constexpr int kStride = BottleneckShared<T, kRank>::kStride;
   // dp, and the tap sums of threads, take the room of p when it has been used.
   union {
     SharedArray<float, Wider::kSize> reduced;

@@ -19,6 +19,7 @@ template <class T, int kRank>
 struct BottleneckShared {
   typedef HiddenTile<kForwardRows, kForwardColumns<kRank>, 1, kRank> Wide;
   typedef HiddenTile<kForwardRows, kForwardColumns<kRank>, 0, kRank> Tile;
+  // Longer than the rank, so that lanes that read one below the other find different banks.
   static constexpr int kStride = kRank + kStepValues<T>;
   SharedArray<float, Wide::kSize> reduced;
   SharedArray<T, Tile::kPixels * kStride> hidden;

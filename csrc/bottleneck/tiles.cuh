@@ -13,8 +13,7 @@ constexpr int kBottleneckWarps = kBottleneckThreads / kWarpSize;
 template <int kRank>
 inline constexpr int kBottleneckBlocks = kRank <= 32 ? 2 : 1;
 
-// Rows x columns pixels with kMargin more on each side, of kRank channels each. Rows of shared memory are longer than
-// they need be, so that lanes that read one below the other find different banks.
+// Rows x columns pixels with kMargin more on each side, of kRank channels each.
 template <int kRows, int kColumns, int kMargin, int kRank>
 struct HiddenTile {
   static constexpr int kHigh = kRows + 2 * kMargin, kWide = kColumns + 2 * kMargin;

@@ -6,7 +6,7 @@
 namespace adair {
 
 // z = dw(W LN x): layer norm, 1x1 convolution to more channels, depthwise 3x3 convolution with zero padding. T is float
-// or bfloat16; parameters are float32, and those of the convolutions are rounded to T.
+// or bfloat16 (or half on a GPU); parameters are float32, and those of the convolutions are rounded to T.
 template <class T>
 struct Expansion {
   int64_t images, height, width, channels;

@@ -119,18 +119,14 @@ class Device {
 // Calls work(T()) with the T of a tensor's type.
 template <class Work>
 inline void with_type(const Tensor& tensor, const Work& work) {
-  switch (tensor.scalar_type()) {
-    case ScalarType::Float:
-      return work(float());
-#ifndef ADAIR_FLOAT32_ALONE  // tests/emulation compiles many kernels that have a fault each, and saves time
-    case ScalarType::BFloat16:
-      return work(__nv_bfloat16());
-    case ScalarType::Half:
-      return work(__half());
+#ifdef ADAIR_ONLY  // tests/emulation compiles many kernels that have a fault each, and saves time
+  if (tensor.scalar_type() == kScalarType<ADAIR_ONLY>) return work(ADAIR_ONLY());
+#else
+  if (tensor.scalar_type() == ScalarType::Float) return work(float());
+  if (tensor.scalar_type() == ScalarType::BFloat16) return work(__nv_bfloat16());
+  if (tensor.scalar_type() == ScalarType::Half) return work(__half());
 #endif
-    default:
-      STD_TORCH_CHECK(false, "expected a tensor of float32, bfloat16 or float16");
-  }
+  STD_TORCH_CHECK(false, "expected a tensor of float32, bfloat16 or float16");
 }
 
 }  // namespace adair

@@ -6,8 +6,9 @@
 namespace adair {
 
 // y = GELU(a) b with [a, b] a depthwise 3x3 convolution of x; see adair_core/ops/depthwise_gate/reference.py. T is
-// float or bfloat16; weight and bias are float32 and are rounded to T. Images are (images, height, width, channels) if
-// `channels_last`, else (images, channels, height, width); x and `convolved` have 2 hidden channels.
+// float or bfloat16 (or half on a GPU); weight and bias are float32 and are rounded to T. Images are (images, height,
+// width, channels) if `channels_last`, else (images, channels, height, width); x and `convolved` have 2 hidden
+// channels.
 template <class T>
 struct DepthwiseGate {
   int64_t images, height, width, hidden;

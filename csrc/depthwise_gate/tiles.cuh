@@ -79,7 +79,7 @@ ADAIR_DEVICE void each_vector(const GatePlace<kLast, N>& place, int64_t first_ch
                               int64_t height, int64_t width, const Work& work) {
   typedef GateTile<kLast, N> Tile;
   constexpr int kVectors = Tile::kSize / N;
-  // A thread has one to six of them; more than two at a time cost registers.
+  // A thread has one to six vectors, or up to 23 single values; more than two at a time cost registers.
 #pragma unroll 2
   for (int i = threadIdx.x; i < kVectors; i += kGateThreads) {
     const int channel = i * N % Tile::kChannels, pixel = i * N / Tile::kChannels;

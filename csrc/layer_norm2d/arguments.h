@@ -5,8 +5,8 @@
 
 namespace adair {
 
-// Layer norm over the channels of images; see adair_core/ops/layer_norm2d/reference.py. T is float or bfloat16; images
-// are (images, pixels, channels) if `channels_last`, else (images, channels, pixels).
+// Layer norm over the channels of images; see adair_core/ops/layer_norm2d/reference.py. T is float or bfloat16 (or
+// half on a GPU); images are (images, pixels, channels) if `channels_last`, else (images, channels, pixels).
 template <class T>
 struct LayerNorm2d {
   int64_t images, pixels, channels;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import emulator
 import pytest
@@ -23,6 +23,11 @@ def normal(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0, scale
     return (scale * torch.randn(shape, generator=generator, dtype=torch.float64)).to(dtype)
 
 
+def choices(optional: Collection[str], *besides: str) -> list[set[str]]:
+    """What to leave out of a call: each of these tensors alone, and all `optional` ones but one."""
+    return [{name} for name in (*optional, *besides)] + [{*optional} - {name} for name in optional]
+
+
 def double(value: Tensor | None) -> Tensor | None:
     return None if value is None else value.double()
 
@@ -32,7 +37,10 @@ _shifts: list[bool] = []
 
 @contextlib.contextmanager
 def shifting() -> Iterator[None]:
-    """Repeat each call with each of its tensors where no vector of it is aligned, as a part of another may be."""
+    """Repeat each call with each of its tensors where vectors of 16 bytes are not aligned, as a part of another may be.
+
+    They begin an element later, where no vectors are, and eight bytes later, where only shorter ones are.
+    """
     _shifts.append(True)
     try:
         yield
@@ -51,9 +59,10 @@ def run(built: Library, operator: str, /, **values: Value) -> None:
             assert torch.equal(first.setdefault(name, bits.clone()), bits), f"{name} depends on the order of threads"
     aligned = {name: value.double() for name, value in outputs.items()}
     for shifted in (name for name, value in values.items() if _shifts and isinstance(value, Tensor)):
-        emulator.run(built, operator, values, seed=1, shifted=shifted)
-        for name, value in aligned.items():
-            require_close(outputs[name], value, 1e-5, f"with {shifted} elsewhere: {name}")
+        for shift in sorted({1, 8 // values[shifted].element_size()}):
+            emulator.run(built, operator, values, seed=1, shifted=shifted, shift=shift)
+            for name, value in aligned.items():
+                require_close(outputs[name], value, 1e-5, f"with {shifted} elsewhere: {name}")
 
 
 def require_close(found: Tensor | None, truth: Tensor | None, tolerance: float, name: str = "result") -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import emulator
+import torch
 
 
 def __getattr__(name: str) -> Callable[..., None]:
@@ -15,7 +16,7 @@ def __getattr__(name: str) -> Callable[..., None]:
     folder = emulator.launchers().get(name)
     if folder is None:
         raise AttributeError(f"no csrc/*/cuda.cu has a launcher of {name}")
-    built = emulator.library(folder, float_only=True)
+    built = emulator.library(folder, only=torch.float32)
 
     def call(*values: emulator.Value) -> None:
         names = [argument.name for argument in built.schemas[name].arguments]

@@ -49,6 +49,7 @@ FLAGS = [
 NARROWING = ["-Wconversion", "-Wno-sign-conversion", "-Wno-float-conversion"]
 # As PyTorch numbers them.
 DTYPES = {torch.int64: 4, torch.float16: 5, torch.float32: 6, torch.float64: 7, torch.bfloat16: 15}
+CUDA_NAMES = {torch.float16: "__half", torch.float32: "float", torch.bfloat16: "__nv_bfloat16"}
 KINDS = {"bool": (bool,), "int": (int,), "float": (float, int), "str": (str,)}
 DEVICE, OTHER_DEVICE, HOST = 1, 0, -1
 """Where a call's tensors are; the device that is current, which a launcher has to change; and the CPU."""
@@ -120,18 +121,18 @@ def _prefix() -> Path:
     return compiled("prefix.h.gch", command, _runner_sources())
 
 
-def library(operator: str, csrc: Path = CSRC, *, float_only: bool = False) -> Library:
-    """Build csrc/<operator>/cuda.cu, whose sources are below `csrc`; `float_only` without the other dtypes."""
+def library(operator: str, csrc: Path = CSRC, *, only: torch.dtype | None = None) -> Library:
+    """Build csrc/<operator>/cuda.cu, whose sources are below `csrc`, for all dtypes or `only` one."""
     folder = csrc / operator
-    return built_from(folder / "cuda.cu", folder / "cpu.cpp", csrc=csrc, float_only=float_only)
+    return built_from(folder / "cuda.cu", folder / "cpu.cpp", csrc=csrc, only=only)
 
 
-def built_from(launchers: Path, *declaring: Path, csrc: Path = CSRC, float_only: bool = False) -> Library:
+def built_from(launchers: Path, *declaring: Path, csrc: Path = CSRC, only: torch.dtype | None = None) -> Library:
     """Build a file of launchers. Schemas are in it and in the files that are `declaring`."""
     included = ("*/*.cuh", "cuda/*.h", "*/arguments.h", "common/*.h")
     sources = [launchers, *_runner_sources(), *(path for pattern in included for path in csrc.glob(pattern))]
     command = [COMPILER, *FLAGS, *NARROWING, f"-I{_prefix().parent}", "-include", "prefix.h", f"-I{csrc}", *INCLUDED]
-    command += ["-DADAIR_FLOAT32_ALONE"] if float_only else []
+    command += [] if only is None else [f"-DADAIR_ONLY={CUDA_NAMES[only]}"]
     # It takes the runner from the module, which is loaded by then.
     command += ["-x", "c++", str(launchers), "-x", "none", str(runner().__file__)]
     return Library(compiled(f"{launchers.parent.name}.so", command, sources), schemas(launchers, *declaring))
@@ -159,6 +160,7 @@ def run(
     *,
     seed: int = 0,
     shifted: str | None = None,
+    shift: int = 1,
     devices: Mapping[str, int] | None = None,
 ) -> None:
     """Call an operator's launcher.
@@ -169,11 +171,13 @@ def run(
         values: every argument of its schema. Tensors that the schema says are written it has to write everywhere, and
             no others.
         seed: of the order of threads and blocks.
-        shifted: a tensor that begins an element later than where vectors would be aligned.
+        shifted: a tensor that begins elsewhere than where vectors would be aligned.
+        shift: how many elements later it begins.
         devices: of tensors that are elsewhere than on `DEVICE`.
     """
+    shifts, places = {shifted: shift}, devices or {}
     given = [
-        _described(each, values[each.name], each.name == shifted, (devices or {}).get(each.name, DEVICE))
+        _described(each, values[each.name], shifts.get(each.name, 0), places.get(each.name, DEVICE))
         for each in _bound(built.schemas[operator], values)
     ]
     runner().run(str(built.path), f"adair_native::{operator}", given, seed)
@@ -187,7 +191,7 @@ def _bound(schema: Any, values: Mapping[str, Value]) -> Iterable[Any]:
     return schema.arguments
 
 
-def _described(argument: Any, value: Value, is_shifted: bool, device: int) -> Any:
+def _described(argument: Any, value: Value, shift: int, device: int) -> Any:
     kind = str(argument.type)
     if value is None and kind == "Optional[Tensor]":
         return None
@@ -203,5 +207,5 @@ def _described(argument: Any, value: Value, is_shifted: bool, device: int) -> An
         strides=value.stride(),
         device=device,
         is_output=argument.alias_info is not None,
-        is_shifted=is_shifted,
+        shift=shift,
     )

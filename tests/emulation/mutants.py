@@ -9,6 +9,7 @@ from pathlib import Path
 
 import emulator
 import pytest
+import torch
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Mutation:
         new: what stands there instead.
         place: which of the occurrences of `old`, counted from 0.
         compiles: false where it is the compiler that has to see it.
+        reached_by: another change, without which only sizes that no test can have would show the fault.
     """
 
     file: str
@@ -28,6 +30,7 @@ class Mutation:
     new: str
     place: int = 0
     compiles: bool = True
+    reached_by: Mutation | None = None
 
     @property
     def name(self) -> str:
@@ -35,17 +38,25 @@ class Mutation:
         return f"{self.file}: {self.old} -> {self.new or 'nothing'}"
 
 
-def mutant(operator: str, mutation: Mutation, folder: Path, *, float_only: bool = True) -> emulator.Library:
-    """The library of an operator with the fault; only float32 compiles in a third of the time."""
+def mutant(
+    operator: str, mutation: Mutation, folder: Path, *, only: torch.dtype | None = torch.float32
+) -> emulator.Library:
+    """The library of an operator with the fault, for one dtype, which compiles in a third of the time, or for all."""
     copy = folder / "csrc"
     shutil.copytree(emulator.CSRC, copy)
-    changed = copy / mutation.file
-    before, *after = changed.read_text().split(mutation.old)
-    assert len(after) > mutation.place, f"{mutation.file} has no {mutation.old!r} any more: bring this test up to date"
-    texts = [mutation.old] * len(after)
-    texts[mutation.place] = mutation.new
-    changed.write_text(before + "".join(text + part for text, part in zip(texts, after, strict=True)))
-    return emulator.library(operator, copy, float_only=float_only)
+    for change in (mutation, mutation.reached_by):
+        if change is not None:
+            _make(change, copy)
+    return emulator.library(operator, copy, only=only)
+
+
+def _make(change: Mutation, csrc: Path) -> None:
+    file = csrc / change.file
+    before, *after = file.read_text().split(change.old)
+    assert len(after) > change.place, f"{change.file} has no {change.old!r} any more: bring this test up to date"
+    texts = [change.old] * len(after)
+    texts[change.place] = change.new
+    file.write_text(before + "".join(text + part for text, part in zip(texts, after, strict=True)))
 
 
 def require_caught(

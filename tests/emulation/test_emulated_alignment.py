@@ -38,11 +38,11 @@ def check_bottleneck(built: Library) -> None:
 
 
 def check_attention(built: Library) -> None:
-    test_emulated_channel_attention.check(built, (1, 8, 3, 5, 2), torch.float32, projected=True)
+    test_emulated_channel_attention.check(built, (1, 8, 3, 5, 2), torch.float32)
 
 
 def check_feed_forward(built: Library) -> None:
-    test_emulated_feed_forward.check(built, (1, 8, 3, 3, 5), torch.float32, bare=False)
+    test_emulated_feed_forward.check(built, (1, 8, 3, 3, 5), torch.float32)
 
 
 def check_low_rank(built: Library) -> None:
@@ -64,4 +64,4 @@ CHECKS: dict[str, Callable[[Library], None]] = {
 @pytest.mark.parametrize("operator", CHECKS)
 def test_any_tensor_may_begin_anywhere(operator: str) -> None:
     with shifting():
-        CHECKS[operator](emulator.library(operator, float_only=True))
+        CHECKS[operator](emulator.library(operator, only=torch.float32))

@@ -7,33 +7,49 @@ from pathlib import Path
 
 import emulator
 import pytest
+import test_emulated_alignment
 import test_emulated_channel_attention
 import test_emulated_depthwise
 import test_emulated_feed_forward
 import test_emulated_per_image
 import test_emulated_strips
 import torch
+from checks import shifting
 from emulator import Library
 from mutants import Mutation, require_caught
 
 PRODUCTS, GRAM, SUMS = "cuda/pixel_products.cuh", "cuda/gram.cuh", "cuda/sums.cuh"
 MATRICES, GRADIENTS = "channel_attention/matrices.cuh", "channel_attention/gradient_matrices.cuh"
 TILES, PREPARE, DEPTHWISE = "feed_forward/kernel.cuh", "feed_forward/prepare.cuh", "depthwise/kernel.cuh"
-TAPS = "depthwise_gate/tap_gradients.cuh"
+TAPS, ATTENTION, BACKWARD = (
+    "depthwise_gate/tap_gradients.cuh",
+    "channel_attention/kernel.cuh",
+    "channel_attention/backward.cuh",
+)
 
 
 def check_attention(built: Library) -> None:
-    test_emulated_channel_attention.check(built, (2, 6, 5, 7, 3), torch.float32, projected=False)
-    test_emulated_channel_attention.check(built, (1, 20, 13, 21, 1), torch.float32, projected=True)
-    test_emulated_channel_attention.check(built, (2, 4, 17, 18, 2), torch.float32, projected=False)
+    plain = test_emulated_channel_attention.OPTIONAL
+    test_emulated_channel_attention.check(built, (2, 6, 5, 7, 3), torch.float32, plain)
+    test_emulated_channel_attention.check(built, (1, 20, 13, 21, 1), torch.float32)
+    test_emulated_channel_attention.check(built, (2, 4, 17, 18, 2), torch.float32, plain)
     test_emulated_channel_attention.check_high_temperature(built)
+    test_emulated_channel_attention.check_wide_heads(built, torch.float32)
+    test_emulated_channel_attention.check_choices(built)
+    test_emulated_channel_attention.check_nan_stays(built)
+    with shifting():
+        test_emulated_alignment.check_attention(built)
     test_emulated_per_image.check_attention(built)
 
 
 def check_feed_forward(built: Library) -> None:
-    test_emulated_feed_forward.check(built, (1, 20, 11, 7, 15), torch.float32, bare=False)
-    test_emulated_feed_forward.check(built, (1, 5, 3, 11, 3), torch.float32, bare=False)
+    test_emulated_feed_forward.check(built, (1, 20, 11, 7, 15), torch.float32)
+    test_emulated_feed_forward.check(built, (1, 5, 3, 11, 3), torch.float32)
+    test_emulated_feed_forward.check(built, (1, 50, 3, 5, 3), torch.float32)
     test_emulated_feed_forward.check_far_from_zero(built)
+    test_emulated_feed_forward.check_choices(built)
+    with shifting():
+        test_emulated_alignment.check_feed_forward(built)
     test_emulated_per_image.check_feed_forward(built)
 
 
@@ -80,6 +96,20 @@ MUTATIONS: dict[str, list[tuple[Mutation, str]]] = {
         (Mutation(GRADIENTS, "to.to_keys + index * size + row", "to.to_keys + at"), "error"),
         (Mutation(MATRICES, "matrix * f.out_weight_step + ", ""), "depends on the others"),
         (Mutation(PRODUCTS, "f.bias_each ? ", "false ? "), "depends on the others"),
+        (Mutation(PRODUCTS, "&& f.bias != nullptr", "&& f.base != nullptr && f.bias != nullptr"), "y: relative error"),
+        (Mutation(PRODUCTS, "{f.x, f.matrices, f.y, f.base}", "{f.x, f.matrices, f.y}"), "not aligned"),
+        (Mutation(PRODUCTS, "blockIdx.y / row_tiles, first", "blockIdx.y % f.groups, first"), "a race"),
+        (Mutation(GRAM, "blockIdx.z / row_tiles, first", "blockIdx.z % f.groups, first"), "a race"),
+        (Mutation(GRAM, "first_column == 0 && row < f.rows", "row < f.rows"), "a race"),
+        (Mutation(ATTENTION, "parts(f.pixels, f.heads)", "parts(f.images * f.pixels, f.heads)"), "depends on the oth"),
+        (
+            Mutation(MATRICES, "length < kShortestLength ? kShortestLength : length", "fmaxf(length, kShortestLength)"),
+            "NaN is else",
+        ),
+        (Mutation(GRADIENTS, "load(f.temperature + head)", "load(f.temperature)"), "to_qkv: relative error"),
+        (Mutation(GRADIENTS, "to_scaled * temperature", "to_scaled"), "to_qkv: relative error"),
+        (Mutation(BACKWARD, "product.factors = to.key_factors;", ""), "to_qkv: relative error"),
+        (Mutation(BACKWARD, "f.images * f.channels, 64)", "f.images * f.channels, 256)"), "nobody has written"),
     ],
     "feed_forward": [
         (Mutation(TILES, "    __syncthreads();\n    gate", "    gate"), "a race|nobody has written"),
@@ -99,6 +129,11 @@ MUTATIONS: dict[str, list[tuple[Mutation, str]]] = {
         (Mutation(PREPARE, "set * steps.depthwise + row", "row"), "depends on the others"),
         (Mutation(TILES, "divided_up(e.height, kRows - 2)", "divided_up(e.height, kRows)"), "never written"),
         (Mutation(TILES, "with.sets == 1 ? 0", "with.sets < 9 ? 0"), "depends on the others"),
+        (Mutation(TILES, "shift = e.norm_bias == nullptr", "shift = e.bias == nullptr"), "y: relative error"),
+        (Mutation(TILES, "if (f.residual) added", "if (f.residual && f.convolved != nullptr) added"), "y: relative"),
+        (Mutation(TILES, "{e.x, f.y}", "{e.x}"), "not aligned"),
+        (Mutation(TILES, "e.channels <= 48", "e.channels <= 52"), "never written"),
+        (Mutation(PREPARE, " | out_bias) != 0", ") != 0"), "depends on the others"),
     ],
     "depthwise": [
         (Mutation(DEPTHWISE, "  __syncthreads();\n", "", 0), "a race|nobody has written"),
@@ -109,13 +144,15 @@ MUTATIONS: dict[str, list[tuple[Mutation, str]]] = {
         (Mutation(DEPTHWISE, "inside ? channel : first;", "channel;"), "out of bounds|outside"),
         (Mutation(TAPS, "tap % 3 - 1, strip.channel", "tap % 3, strip.channel"), "error|out of bounds"),
         (Mutation(DEPTHWISE, "place.image * f.weight_step + ", ""), "depends on the others"),
+        (Mutation(DEPTHWISE, "place.image * f.bias_step + ", ""), "depends on the others"),
+        (Mutation(TAPS, "k < 9 && to_weight != nullptr", "k < 9"), "outside of every tensor"),
     ],
 }
 
 
 @pytest.mark.parametrize("operator", CHECKS)
 def test_without_a_fault_the_checks_pass(operator: str) -> None:
-    CHECKS[operator](emulator.library(operator, float_only=True))
+    CHECKS[operator](emulator.library(operator, only=torch.float32))
 
 
 @pytest.mark.skipif(emulator.SANITIZE, reason="AddressSanitizer ends the process")

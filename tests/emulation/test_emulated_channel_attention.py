@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import emulator
 import pytest
 import torch
-from checks import TOLERANCES, double, each_dtype, normal, require_close, run
+from checks import TOLERANCES, choices, double, each_dtype, normal, require_close, run
 from emulator import Library
 from torch import Tensor
 from torch.nn import functional
@@ -21,16 +23,19 @@ def pixels(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).contiguous()
 
 
-def check(built: Library, size: tuple[int, ...], dtype: torch.dtype, projected: bool) -> None:
-    """Forward and backward; `projected` is with output projection, bias and base, as in the attention branch."""
+OPTIONAL = ("out_weight", "out_bias", "base")  # of the attention branch
+
+
+def check(built: Library, size: tuple[int, ...], dtype: torch.dtype, without: Collection[str] = ()) -> None:
+    """Forward and backward; what is left out is of `OPTIONAL`, or a gradient."""
     batch, channels, height, width, heads = size
     shape, tolerance = (batch, channels, height, width), TOLERANCES[dtype]
     qkv = normal(batch, 3 * channels, height, width, dtype=dtype)
     temperature = normal(heads, 1, 1, seed=1) + 2
-    out_weight = out_bias = base = None
-    if projected:
-        out_weight = normal(channels, channels, seed=2, scale=channels**-0.5).to(dtype).float()
-        out_bias, base = normal(channels, seed=3).to(dtype).float(), normal(*shape, dtype=dtype, seed=4)
+    out_weight = normal(channels, channels, seed=2, scale=channels**-0.5).to(dtype).float()
+    out_bias, base = normal(channels, seed=3).to(dtype).float(), normal(*shape, dtype=dtype, seed=4)
+    given = {"out_weight": out_weight, "out_bias": out_bias, "base": base}
+    out_weight, out_bias, base = (None if name in without else value for name, value in given.items())
     per_head = channels // heads
     y, cosines = torch.empty_like(pixels(qkv[:, :channels])), torch.empty(batch, heads, per_head, per_head)
     lengths = torch.empty(2, batch, heads, per_head)
@@ -39,8 +44,10 @@ def check(built: Library, size: tuple[int, ...], dtype: torch.dtype, projected: 
     run(built, "channel_attention", **inputs, **added, y=y, cosines=cosines, lengths=lengths)
 
     truth, wide_cosines, wide_lengths = reference.channel_attention(qkv.double(), temperature.double(), heads)
-    if base is not None:
-        truth = functional.conv2d(truth, double(out_weight)[..., None, None], double(out_bias)) + base.double()
+    if out_weight is not None:
+        truth = functional.conv2d(truth, double(out_weight)[..., None, None])
+    for value in (None if out_bias is None else out_bias[:, None, None], base):
+        truth = truth if value is None else truth + value.double()
     # The attention, or its product with the projection, is rounded before it is used, and averages values that cancel.
     require_close(y.permute(0, 3, 1, 2), truth, 2.5 * tolerance, "y")
     require_close(lengths, wide_lengths, 2e-6, "lengths")
@@ -51,26 +58,49 @@ def check(built: Library, size: tuple[int, ...], dtype: torch.dtype, projected: 
     inputs |= {"gradient": pixels(gradient), "cosines": cosines, "lengths": lengths}
     outputs = {"to_qkv": torch.empty_like(pixels(qkv)), "to_temperature": torch.empty_like(temperature)}
     outputs["to_out_weight"] = None if out_weight is None else torch.empty_like(out_weight)
+    outputs = {name: None if name in without else value for name, value in outputs.items()}
     run(built, "channel_attention_backward", **inputs, **outputs)
     wide = gradient.double()
     if out_weight is not None:
         attended = reference.channel_attention(qkv.double(), temperature.double(), heads)[0]
         to_out = torch.einsum("bohw,bihw->oi", wide, attended)
         wide = torch.einsum("oi,bohw->bihw", out_weight.double(), wide)
-        require_close(outputs["to_out_weight"], to_out, 2e-5, "to_out_weight")
+        if outputs["to_out_weight"] is not None:
+            require_close(outputs["to_out_weight"], to_out, 2e-5, "to_out_weight")
     expected = reference.channel_attention_backward(
         wide, qkv.double(), temperature.double(), wide_cosines, wide_lengths
     )
     # The matrices of the gradients are rounded; those of q and k are differences.
-    require_close(outputs["to_qkv"].permute(0, 3, 1, 2), expected[0], 2.5 * tolerance, "to_qkv")
-    require_close(outputs["to_temperature"], expected[1], 2e-5, "to_temperature")
+    if outputs["to_qkv"] is not None:
+        require_close(outputs["to_qkv"].permute(0, 3, 1, 2), expected[0], 2.5 * tolerance, "to_qkv")
+    if outputs["to_temperature"] is not None:
+        require_close(outputs["to_temperature"], expected[1], 2e-5, "to_temperature")
 
 
 @each_dtype
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("projected", [False, True], ids=["plain", "projected"])
-def test_channel_attention_equals_the_reference(size, dtype: torch.dtype, projected: bool) -> None:
-    check(emulator.library("channel_attention"), size, dtype, projected)
+@pytest.mark.parametrize("without", [OPTIONAL, ()], ids=["plain", "projected"])
+def test_channel_attention_equals_the_reference(size, dtype: torch.dtype, without: Collection[str]) -> None:
+    check(emulator.library("channel_attention"), size, dtype, without)
+
+
+def check_wide_heads(built: Library, dtype: torch.dtype) -> None:
+    """Several heads, each of more channels than a tile has."""
+    check(built, (1, 132, 1, 3, 2), dtype, OPTIONAL)
+
+
+@each_dtype
+def test_wide_heads(dtype: torch.dtype) -> None:
+    check_wide_heads(emulator.library("channel_attention"), dtype)
+
+
+def check_choices(built: Library) -> None:
+    for without in choices(OPTIONAL, "to_qkv", "to_temperature", "to_out_weight"):
+        check(built, (2, 6, 3, 4, 2), torch.float32, without)
+
+
+def test_any_choice_of_tensors() -> None:
+    check_choices(emulator.library("channel_attention", only=torch.float32))
 
 
 def test_a_row_of_zeros_has_the_shortest_length() -> None:
@@ -112,3 +142,20 @@ def check_high_temperature(built: Library) -> None:
 
 def test_a_high_temperature() -> None:
     check_high_temperature(emulator.library("channel_attention"))
+
+
+def check_nan_stays(built: Library) -> None:
+    """A query that is not finite is so in all that comes of it, and in nothing else."""
+    qkv, temperature = normal(1, 12, 3, 5), torch.ones(1, 1, 1)
+    qkv[0, 1, 2, 3] = torch.nan
+    y, cosines, lengths = torch.empty(1, 3, 5, 4), torch.empty(1, 1, 4, 4), torch.empty(2, 1, 1, 4)
+    inputs = {"qkv": pixels(qkv), "temperature": temperature, "out_weight": None, "out_bias": None, "base": None}
+    run(built, "channel_attention", **inputs, y=y, cosines=cosines, lengths=lengths)
+    truth = reference.channel_attention(qkv.double(), temperature.double(), 1)
+    for found, expected in zip((y.permute(0, 3, 1, 2), cosines, lengths), truth, strict=True):
+        assert expected.isnan().any(), "the reference has lost it"
+        assert torch.equal(found.isnan(), expected.isnan()), "NaN is elsewhere"
+
+
+def test_nan_stays() -> None:
+    check_nan_stays(emulator.library("channel_attention", only=torch.float32))

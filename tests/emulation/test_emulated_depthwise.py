@@ -32,9 +32,11 @@ def check(built: Library, size: tuple[int, ...], dtype: torch.dtype, last: bool)
     run(built, "depthwise", x=outer, weight=weight, bias=None, flipped=True, channels_last=last, y=to_x)
     backward = {"gradient": outer, "channels_last": last}
     run(built, "depthwise_gradients", **backward, x=source, to_weight=to_weight, to_bias=to_bias)
-    only = torch.empty_like(bias)
-    run(built, "depthwise_gradients", **backward, x=None, to_weight=None, to_bias=only)
-    assert torch.equal(only, to_bias)
+    only = {"to_weight": torch.empty_like(weight), "to_bias": torch.empty_like(bias)}
+    run(built, "depthwise_gradients", **backward, x=None, to_weight=None, to_bias=only["to_bias"])
+    run(built, "depthwise_gradients", **backward, x=source, to_weight=only["to_weight"], to_bias=None)
+    assert torch.equal(only["to_bias"], to_bias)
+    assert torch.equal(only["to_weight"], to_weight)
 
     wide = [double(value).requires_grad_() for value in (x, weight, bias)]
     truth = torch.nn.functional.conv2d(*wide, padding=1, groups=channels)

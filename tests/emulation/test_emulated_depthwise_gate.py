@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Collection
 
 import emulator
 import pytest
 import torch
-from checks import TOLERANCES, double, each_dtype, normal, require_close, run
+from checks import TOLERANCES, choices, double, each_dtype, normal, require_close, run
 from emulator import Library
 from torch import Tensor
 
@@ -28,15 +29,19 @@ def images(x: Tensor, last: bool) -> Tensor:
     return x.permute(0, 3, 1, 2) if last else x
 
 
-def check(built: Library, size: tuple[int, ...], dtype: torch.dtype, last: bool, bare: bool = False) -> None:
-    """Forward and backward; `bare` is without bias, and with the gradient of x alone."""
+OPTIONAL = ("bias", "convolved", "to_weight", "to_bias")
+
+
+def check(built: Library, size: tuple[int, ...], dtype: torch.dtype, last: bool, without: Collection[str] = ()) -> None:
+    """Forward and backward; what is left out are tensors of `OPTIONAL`, or "to_x"."""
     batch, hidden, height, width = size
     tolerance = TOLERANCES[dtype]
     x, gradient = normal(batch, 2 * hidden, height, width, dtype=dtype), normal(*size, dtype=dtype, seed=1)
     # Rounded as the kernel rounds them.
     weight = normal(2 * hidden, 1, 3, 3, seed=2).to(dtype).float()
-    bias = None if bare else normal(2 * hidden, seed=3).to(dtype).float()
-    y, convolved = torch.empty_like(stored(gradient, last)), None if bare else torch.empty_like(stored(x, last))
+    bias = None if "bias" in without else normal(2 * hidden, seed=3).to(dtype).float()
+    y = torch.empty_like(stored(gradient, last))
+    convolved = None if "convolved" in without else torch.empty_like(stored(x, last))
     forward = {"x": stored(x, last), "weight": weight, "bias": bias, "channels_last": last}
     run(built, "depthwise_gate", **forward, y=y, convolved=convolved)
     truth = reference.depthwise_gate(x.double(), weight.double(), double(bias), True)
@@ -45,28 +50,38 @@ def check(built: Library, size: tuple[int, ...], dtype: torch.dtype, last: bool,
         require_close(images(convolved, last), truth[1], tolerance, "convolved")
 
     kept = truth[1].to(dtype)
-    to_x, to_weight, to_bias = torch.empty_like(stored(x, last)), None, None
-    if not bare:
-        to_weight, to_bias = torch.empty_like(weight), torch.empty(2 * hidden)
+    gradients = {"to_x": torch.empty_like(stored(x, last)), "to_weight": torch.empty_like(weight)}
+    gradients["to_bias"] = torch.empty(2 * hidden)
+    found = {name: None if name in without else value for name, value in gradients.items()}
     backward = {"gradient": stored(gradient, last), "convolved": stored(kept, last), "weight": weight}
-    backward |= {"x": None if bare else stored(x, last), "channels_last": last}
-    run(built, "depthwise_gate_backward", **backward, to_x=to_x, to_weight=to_weight, to_bias=to_bias)
+    backward |= {"x": None if "to_weight" in without else stored(x, last), "channels_last": last}
+    run(built, "depthwise_gate_backward", **backward, **found)
     expected = reference.depthwise_gate_backward(
         gradient.double(), x.double(), weight.double(), None, kept.double(), [True, True, True]
     )
     # What the convolution's gradient is made of is rounded before.
-    require_close(images(to_x, last), expected[0], 1.5 * tolerance, "to_x")
-    if not bare:
-        require_close(to_weight, expected[1], 4e-6, "to_weight")
-        require_close(to_bias, expected[2], 4e-6, "to_bias")
+    for (name, value), wanted in zip(found.items(), expected, strict=True):
+        if value is not None:
+            allowed = 1.5 * tolerance if name == "to_x" else 4e-6
+            require_close(images(value, last) if name == "to_x" else value, wanted, allowed, name)
 
 
 @each_dtype
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("last", [True, False], ids=["channels_last", "channels_first"])
-@pytest.mark.parametrize("bare", [True, False], ids=["bare", "whole"])
-def test_depthwise_gate_equals_the_reference(size, dtype: torch.dtype, last: bool, bare: bool) -> None:
-    check(emulator.library("depthwise_gate"), size, dtype, last, bare)
+@pytest.mark.parametrize("without", [OPTIONAL, ()], ids=["bare", "whole"])
+def test_depthwise_gate_equals_the_reference(size, dtype: torch.dtype, last: bool, without: Collection[str]) -> None:
+    check(emulator.library("depthwise_gate"), size, dtype, last, without)
+
+
+def check_choices(built: Library, last: bool) -> None:
+    for without in choices(OPTIONAL, "to_x"):
+        check(built, (1, 3, 4, 5), torch.float32, last, without)
+
+
+@pytest.mark.parametrize("last", [True, False], ids=["channels_last", "channels_first"])
+def test_any_choice_of_tensors(last: bool) -> None:
+    check_choices(emulator.library("depthwise_gate"), last)
 
 
 def check_gradient_of_large_values(built: Library, last: bool) -> None:

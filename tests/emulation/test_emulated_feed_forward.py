@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import emulator
 import pytest
 import torch
-from checks import TOLERANCES, double, each_dtype, normal, require_close, run
+from checks import TOLERANCES, choices, double, each_dtype, normal, require_close, run
 from emulator import Library
 from torch import Tensor
 
@@ -23,10 +25,18 @@ def pixels(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).contiguous()
 
 
+OPTIONAL = ("norm_bias", "in_bias", "depthwise_bias", "out_bias", "residual", "convolved")
+
+
 def check(
-    built: Library, size: tuple[int, ...], dtype: torch.dtype, bare: bool, mean: float = 0.5, more: float = 1
+    built: Library,
+    size: tuple[int, ...],
+    dtype: torch.dtype,
+    without: Collection[str] = (),
+    mean: float = 0.5,
+    more: float = 1,
 ) -> None:
-    """`bare` is without biases, residual and the convolution's output; `more` times the usual error is allowed."""
+    """What is left out is of `OPTIONAL`; `more` times the usual error is allowed."""
     batch, channels, hidden, height, width = size
     x = normal(batch, channels, height, width, dtype=dtype) + mean
     shapes = {
@@ -44,14 +54,15 @@ def check(
         scale = shape[1] ** -0.5 if name in ("in_weight", "out_weight") else 0.5
         # Rounded as the kernel rounds them.
         value = normal(*shape, seed=place, scale=scale).to(dtype).float()
-        parameters[name] = None if bare and "bias" in name else value
+        parameters[name] = None if name in without else value
     y, convolved = torch.empty_like(pixels(x)), None
-    if not bare:
+    if "convolved" not in without:
         convolved = torch.empty(batch, height, width, 2 * hidden, dtype=dtype)
-    values = {"x": pixels(x), **parameters, "eps": 1e-3, "residual": not bare}
+    residual = "residual" not in without
+    values = {"x": pixels(x), **parameters, "eps": 1e-3, "residual": residual}
     run(built, "feed_forward_in_tiles", **values, y=y, convolved=convolved)
     wide = [double(value) for value in parameters.values()]
-    truth, wide_convolved = reference.feed_forward(x.double(), *wide, 1e-3, not bare, True)
+    truth, wide_convolved = reference.feed_forward(x.double(), *wide, 1e-3, residual, True)
     # What is normalised, expanded and gated is rounded before it is used, which after cancellation is more of a value.
     require_close(y.permute(0, 3, 1, 2), truth, more * 4 * TOLERANCES[dtype], "y")
     if convolved is not None:
@@ -60,14 +71,23 @@ def check(
 
 @each_dtype
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("bare", [True, False], ids=["bare", "whole"])
-def test_feed_forward_equals_the_reference(size, dtype: torch.dtype, bare: bool) -> None:
-    check(emulator.library("feed_forward"), size, dtype, bare)
+@pytest.mark.parametrize("without", [OPTIONAL, ()], ids=["bare", "whole"])
+def test_feed_forward_equals_the_reference(size, dtype: torch.dtype, without: Collection[str]) -> None:
+    check(emulator.library("feed_forward"), size, dtype, without)
+
+
+def check_choices(built: Library) -> None:
+    for without in choices(OPTIONAL):
+        check(built, (1, 5, 3, 3, 4), torch.float32, without)
+
+
+def test_any_choice_of_tensors() -> None:
+    check_choices(emulator.library("feed_forward", only=torch.float32))
 
 
 def check_far_from_zero(built: Library) -> None:
     """Values whose squares have lost what they differ by. The mean, too, has lost some: 1000 x 2^-24."""
-    check(built, (1, 12, 3, 5, 7), torch.float32, bare=False, mean=1000, more=50)
+    check(built, (1, 12, 3, 5, 7), torch.float32, mean=1000, more=50)
 
 
 def test_values_far_from_zero() -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import emulator
 import pytest
 import torch
 from checks import TOLERANCES, double, each_dtype, normal, require_close, run
 from emulator import Library
+from mutants import Mutation, mutant
 from torch import Tensor
 
 from adair_core.ops.layer_norm2d import reference
 
 # Vectors and single values in both layouts; fewer channels than lanes, more; part of a block of pixels.
 SIZES = [(2, 12, 5, 7), (1, 48, 4, 8), (1, 13, 3, 16), (3, 1, 1, 1), (1, 300, 2, 3), (2, 272, 2, 4), (1, 8, 20, 33)]
+SIZES += [(1, 3, 37, 31)]  # so many parts that the threads that add them up have several each
+# Parameters' gradients of images so large that a thread of a part has several pixels, without the images.
+LARGE_PARTS = Mutation("layer_norm2d/parameter_gradients.cuh", "kNormParts = 256", "kNormParts = 1")
 
 
 def layer_norm2d(
@@ -63,6 +69,30 @@ def check(built: Library, size: tuple[int, ...], dtype: torch.dtype, last: bool,
 @pytest.mark.parametrize("bias_free", [True, False], ids=["bias_free", "biased"])
 def test_layer_norm_equals_the_reference(size, dtype: torch.dtype, last: bool, bias_free: bool) -> None:
     check(emulator.library("layer_norm2d"), size, dtype, last, bias_free)
+
+
+@pytest.mark.parametrize("last", [True, False], ids=["channels_last", "channels_first"])
+def test_more_pixels_than_a_part_has_threads(last: bool, tmp_path: Path) -> None:
+    check(mutant("layer_norm2d", LARGE_PARTS, tmp_path), (1, 3, 37, 31), torch.float32, last, bias_free=False)
+
+
+def check_gradients_left_out(built: Library, last: bool) -> None:
+    """Of the parameters one alone: the same bits as both."""
+    x, gradient, weight = (normal(2, 5, 3, 4, seed=seed) for seed in (0, 1, 2))
+    stored = [value.permute(0, 2, 3, 1).contiguous() if last else value for value in (gradient, x)]
+    inputs = {"gradient": stored[0], "x": stored[1], "weight": weight[0, :, 0, 0].contiguous()}
+    inputs |= {"mean": normal(2, 1, 3, 4), "rstd": normal(2, 1, 3, 4).abs(), "bias_free": False, "channels_last": last}
+    whole = {"to_x": torch.empty_like(stored[1]), "to_weight": torch.empty(5), "to_bias": torch.empty(5)}
+    run(built, "layer_norm2d_backward", **inputs, **whole)
+    for left_out in ("to_weight", "to_bias"):
+        outputs = {name: None if name == left_out else torch.empty_like(value) for name, value in whole.items()}
+        run(built, "layer_norm2d_backward", **inputs, **outputs)
+        assert all(value is None or torch.equal(value, whole[name]) for name, value in outputs.items())
+
+
+@pytest.mark.parametrize("last", [True, False], ids=["channels_last", "channels_first"])
+def test_gradients_may_be_left_out(last: bool) -> None:
+    check_gradients_left_out(emulator.library("layer_norm2d"), last)
 
 
 def check_far_from_zero(built: Library, last: bool, bias_free: bool) -> None:

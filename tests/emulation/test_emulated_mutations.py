@@ -12,6 +12,7 @@ import test_emulated_bottleneck
 import test_emulated_depthwise_gate
 import test_emulated_layer_norm2d
 import test_emulated_low_rank_weight
+import test_emulated_per_image
 import test_emulated_strips
 import torch
 from checks import shifting
@@ -24,6 +25,7 @@ STRIPS, TRANSPOSE, GELU = "depthwise_gate/strips.cuh", "cuda/transpose.cuh", "cu
 
 BOTTLENECK, BACKWARD = "bottleneck/kernel.cuh", "bottleneck/backward.cuh"
 HIDDEN, SUMS = "bottleneck/tiles.cuh", "bottleneck/parameter_gradients.cuh"
+LARGE_PARTS = test_emulated_layer_norm2d.LARGE_PARTS
 GRAM, PRODUCTS, LOW_RANK = "cuda/gram.cuh", "cuda/products.cuh", "low_rank_weight/kernel.cuh"
 
 
@@ -31,6 +33,10 @@ def check_norm(built: Library) -> None:
     for last in (True, False):
         test_emulated_layer_norm2d.check(built, (2, 13, 5, 7), torch.float32, last, bias_free=False)
         test_emulated_layer_norm2d.check_far_from_zero(built, last, bias_free=False)
+        test_emulated_layer_norm2d.check(built, (1, 3, 37, 31), torch.float32, last, bias_free=True)
+        test_emulated_layer_norm2d.check_gradients_left_out(built, last)
+    with shifting():
+        test_emulated_alignment.check_norm(built)
 
 
 def check_gate(built: Library) -> None:
@@ -38,20 +44,28 @@ def check_gate(built: Library) -> None:
         test_emulated_depthwise_gate.check(built, (2, 5, 9, 17), torch.float32, last)
         test_emulated_strips.check_alignment(built, "depthwise_gate", torch.float32, last)
         test_emulated_depthwise_gate.check_gradient_of_large_values(built, last)
+        test_emulated_depthwise_gate.check_choices(built, last)
+    with shifting():
+        test_emulated_alignment.check_gate(built)
+    test_emulated_per_image.check_gate(built)
 
 
 def check_bottleneck(built: Library) -> None:
     test_emulated_bottleneck.check(built, (3, 12, 11, 17, 3, 2), torch.float32)
     test_emulated_bottleneck.check(built, (1, 13, 3, 5, 20, 1), torch.float32)
-    test_emulated_bottleneck.check(built, (1, 5, 1, 265, 2, 1), torch.float32)
-    test_emulated_bottleneck.check(built, (2, 8, 23, 24, 2, 1), torch.float32, bare=True)
+    test_emulated_bottleneck.check_no_adapter(built, 1)
+    test_emulated_bottleneck.check_choices(built)
     with shifting():
         test_emulated_alignment.check_bottleneck(built)
+    test_emulated_bottleneck.check(built, (1, 5, 1, 265, 2, 1), torch.float32)
+    test_emulated_bottleneck.check(built, (2, 8, 23, 24, 2, 1), torch.float32, test_emulated_bottleneck.OPTIONAL)
 
 
 def check_low_rank(built: Library) -> None:
     for size in ((6, 45, 2), (36, 12, 11)):
         test_emulated_low_rank_weight.check(built, size, torch.float32)
+    with shifting():
+        test_emulated_alignment.check_low_rank(built)
 
 
 CHECKS: dict[str, Callable[[Library], None]] = {
@@ -94,6 +108,20 @@ MUTATIONS: dict[str, list[tuple[Mutation, str]]] = {
             Mutation(NORM, "const int64_t at = place.start", "const int at = place.start", compiles=False),
             "conversion from",
         ),
+        (
+            Mutation(
+                PARAMETERS,
+                "i += kNormThreads",
+                "i += 2 * kNormThreads",
+                reached_by=LARGE_PARTS,
+            ),
+            "to_weight: relative error",
+        ),
+        (Mutation("cuda/sums.cuh", "part += kSumThreads / kSumColumns", "part += kSumThreads"), "to_weight: relative"),
+        (Mutation(NORM, "shift = f.bias_free ? 0.0f : mean", "shift = mean"), "to_x: relative error"),
+        (Mutation(NORM, "load(f.mean + place.image * f.pixels + place", "load(f.mean + place"), "to_x: relative error"),
+        (Mutation(NORM, "{f.x, f.gradient, f.to_x}", "{f.x, f.gradient}"), "not aligned"),
+        (Mutation(PARAMETERS, "if (f.to_bias != nullptr) launch", "launch"), "outside of every tensor"),
     ],
     "depthwise_gate": [
         (Mutation(GATE, "  __syncthreads();\n", "", 0), "a race|nobody has written"),
@@ -122,6 +150,13 @@ MUTATIONS: dict[str, list[tuple[Mutation, str]]] = {
         (Mutation(GELU, "fabsf(a) > 20.0f", "a > 20.0f"), "not finite"),
         (Mutation(TAPS, "f.convolved + at + to_b", "f.convolved + at + 0 * to_b"), "error"),
         (Mutation(TAPS, "part < parts; ++part", "part < parts - 1; ++part"), "error"),
+        (Mutation(TAPS, "half * f.hidden + first) * kTapSums", "first) * kTapSums"), "a race|nobody has written"),
+        (Mutation(TAPS, "k == 9 && to_bias != nullptr", "k == 9"), "outside of every tensor"),
+        (Mutation(GATE, "if (f.to_x != nullptr) {", "{"), "outside of every tensor"),
+        (Mutation(GATE, "offset + (inside ? channel : first)", "offset + channel"), "out of bounds|outside"),
+        (Mutation(GATE, "f.weight + place.image * f.weight_step", "f.weight"), "depends on the others"),
+        (Mutation(GATE, "place.image * f.bias_step + ", ""), "depends on the others"),
+        (Mutation("cuda/sums.cuh", "% 16 == 0", "% 8 == 0"), "not aligned"),
     ],
     "bottleneck": [
         (Mutation(BOTTLENECK, "  __syncthreads();\n", "", 0), "a race|nobody has written"),
@@ -154,6 +189,11 @@ MUTATIONS: dict[str, list[tuple[Mutation, str]]] = {
         (Mutation(SUMS, "part < parts; ++part", "part < 1; ++part"), "error"),
         (Mutation(SUMS, "(image * parts + part) * count", "(image + part) * count"), "error|nobody has written"),
         (Mutation(BOTTLENECK, "{f.x, f.base, f.y}", "{f.x, f.y}"), "not aligned"),
+        (Mutation(BACKWARD, "if (b.to_x != nullptr) {", "{"), "outside of every tensor"),
+        (Mutation(SUMS, "k == 10 && b.to_down_bias", "k == 10 && b.to_depthwise_bias"), "outside|never written"),
+        (Mutation(SUMS, "index / f.rank % kBottleneckSums", "index / f.rank % 10"), "a race"),
+        (Mutation("bottleneck/prepare.cuh", "load(f.scale + adapter)", "load(f.scale)"), "error"),
+        (Mutation(GRAM, " || index >= f.indices", ""), "nobody has written"),
     ],
     "low_rank_weight": [
         (Mutation(LOW_RANK, "  __syncthreads();\n", ""), "a race|nobody has written"),
@@ -163,13 +203,20 @@ MUTATIONS: dict[str, list[tuple[Mutation, str]]] = {
         ),
         (Mutation(LOW_RANK, "w < kLowRankWarps", "w < kLowRankWarps - 1"), "error"),
         (Mutation(LOW_RANK, "lane == 0 && row < f.rows", "lane == 0 && row <= f.rows"), "out of bounds|a race"),
+        (Mutation(LOW_RANK, "first + k < f.rank) store", "first + k <= f.rank) store"), "out of bounds|a race"),
+        (Mutation(LOW_RANK, "f.scale * sum", "sum", 1), "to_b: relative error"),
+        (Mutation(LOW_RANK, "{f.a, f.weight, f.result}", "{f.a, f.result}"), "not aligned"),
+        (
+            Mutation(LOW_RANK, "(int64_t(blockIdx.x) * kLow", "(blockIdx.x * kLow", compiles=False),
+            "use of deleted function",
+        ),
     ],
 }
 
 
 @pytest.mark.parametrize("operator", CHECKS)
 def test_without_a_fault_the_checks_pass(operator: str) -> None:
-    CHECKS[operator](emulator.library(operator, float_only=True))
+    CHECKS[operator](emulator.library(operator, only=torch.float32))
 
 
 @pytest.mark.skipif(emulator.SANITIZE, reason="AddressSanitizer ends the process")

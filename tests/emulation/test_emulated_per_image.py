@@ -33,8 +33,8 @@ def check(built: Library, operator: str, images: dict[str, Tensor], shapes: Shap
         assert torch.equal(together[image], expected[0]), f"image {image} depends on the others"
 
 
-def stored(batch: int, channels: int, last: bool = True) -> tuple[int, ...]:
-    return (batch, HEIGHT, WIDTH, channels) if last else (batch, channels, HEIGHT, WIDTH)
+def stored(batch: int, channels: int, last: bool = True, width: int = WIDTH) -> tuple[int, ...]:
+    return (batch, HEIGHT, width, channels) if last else (batch, channels, HEIGHT, width)
 
 
 def check_depthwise(built: Library, dtype: torch.dtype = torch.float32) -> None:
@@ -62,10 +62,12 @@ def check_gate(built: Library, dtype: torch.dtype = torch.float32) -> None:
 
 
 def check_attention(built: Library, dtype: torch.dtype = torch.float32) -> None:
-    qkv, shapes = normal(*stored(BATCH, 18), dtype=dtype), {"temperature": (2,), "out_weight": (6, 6), "out_bias": (6,)}
+    width = 18  # so many pixels that sums over those of all images would have more parts than those of one
+    qkv = normal(*stored(BATCH, 18, width=width), dtype=dtype)
+    shapes = {"temperature": (2,), "out_weight": (6, 6), "out_bias": (6,)}
 
     def rest(batch: int) -> dict[str, Value]:
-        y, cosines = torch.empty(stored(batch, 6), dtype=dtype), torch.empty(batch, 2, 3, 3)
+        y, cosines = torch.empty(stored(batch, 6, width=width), dtype=dtype), torch.empty(batch, 2, 3, 3)
         return {"base": None, "y": y, "cosines": cosines, "lengths": torch.empty(2, batch, 2, 3)}
 
     for own in ({"temperature"}, {"out_weight"}, {"out_bias"}, set(shapes)):

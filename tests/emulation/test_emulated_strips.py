@@ -83,6 +83,6 @@ def test_vectors_and_single_values_give_the_same_bits(operator: str, dtype: torc
 )
 def test_a_fault_in_the_exchange_of_halves_is_caught(old: str, new: str, tmp_path: Path) -> None:
     """Only numbers of 16 bits have it; test_emulated_mutations.py has the faults that float32 shows."""
-    faulty = mutant("depthwise", Mutation("cuda/transpose.cuh", old, new), tmp_path, float_only=False)
+    faulty = mutant("depthwise", Mutation("cuda/transpose.cuh", old, new), tmp_path, only=torch.bfloat16)
     with pytest.raises(AssertionError, match=r"error|other bits"):
         check_alignment(faulty, "depthwise", torch.bfloat16, True)

@@ -89,7 +89,7 @@ __global__ void unwritten_shared(const float*, float* y) {
   store(y + threadIdx.x, shared.values.get(threadIdx.x));
 }
 __global__ void lane_numbers(const float*, float* y) {
-  store(y + blockIdx.x * 64 + threadIdx.x, __shfl_sync(kAllLanes, float(threadIdx.x), 5) + float(blockIdx.x));
+  store(y + int64_t(blockIdx.x) * 64 + threadIdx.x, __shfl_sync(kAllLanes, float(threadIdx.x), 5) + float(blockIdx.x));
 }
 template <class T>
 __global__ void convert(const float* x, float* y) {

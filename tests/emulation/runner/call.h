@@ -23,7 +23,7 @@ void end_call();
 // A device's stream. A device of -1 is the CPU, which has none.
 void* stream_of(int device);
 
-// Memory for intermediate results, until the operator returns.
+// Memory for intermediate results, until `free_buffer` or the operator returns.
 void* workspace(size_t bytes);
 
 // Runs body() once for each thread. The stream has to be one of the device that is current.

@@ -109,6 +109,7 @@ struct Buffer {
   std::string name;
   Role role;
   size_t bytes, shift, whole;
+  bool is_freed = false;
   std::unique_ptr<unsigned char, void (*)(void*)> memory{nullptr, &std::free};
   Shadow shadow;
 
@@ -124,7 +125,10 @@ Buffer& find(const void* address, size_t bytes, const char* does) {
   const unsigned char* at = static_cast<const unsigned char*>(address);
   const Buffer* nearest = nullptr;
   for (Buffer& buffer : buffers) {
-    if (at >= buffer.begin() && at + bytes <= buffer.begin() + buffer.bytes) return buffer;
+    if (at >= buffer.begin() && at + bytes <= buffer.begin() + buffer.bytes) {
+      if (buffer.is_freed) throw Error(grid().where() + ": " + does + " " + buffer.name + ", which has been freed");
+      return buffer;
+    }
     if (at + kGuard >= buffer.begin() && at <= buffer.begin() + buffer.bytes + kGuard) nearest = &buffer;
   }
   if (nearest == nullptr) throw Error(grid().where() + ": " + does + " outside of every tensor");
@@ -191,6 +195,12 @@ void finish_buffer(const std::string& name, void* to, size_t element) {
 #endif
     std::memcpy(to, buffer.begin(), buffer.bytes);
     return;
+  }
+}
+
+void free_buffer(void* begin) {
+  for (Buffer& buffer : buffers) {
+    if (buffer.begin() == begin) buffer.is_freed = true;
   }
 }
 

@@ -15,6 +15,8 @@ enum class Role { kInput, kOutput, kWorkspace };
 void* add_buffer(const std::string& name, Role role, const void* from, size_t bytes, size_t shift = 0);
 // Copies the contents of an output, and requires that every element was written and that the guards are intact.
 void finish_buffer(const std::string& name, void* to, size_t element);
+// What PyTorch's allocator would give to the next who asks: any access from now on is an error.
+void free_buffer(void* begin);
 void forget_buffers();
 
 void begin_launch();

@@ -36,7 +36,8 @@ struct Given {
   int type;
   std::vector<int64_t> sizes, strides;
   int device;
-  bool is_output, is_shifted;  // by an element: no vector of it is aligned
+  bool is_output;
+  size_t shift;  // of its beginning, in elements
 
   void* memory() const { return reinterpret_cast<void*>(address); }
   size_t element() const { return bytes_of(static_cast<ScalarType>(type)); }
@@ -53,8 +54,8 @@ struct Given {
 
   torch::stable::Tensor emulated() const {
     void* copy = add_buffer(name, is_output ? Role::kOutput : Role::kInput, memory(), bytes(),
-                            is_shifted ? element() : 0);
-    return torch::stable::Tensor(copy, static_cast<ScalarType>(type), sizes, strides, device);
+                            shift * element());
+    return torch::stable::Tensor(std::shared_ptr<void>(copy, [](void*) {}), static_cast<ScalarType>(type), sizes, strides, device);
   }
 };
 
@@ -97,10 +98,10 @@ PYBIND11_MODULE(emulation_runner, m) {
   py::register_exception<emulation::Error>(m, "EmulationError", PyExc_RuntimeError);
   py::class_<Given>(m, "Tensor")
       .def(py::init([](std::string name, uint64_t address, int type, std::vector<int64_t> sizes,
-                       std::vector<int64_t> strides, int device, bool is_output, bool is_shifted) {
-             return Given{name, address, type, sizes, strides, device, is_output, is_shifted};
+                       std::vector<int64_t> strides, int device, bool is_output, size_t shift) {
+             return Given{name, address, type, sizes, strides, device, is_output, shift};
            }),
            py::kw_only(), py::arg("name"), py::arg("address"), py::arg("type"), py::arg("sizes"), py::arg("strides"),
-           py::arg("device"), py::arg("is_output"), py::arg("is_shifted"));
+           py::arg("device"), py::arg("is_output"), py::arg("shift"));
   m.def("run", &emulation::run, py::arg("library"), py::arg("operator"), py::arg("values"), py::arg("seed"));
 }

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "call.h"
+#include "memory.h"
 #include "pytorch.h"
 
 namespace emulation {
@@ -48,9 +49,9 @@ std::vector<int64_t> contiguous_strides(const std::vector<int64_t>& sizes) {
 
 }  // namespace
 
-Tensor::Tensor(void* data, headeronly::ScalarType type, std::vector<int64_t> sizes, std::vector<int64_t> strides,
-               int device)
-    : data_(data), type_(type), sizes_(std::move(sizes)), strides_(std::move(strides)), device_(device) {}
+Tensor::Tensor(std::shared_ptr<void> data, headeronly::ScalarType type, std::vector<int64_t> sizes,
+               std::vector<int64_t> strides, int device)
+    : data_(std::move(data)), type_(type), sizes_(std::move(sizes)), strides_(std::move(strides)), device_(device) {}
 
 int64_t Tensor::size(int64_t dimension) const {
   if (dimension < 0 || dimension >= dim()) {
@@ -76,8 +77,8 @@ bool Tensor::is_contiguous() const {
 Tensor new_empty(const Tensor& like, std::initializer_list<int64_t> sizes, headeronly::ScalarType type) {
   int64_t count = 1;
   for (int64_t size : sizes) count *= size;
-  void* memory = emulation::workspace(count * emulation::bytes_of(type));
-  return Tensor(memory, type, sizes, contiguous_strides(sizes), like.get_device_index());
+  std::shared_ptr<void> memory(emulation::workspace(count * emulation::bytes_of(type)), &emulation::free_buffer);
+  return Tensor(std::move(memory), type, sizes, contiguous_strides(sizes), like.get_device_index());
 }
 
 namespace accelerator {

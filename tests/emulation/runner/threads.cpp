@@ -33,7 +33,8 @@ Grid::Grid(uint64_t seed) : random_(std::make_unique<Random>(seed)), shared_memo
 Grid::~Grid() = default;
 
 std::string Grid::where() const {
-  return kernel_ + ", block " + text(block_index) + ", thread " + (current_ ? text(current_->index) : "none");
+  const Dim3 block(block_index.x, block_index.y, block_index.z);
+  return kernel_ + ", block " + text(block) + ", thread " + (current_ ? text(current_->index) : "none");
 }
 
 void Grid::run(const std::string& kernel, Dim3 blocks, Dim3 threads, const std::function<void()>& body) {
@@ -57,7 +58,8 @@ void Grid::run(const std::string& kernel, Dim3 blocks, Dim3 threads, const std::
   begin_launch();
   try {
     for (int64_t block : order) {
-      block_index = Dim3(block % blocks.x, block / blocks.x % blocks.y, block / blocks.x / blocks.y);
+      const Dim3 place(block % blocks.x, block / blocks.x % blocks.y, block / blocks.x / blocks.y);
+      block_index = BlockIndex{{place.x}, {place.y}, {place.z}};
       for (int64_t i = 0; i < count; ++i) {
         Thread& thread = threads_[i];
         thread.index = Dim3(i % threads.x, i / threads.x % threads.y, i / threads.x / threads.y);

@@ -24,6 +24,25 @@ struct Dim3 {
   int64_t count() const { return int64_t(x) * y * z; }
 };
 
+// The number of a block in one dimension. Its product with a number of 32 bits would have 32 bits, too few for the
+// blocks of a large image: kernels have to widen it first, and do not compile otherwise.
+struct BlockNumber {
+  unsigned number = 0;
+
+  operator unsigned() const { return number; }
+};
+
+template <class Number>
+  requires(sizeof(Number) <= sizeof(unsigned))
+void operator*(BlockNumber, Number) = delete;
+template <class Number>
+  requires(sizeof(Number) <= sizeof(unsigned))
+void operator*(Number, BlockNumber) = delete;
+
+struct BlockIndex {
+  BlockNumber x, y, z;
+};
+
 // Where in the source a thread waits.
 struct Site {
   const char* what;
@@ -83,7 +102,8 @@ class Grid {
   void run(const std::string& kernel, Dim3 blocks, Dim3 threads, const std::function<void()>& body);
 
   Thread& thread() { return *current_; }
-  Dim3 block_index, block_dim, grid_dim;
+  BlockIndex block_index;
+  Dim3 block_dim, grid_dim;
 
   // The shared memory of the running block, the same for all its threads: poisoned when the block begins.
   void* shared(size_t bytes, const char* type);
