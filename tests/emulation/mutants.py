@@ -38,10 +38,8 @@ class Mutation:
         return f"{self.file}: {self.old} -> {self.new or 'nothing'}"
 
 
-def mutant(
-    operator: str, mutation: Mutation, folder: Path, *, only: torch.dtype | None = torch.float32
-) -> emulator.Library:
-    """The library of an operator with the fault, for one dtype, which compiles in a third of the time, or for all."""
+def mutant(operator: str, mutation: Mutation, folder: Path, *, only: torch.dtype = torch.float32) -> emulator.Library:
+    """The library of an operator with the fault, for one dtype: it compiles in a third of the time."""
     copy = folder / "csrc"
     shutil.copytree(emulator.CSRC, copy)
     for change in (mutation, mutation.reached_by):

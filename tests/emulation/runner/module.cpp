@@ -6,6 +6,8 @@
 #include <torch/csrc/stable/library.h>
 
 #include <map>
+#include <memory>
+#include <utility>
 
 #include "call.h"
 #include "memory.h"
@@ -53,9 +55,10 @@ struct Given {
   }
 
   torch::stable::Tensor emulated() const {
-    void* copy = add_buffer(name, is_output ? Role::kOutput : Role::kInput, memory(), bytes(),
-                            shift * element());
-    return torch::stable::Tensor(std::shared_ptr<void>(copy, [](void*) {}), static_cast<ScalarType>(type), sizes, strides, device);
+    void* copy =
+        add_buffer(name, is_output ? Role::kOutput : Role::kInput, memory(), bytes(), shift * element());
+    std::shared_ptr<void> held(copy, [](void*) {});  // freed when the call ends, not with the tensor
+    return torch::stable::Tensor(std::move(held), static_cast<ScalarType>(type), sizes, strides, device);
   }
 };
 
