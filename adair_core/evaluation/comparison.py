@@ -25,10 +25,9 @@ from adair_core.evaluation.report import (
     Report,
     csv_name,
     csv_text,
-    finite_mean,
     written,
 )
-from adair_core.evaluation.statistics import Statistic
+from adair_core.evaluation.statistics import Statistic, finite_mean
 from adair_core.specs import Config
 
 ALL = "all"
@@ -114,17 +113,22 @@ class Comparison(Config):
         Args:
             metric: name.
             candidate: name.
-            condition: label; None = each image's mean difference over all conditions.
+            condition: label; None = each image's mean difference over all conditions where it is finite.
 
         Returns:
             Image name -> candidate - reference, in the order of the images.
         """
+        differences = self._by_image(metric, candidate, condition)
+        return {image: finite_mean(values) for image, values in differences.items()}
+
+    def _by_image(self, metric: str, candidate: str, condition: str | None) -> dict[str, list[float]]:
+        """Image name -> candidate - reference under each condition, or under one."""
         found: dict[str, list[float]] = {}
         for mine, theirs in zip(self.reports[candidate].rows, self.first.rows, strict=True):
             if condition in (None, mine.condition):
                 value = paired(theirs.restored[metric], mine.restored[metric])
                 found.setdefault(mine.image, []).append(value)
-        return {image: finite_mean(values) for image, values in found.items()}
+        return found
 
     @cached_property
     def differences(self) -> tuple[ComparedPair, ...]:
@@ -134,7 +138,7 @@ class Comparison(Config):
     def _family(self, metric: str, condition: str | None) -> list[ComparedPair]:
         higher = self.metrics[metric].higher_is_better
         found = {
-            name: difference(list(self.image_differences(metric, name, condition).values()), higher_is_better=higher)
+            name: difference(list(self._by_image(metric, name, condition).values()), higher_is_better=higher)
             for name in self.candidates[1:]
         }
         corrected = holm([each.p for each in found.values()])
@@ -175,7 +179,12 @@ class Comparison(Config):
             remarks.append(
                 f"p is corrected (Holm) for {family} comparisons with {self.reference} within each metric and condition"
             )
-        shared = [remark for report in self.reports.values() for remark in report.remarks()]
+        of_each = {name: report.remarks() for name, report in self.reports.items()}
+        shared = [
+            remark if all(remark in others for others in of_each.values()) else f"{name}, {remark}"
+            for name, own in of_each.items()
+            for remark in own
+        ]
         left_out = {name for report in self.reports.values() for name in report.metrics} - set(self.metrics)
         if left_out:
             shared.append(f"left out, not measured for all candidates: {', '.join(sorted(left_out))}")

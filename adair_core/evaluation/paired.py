@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pydantic import ConfigDict
 
-from adair_core.evaluation.statistics import Statistic, bootstrap
+from adair_core.evaluation.statistics import Statistic, bootstrap, finite_mean
 from adair_core.specs import Config
 
 SIGNIFICANCE = 0.05
@@ -46,29 +46,36 @@ def paired(reference: float, candidate: float) -> float:
     return 0.0 if candidate == reference else candidate - reference
 
 
-def difference(differences: Sequence[float], *, higher_is_better: bool) -> Difference:
-    """Summarise differences between two restorations, one for each image.
+def difference(images: Sequence[Sequence[float]], *, higher_is_better: bool) -> Difference:
+    """Summarise differences between two restorations of the same images.
 
     What is infinite (one of the two restored the image exactly) counts as a win or a loss, with the largest rank, but
     is not in the mean; what is undefined counts nowhere.
 
     Args:
-        differences: candidate - reference.
+        images: candidate - reference, of each image under each condition; an image counts once.
         higher_is_better: the metric's direction.
 
-    >>> difference([0.1, 0.3, -0.2], higher_is_better=True).wins
+    >>> difference([[0.1], [0.3], [-0.2]], higher_is_better=True).wins
     2
     """
-    better = [value if higher_is_better else -value for value in differences if not math.isnan(value)]
+    verdicts = [_verdict(values) for values in images]
+    better = [value if higher_is_better else -value for value in verdicts if not math.isnan(value)]
     p = wilcoxon(better)
     return Difference(
-        statistic=bootstrap(differences),
+        statistic=bootstrap([finite_mean(values) for values in images]),
         wins=sum(value > 0 for value in better),
         losses=sum(value < 0 for value in better),
         ties=sum(value == 0 for value in better),
         p=p,
         p_holm=p,
     )
+
+
+def _verdict(values: Sequence[float]) -> float:
+    """What wins or loses an image: to restore it exactly under more conditions, else the mean over them."""
+    exactly = sum(math.copysign(1, value) for value in values if math.isinf(value))
+    return math.copysign(math.inf, exactly) if exactly else finite_mean(values)
 
 
 def wilcoxon(differences: Sequence[float]) -> float:

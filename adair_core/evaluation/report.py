@@ -18,7 +18,7 @@ from adair_core.evaluation.cells import decimals_for, mean_cell, plural
 from adair_core.evaluation.checksums import MeasuredImage, data_set_checksum, data_set_remark, known_data_set
 from adair_core.evaluation.paired import paired
 from adair_core.evaluation.restorer import Restorer
-from adair_core.evaluation.statistics import Statistic, bootstrap
+from adair_core.evaluation.statistics import Statistic, bootstrap, finite_mean
 from adair_core.new_folder import make_folder
 from adair_core.specs import Config, Protocol
 
@@ -255,12 +255,6 @@ def _value(row: ImageResult, metric: str, side: Side) -> float:
     if side == "gain":
         return paired(row.input[metric], row.restored[metric])
     return getattr(row, side)[metric]  # type: ignore[no-any-return]
-
-
-def finite_mean(values: Sequence[float]) -> float:
-    """Average the finite values; without any, ``inf`` or ``nan``."""
-    finite = [value for value in values if math.isfinite(value)]
-    return sum(finite) / len(finite) if finite else sum(values) / len(values)
 
 
 def csv_name(report: Report, metric: str) -> str:

@@ -38,6 +38,12 @@ class Statistic(Config):
     undefined: int = 0
 
 
+def finite_mean(values: Sequence[float]) -> float:
+    """Average the finite values; without any, ``inf`` or ``nan``."""
+    finite = [value for value in values if math.isfinite(value)]
+    return sum(finite) / len(finite) if finite else sum(values) / len(values)
+
+
 def bootstrap(values: Sequence[float], *, seed: int = 0) -> Statistic:
     """Average over images, with a percentile bootstrap interval.
 

@@ -48,6 +48,16 @@ def test_an_exact_restoration_under_one_condition_does_not_shift_the_mean_over_a
     assert found.image_differences("psnr", "b") == {"0.png": 1.0}
 
 
+def test_an_exact_restoration_under_one_condition_wins_over_all() -> None:
+    found = comparison({"low": [20.0, 20.0], "high": [30.0, 30.0]}, {"low": [19.0, 21.0], "high": [math.inf, 31.0]})
+    overall = found.differences[-1]
+    assert (overall.condition, overall.found.wins, overall.found.losses) == (None, 2, 0)
+    assert overall.found.statistic.mean == 0.0  # -1 and +1, without what is infinite
+    assert "b, psnr: 1 restored exactly, not in the mean" in found.remarks()
+    both = comparison([20.0, math.inf], [math.inf, 20.0])
+    assert "psnr: 1 restored exactly, not in the mean" in both.remarks()
+
+
 def test_several_candidates_are_corrected_within_a_metric_and_condition() -> None:
     base = [20.0 + 0.3 * place for place in range(8)]
     found = comparison(

@@ -62,7 +62,7 @@ def test_the_interval_is_that_of_scipys_paired_bootstrap() -> None:
     generator = np.random.default_rng(3)
     reference = generator.normal(30, 3, 50)
     candidate = reference + generator.gamma(2.0, 0.1, 50)
-    found = difference((candidate - reference).tolist(), higher_is_better=True).statistic
+    found = difference((candidate - reference)[:, None].tolist(), higher_is_better=True).statistic
     theirs = scipy_bootstrap(
         (candidate, reference),
         lambda a, b, axis: np.mean(a, axis=axis) - np.mean(b, axis=axis),
@@ -80,7 +80,7 @@ def test_the_interval_is_that_of_scipys_paired_bootstrap() -> None:
 
 
 def test_wins_follow_the_direction_of_the_metric() -> None:
-    values = [0.1, 0.2, -0.3, 0.0]
+    values = [[0.1], [0.2], [-0.3], [0.0]]
     up, down = (difference(values, higher_is_better=higher) for higher in (True, False))
     assert (up.wins, up.losses, up.ties) == (2, 1, 1)
     assert (down.wins, down.losses, down.ties) == (1, 2, 1)
@@ -89,9 +89,28 @@ def test_wins_follow_the_direction_of_the_metric() -> None:
 
 
 def test_infinite_differences_are_wins_but_in_no_mean_and_undefined_ones_are_nothing() -> None:
-    found = difference([math.inf, 1.0, math.nan, -1.0], higher_is_better=True)
+    found = difference([[math.inf], [1.0], [math.nan], [-1.0]], higher_is_better=True)
     assert (found.wins, found.losses, found.ties) == (2, 1, 0)
     assert (found.statistic.mean, found.statistic.count) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "wins", "losses", "mean"),
+    [
+        ([-5.0, -5.0, math.inf], 1, 0, -5.0),  # by the mean over three, which is infinite
+        ([5.0, -math.inf], 0, 1, 5.0),
+        ([math.inf, -math.inf, -1.0], 0, 1, -1.0),  # each is exact once: the rest decides
+        ([math.inf, math.inf, -math.inf, -1.0], 1, 0, -1.0),
+    ],
+)
+def test_who_is_exact_under_more_conditions_wins_an_image(
+    values: list[float], wins: int, losses: int, mean: float
+) -> None:
+    found = difference([values], higher_is_better=True)
+    assert (found.wins, found.losses, found.ties) == (wins, losses, 0)
+    assert found.statistic.mean == mean
+    worse = difference([[-value for value in values]], higher_is_better=False)
+    assert (worse.wins, worse.losses) == (wins, losses)
 
 
 def test_two_exact_restorations_are_equal() -> None:
