@@ -60,7 +60,7 @@ def with_mean_of(image: Tensor, target: Tensor) -> Tensor:
     return image if mean == 0 else (image * (wanted / mean)).clamp(0, 1)
 
 
-def measured(image: Tensor, protocol: Protocol) -> Tensor:
+def measured(image: Tensor, protocol: Protocol, *, name: str = "image") -> Tensor:
     """Bring an image into the form in which a protocol compares it.
 
     With `Protocol.quantize`, luma is rounded a second time: MATLAB's ``rgb2ycbcr`` of an 8-bit image is 8-bit again,
@@ -70,6 +70,7 @@ def measured(image: Tensor, protocol: Protocol) -> Tensor:
     Args:
         image: ``(1, 3, H, W)``, float RGB.
         protocol: says what to do.
+        name: of the image, for messages.
 
     Returns:
         ``(1, 3 or 1, H - 2 crop, W - 2 crop)``, float64.
@@ -88,21 +89,22 @@ def measured(image: Tensor, protocol: Protocol) -> Tensor:
     crop = protocol.crop
     if min(height, width) <= 2 * crop:
         wanted = f"more than {2 * crop} pixels a side, since the protocol removes {crop} from each border"
-        raise DataError(expected("image", expected=wanted, got=f"{width} x {height}"))
+        raise DataError(expected(name, expected=wanted, got=f"{width} x {height}"))
     return image[..., crop : height - crop, crop : width - crop]
 
 
-def cropped_to_multiple(image: Tensor, multiple: int) -> Tensor:
+def cropped_to_multiple(image: Tensor, multiple: int, *, name: str = "image") -> Tensor:
     """Remove rows at the bottom and columns at the right until both sides are multiples, as MATLAB's ``modcrop``.
 
     Args:
         image: ``(B, C, H, W)``.
         multiple: of which H and W are to be multiples.
+        name: of the image, for messages.
 
     Raises:
         DataError: a side is shorter than `multiple`.
     """
     height, width = image.shape[-2:]
     if min(height, width) < multiple:
-        raise DataError(expected("image", expected=f"at least {multiple} pixels a side", got=f"{width} x {height}"))
+        raise DataError(expected(name, expected=f"at least {multiple} pixels a side", got=f"{width} x {height}"))
     return image[..., : height - height % multiple, : width - width % multiple]

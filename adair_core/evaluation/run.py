@@ -132,7 +132,7 @@ class Samples:
     def __getitem__(self, index: int) -> Sample:
         name, given, whole = unpack(self._images[index])
         _check_input(self._protocol, self._condition, name, given)
-        target = cropped_to_multiple(whole, self._protocol.multiple_of)
+        target = cropped_to_multiple(whole, self._protocol.multiple_of, name=name)
         if self._degradation is not None:
             draws = generator("evaluation", self._protocol.seed, self._condition.label, index)
             degraded: Tensor = self._degradation(target.float(), draws)
@@ -216,7 +216,7 @@ def _reports(
             if places.setdefault(sample.name, index) != index:  # means and differences go by the name
                 wanted, got = "a name of its own for each", f"images {places[sample.name]} and {index} of one"
                 raise UsageError(expected(f"evaluation image {sample.name!r}", expected=wanted, got=got))
-            reference = measured(sample.target, protocol)
+            reference = measured(sample.target, protocol, name=sample.name)
             values = _values(measures, sample.degraded, sample.target, reference, protocol)
             for name, restore in restorations.items():
                 restored = restored_by(restore, sample)

@@ -300,6 +300,13 @@ def test_table_shows_means_of_input_and_restored_and_what_is_not_in_them() -> No
     assert "gain │ +29.00" in text
 
 
+@pytest.mark.parametrize("options", [{"crop": 3}, {"multiple_of": 6}])
+def test_an_image_that_is_too_small_is_named(options: dict[str, object]) -> None:
+    images = [*photos(1), ("tiny.png", torch.rand(3, 5, 9))]
+    with pytest.raises(DataError, match=r"^tiny\.png: expected .*got 9 x 5"):
+        evaluate(identity, protocol(0.1, **options), images)
+
+
 def test_unknown_names_in_a_report() -> None:
     report = evaluate(identity, protocol(0.1), photos(1))
     with pytest.raises(UnknownNameError, match="unknown metric 'psnr'"):
