@@ -70,7 +70,8 @@ def pull(source: str, out: Path | None, as_json: bool, **parameters: Any) -> Non
     from adair_core.model.sharing import pull_adapter
 
     place = place_named(source)
-    folder = out or Path("adapters") / (source.rstrip("/").rpartition("/")[2] or "adapter")
+    name = source.rstrip("/").rpartition("/")[2]
+    folder = out or Path("adapters") / (name if name.strip(".~") else "adapter")
     base = None if parameters["base"] is None else base_named(parameters["base"])
     got = pull_adapter(place, folder, revision=parameters["revision"], base=base, overwrite=parameters["overwrite"])
     at = "" if got.revision is None else f" at {got.revision}"

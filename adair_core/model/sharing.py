@@ -148,7 +148,7 @@ def pull_adapter(
             expected(place.title, expected=f"an adapter, with {CONFIG_FILE} and {WEIGHTS_FILE}", got=f"no {missing[0]}")
         )
     with tempfile.TemporaryDirectory() as name:
-        temporary = Path(name) / (place.title.rpartition("/")[2] or "adapter")
+        temporary = Path(name)
         _write(temporary, fetched.files)
         try:
             file = read_adapter(temporary)

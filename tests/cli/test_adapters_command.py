@@ -141,6 +141,18 @@ def test_nothing_is_replaced_unless_asked(adapter, workplace):
     assert run_program(*pull, "--overwrite").exit_code == 0
 
 
+def test_from_the_folder_above(adapter, base, workplace, monkeypatch):
+    run_program("adapters", "push", adapter, "./shared", "--base", base)
+    for name in ("shared/inside", "temporary"):
+        Path(name).mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(workplace / "temporary"))
+    monkeypatch.chdir("shared/inside")
+    pulled = run_program("adapters", "pull", "..")
+    assert pulled.exit_code == 0, pulled.stderr
+    assert set(contents(Path("adapters/adapter"))) == FILES
+    assert not contents(workplace / "temporary")
+
+
 def test_damage_and_other_bases_leave_nothing(adapter, base, workplace):
     run_program("adapters", "push", adapter, "./shared")
     whole = Path("shared/adapter_model.safetensors").read_bytes()
