@@ -121,8 +121,9 @@ def _band(args: Any, like: Streamed, top: int, bottom: int) -> Any:
     def part(value: Any) -> Any:
         if isinstance(value, Streamed):
             return value.map.read(top, bottom).to(like.place)
-        whole = isinstance(value, Tensor) and value.ndim == 4 and value.shape[-2:] == (height, width)
-        return value[:, :, top:bottom] if whole and (height, width) != (1, 1) else value
+        # Features of one image; a convolution's weights may have the same sides.
+        whole = isinstance(value, Tensor) and value.ndim == 4 and value.shape[0] == 1
+        return value[:, :, top:bottom] if whole and value.shape[-2:] == (height, width) else value
 
     return tree_map(part, args)
 
