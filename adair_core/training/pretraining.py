@@ -78,6 +78,9 @@ def resolved(recipe: PretrainRecipe, start: RestorationModel | None) -> Pretrain
     if start is None:
         preset = recipe.preset or plugins().backbones[recipe.backbone.name].default_preset
     else:
+        if recipe.backbone.name != start.info.backbone.name:
+            wanted, got = described(start.info.backbone), repr(recipe.backbone.name)
+            raise UsageError(expected(f"backbone to start from {recipe.base}", expected=wanted, got=got))
         preset = recipe.preset or (start.info.recipe or {}).get("preset")
         base = resolved_base(str(recipe.base), recipe.base_fingerprint, start.info)
         options = {**start.info.backbone.options, **options}

@@ -207,6 +207,9 @@ def test_a_base_of_another_shape_or_with_other_weights_is_no_start(
     other = from_base.model_copy(update={"backbone": Choice(name="restormer", options={"dim": 24})})
     with pytest.raises(UsageError, match=r"backbone to start from .*expected restormer with .*dim=\d+.*got .*dim=24"):
         _quietly(other, tmp_path / "run")
+    other = from_base.model_copy(update={"backbone": Choice(name="nafnet")})
+    with pytest.raises(UsageError, match=r"backbone to start from .*expected restormer with .*got 'nafnet'"):
+        _quietly(other, tmp_path / "run")
     with pytest.raises(BaseMismatchError, match="expected the weights of fingerprint 0000"):
         _quietly(from_base.model_copy(update={"base_fingerprint": "0000"}), tmp_path / "run")
     with pytest.raises(UnknownNameError, match="unknown base 'nobody'"):
