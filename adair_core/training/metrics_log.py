@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -116,8 +116,9 @@ class TensorBoard(Callback):
         """Open a file; what an earlier sitting wrote after the first step is hidden."""
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
+        with self._told():
+            self._writer = SummaryWriter(str(self._path), purge_step=run.start + 1 if run.start else None)
         self._hook_before, threading.excepthook = threading.excepthook, self._on_thread_error
-        self._writer = SummaryWriter(str(self._path), purge_step=run.start + 1 if run.start else None)
 
     @override
     def on_step(self, run: Run, record: StepRecord) -> None:
@@ -147,10 +148,14 @@ class TensorBoard(Callback):
             self._hook_before(error)
 
     def _scalar(self, name: str, value: float, step: int) -> None:
-        if self._writer is None:
-            return
+        if self._writer is not None:
+            with self._told():
+                self._writer.add_scalar(name, value, step)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
         try:
-            self._writer.add_scalar(name, value, step)
+            yield
         except OSError as error:
             raise RunFolderError(
                 f"{self._path}: cannot be written ({error.strerror}); free space, then go on with --resume"

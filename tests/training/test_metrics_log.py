@@ -117,6 +117,16 @@ def test_a_full_disk_is_one_error_of_tensorboards_events(tmp_path: Path, capsys:
     assert threading.excepthook is hook
 
 
+def test_events_that_cannot_be_begun_are_one_error(tmp_path: Path) -> None:
+    folder, hook = RunFolder(tmp_path), threading.excepthook
+    folder.events.write_text("a file where the folder should be")
+    board = TensorBoard(folder)
+    with pytest.raises(RunFolderError, match=r"events: cannot be written \(File exists\)"):
+        board.on_start(_run(folder, 0))
+    board.on_close()
+    assert threading.excepthook is hook
+
+
 def test_tensorboard_hides_what_is_done_again(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
