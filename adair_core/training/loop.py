@@ -194,8 +194,9 @@ class Loop:
         norm = float(nn.utils.clip_grad_norm_(self.trained, self.settings.clip or torch.inf))
         if not math.isfinite(loss):
             raise self._diverged("loss", loss, rate, parts)
-        # A scaled loss may overflow in the gradients: the scaler then leaves the step out and scales less.
-        if not math.isfinite(norm) and not scaler.is_enabled():
+        # A scaled loss may overflow in the gradients: the scaler then leaves the step out and scales less. Below 1 the
+        # scale is not what makes them overflow, and every step would be left out.
+        if not math.isfinite(norm) and not (scaler.is_enabled() and scaler.get_scale() >= 1):
             raise self._diverged("gradient norm", norm, rate, parts)
         scaler.step(self.optimizer)
         scaler.update()
@@ -216,7 +217,11 @@ class Loop:
         due = step == self.settings.steps or (every and step and step % every == 0)
         if due and self.state.validated != step:
             if self.processes.is_main:
-                self._validate()
+                try:
+                    self._validate()
+                except Exception:
+                    self._checkpoint()  # it may need more memory, or other files, than the steps, which are not lost
+                    raise
             self.state.validated = step
             self.processes.wait()
 
@@ -234,13 +239,15 @@ class Loop:
             record = ValidationRecord(
                 self.state.step, scores.metric, scores.value, scores.conditions, scores.inputs, best
             )
-            self.state.last = record
             if best:
-                self.state.best = record
                 Checkpoint(self._weights(), {"validation": asdict(record)}).write(self.folder.best)
         degraded, output, clean = scores.example
         draw_preview(self.folder, degraded=degraded, restored=output, clean=clean, notes=scores.notes)
         self._tell("on_validation", self.run_view, record)
+        # Last: a validation that failed is made up for at the resume, as if it had not begun.
+        self.state.last = record
+        if best:
+            self.state.best = record
 
     def _finish(self) -> RunResult:
         state = self.state

@@ -194,6 +194,14 @@ def test_a_gradient_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     assert all(parameter.isfinite().all() for parameter in network.parameters())
 
 
+def test_gradients_that_no_scale_makes_finite_stop_a_float16_run(tmp_path: Path) -> None:
+    network = toy_network()
+    network.first.weight.register_hook(lambda gradient: gradient * torch.inf)
+    # The scale begins at 2^16 and is halved by each step that is left out.
+    with pytest.raises(TrainingError, match=r"step 18: expected a finite gradient norm, got (nan|inf)"):
+        run_toy(tmp_path, network=network, steps=40, precision="float16")
+
+
 def test_a_full_disk_keeps_the_checkpoint_and_the_run_can_go_on(tmp_path: Path) -> None:
     import resource
 
@@ -265,6 +273,31 @@ def test_what_callbacks_raise_ends_the_run_and_all_are_closed(tmp_path: Path) ->
     with pytest.raises(OverflowError):
         run_toy(tmp_path, callbacks=[watch, Broken()])
     assert watch.events == ["start 0", "step 1", "close"]
+
+
+@pytest.mark.parametrize("stage", ["on_validation", "draw_preview", "best"])
+def test_a_validation_that_fails_loses_no_step(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    options = {"steps": 7, "validate_every": 3, "checkpoint_every": 100}
+    whole, uninterrupted = run_toy(tmp_path / "whole", **options)
+    watch, folder = Watch(), RunFolder(tmp_path / "part")
+    with monkeypatch.context() as broken:
+        if stage == "on_validation":
+            broken.setattr(watch, stage, fail)
+        elif stage == "draw_preview":
+            broken.setattr("adair_core.training.loop.draw_preview", fail)
+        else:
+            write = Checkpoint.write
+            broken.setattr(Checkpoint, "write", lambda self, path: (fail if path == folder.best else write)(self, path))
+        with pytest.raises(MemoryError):
+            run_toy(tmp_path / "part", callbacks=[watch], **options)
+    assert Checkpoint.read(folder.last).state["step"] == 3
+    resumed, result = run_toy(tmp_path / "part", resume=True, **options)
+    _assert_same(resumed, whole)
+    assert (result.validation, result.best) == (uninterrupted.validation, uninterrupted.best)
+    assert folder.best.read_bytes() == RunFolder(tmp_path / "whole").best.read_bytes()
 
 
 def test_best_is_the_averaged_weights_of_the_best_validation(tmp_path: Path) -> None:
