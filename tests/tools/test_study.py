@@ -217,6 +217,19 @@ def test_a_plan_has_those_of_the_runs_that_it_uses(place: Place):
     assert "after" not in plan_of(small_run(place), place)
 
 
+@pytest.mark.parametrize("name", ["images", "imágenes", 'the "images"'])
+def test_a_plan_is_the_same_wherever_the_images_and_runs_are(name: str, tmp_path: Path):
+    place = Place(tmp_path / name, tmp_path / f"{name} out", 1)
+    recipe = AdapterRecipe(
+        base=str(place.out / "base.safetensors"),
+        adapter=Choice(name="lora"),
+        task=Choice(name="denoise"),
+        data=Data(images=(place.data / "train/BSD400",)),
+    )
+    found = plan_of(Run("somewhere", recipe, None, ()), place)["recipe"]
+    assert (found["data"]["images"], found["base"]) == (["IMAGES/train/BSD400"], "RUNS/base.safetensors")
+
+
 def test_a_base_whose_result_is_published_is_trained_before_what_trains_on_it(place: Place):
     settings = Settings(steps=1, batch_size=1, patch_size=64, device="cpu", workers=0, validate_every=0)
     noise = {"degradations": [{"name": "gaussian-noise", "options": {"sigma": [0, 55]}}]}

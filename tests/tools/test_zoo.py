@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from adaptation.baselines import summaries
 from adaptation.package_index import newest
 from adaptation.runs import Measurement, Place, nearly_done, perform
@@ -17,7 +18,7 @@ from adaptation.zoo_page import page
 from safetensors.torch import load_file
 
 from adair_core.errors import AdairError
-from adair_core.model import load
+from adair_core.model import AdapterCard, load
 from adair_core.model.adapter_files import read_adapter
 from adair_core.plugins import plugins
 
@@ -74,11 +75,15 @@ def test_an_entry_from_its_training_to_the_package(place: Place, tmp_path: Path)
     assert f"| **{measured:.2f}** (" in written
     assert "110,624 parameters" in written
     assert "| DnCNN (0.67 M, one model a sigma) | 33.90 | 31.24 | 27.95 |" in written
-    (made / "README.md").write_text("another card")
+    model = load(BASE)
+    name = model.load_adapter(made)
+    model.save_adapter(name, made, card=AdapterCard(task="denoise", notes="another card"), dtype="float16")
     assert publish(entry, place, package) is None
-    assert (package / "denoise@1/README.md").read_text() == "another card"
-    weights = made / "adapter_model.safetensors"
-    weights.write_bytes(weights.read_bytes() + b"x")
+    assert "another card" in (package / "denoise@1/README.md").read_text()
+    assert read_adapter(package / "denoise@1").card.notes == "another card"
+    with torch.no_grad():
+        next(iter(model.adapter_parameters(name).values())).mul_(2)
+    model.save_adapter(name, made, dtype="float16")
     assert publish(entry, place, package) == "denoise@2"
     index = json.loads((package / "index.json").read_text())
     assert [(spec["name"], spec["version"], spec["task"]) for spec in index] == [

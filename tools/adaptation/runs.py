@@ -184,7 +184,7 @@ def plan_of(run: Run, place: Place) -> dict[str, Any]:
     }
     text = json.dumps(plan)
     for folder, name in ((place.data, "IMAGES"), (place.out, "RUNS")):
-        text = text.replace(f'"{folder}/', f'"{name}/')
+        text = text.replace(json.dumps(f"{folder}/")[:-1], f'"{name}/')
     found: dict[str, Any] = json.loads(text)
     return found
 
