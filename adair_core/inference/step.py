@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from adair_core.errors import UsageError, expected
 from adair_core.model.adapted_backbone import AdaptedBackbone
+from adair_core.model.restoring import check_strength
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +30,7 @@ class Step:
     scale: int = 1
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.strength) or self.strength < 0:
-            wanted = "a number from 0 (the input) to 1 (restored)"
-            raise UsageError(expected("strength", expected=wanted, got=self.strength))
+        check_strength(self.strength)
         if self.scale < 1:
             raise UsageError(expected("scale", expected="a whole number from 1", got=self.scale))
 

@@ -223,7 +223,7 @@ def test_the_options_of_a_task_choose_among_the_zoos_adapters(adapter, photos, w
         (["--blend", "snow=1"], "the zoo has no adapter for task 'snow'"),
         (["--adapter", "ADAPTER", "--tile", "big"], "--tile: expected auto, none or a positive number of pixels, got"),
         (["--adapter", "ADAPTER", "--tile", "0"], "tile: expected 'auto', None or a positive number of pixels, got 0"),
-        (["--adapter", "ADAPTER", "--strength", "-1"], "strength: expected a number from 0"),
+        (["--adapter", "ADAPTER", "--strength", "-1"], "strength: expected 0"),
         (["--adapter", "ADAPTER", "--device", "tpu"], "device: expected auto, cpu, cuda, cuda:N or mps, got 'tpu'"),
         (["--base", "ADAPTER"], "--base: expected a base: "),
         (["--adapter", "ADAPTER", "--scale", "2", "--task", "denoise"], "--scale: expected a task that enlarges"),

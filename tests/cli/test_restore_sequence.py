@@ -131,7 +131,7 @@ def test_the_zoos_adapters_and_their_options(adapters, photos, workplace):
         ("derain,denoise,deblur", [], "--adapter: expected 3, one for each task (derain, denoise, deblur), or none"),
         ("derain,denoise", ["--strength", "1,1,1"], "--strength: expected a number, or 2, one for each task"),
         ("derain,denoise", ["--strength", "1,x"], "--strength: expected a number, or 2, one for each task"),
-        ("derain,denoise", ["--strength", "1,-1"], "strength: expected a number from 0"),
+        ("derain,denoise", ["--strength", "1,-1"], "strength: expected 0"),
         ("derain,denoise", ["--scale", "2"], "--scale: expected a task that enlarges, got derain, denoise"),
         ("hybrid,super-resolve", ["--scale", "2"], "--scale: expected one task that has it, got hybrid, super-resolve"),
     ],

@@ -198,7 +198,7 @@ def test_wrong_requests() -> None:
         restore_sequence(model, np.zeros((4, 4), np.uint8), [])
     with pytest.raises(UsageError, match=r"expected strength and scale in the steps themselves, got strength 0\.5"):
         Settings(steps=(THERE,), strength=0.5)
-    with pytest.raises(UsageError, match="strength: expected a number from 0"):
+    with pytest.raises(UsageError, match="strength: expected 0"):
         Step(strength=float("nan"))
     with pytest.raises(UsageError, match="scale: expected a whole number from 1, got 0"):
         Step(scale=0)
