@@ -28,7 +28,8 @@ _FLUSH_SECONDS = 2.0
 class MetricsLog(Callback):
     """Appends a line of JSON for every step (``"kind": "step"``), validation and end.
 
-    What a killed run logged after its last checkpoint is dropped at the resume, because those steps are done again.
+    What a killed run logged after its last checkpoint is dropped at the resume, because those steps are done again. A
+    validation of the checkpoint's own step that is made up for is logged once.
 
     Args:
         folder: of the run.
@@ -38,12 +39,14 @@ class MetricsLog(Callback):
         self._path = folder.metrics
         self._file: IO[str] | None = None
         self._flushed = 0.0
+        self._validated: set[int] = set()
 
     @override
     def on_start(self, run: Run) -> None:
         """Keep the lines up to the first step and append from there."""
-        kept = [json.dumps(line) + "\n" for line in read_metrics(self._path) if line["step"] <= run.start]
-        write_text(self._path, "".join(line for line in kept if run.start))
+        kept = [line for line in read_metrics(self._path) if run.start and line["step"] <= run.start]
+        self._validated = {line["step"] for line in kept if line["kind"] == "validation"}
+        write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = self._path.open("a", encoding="utf-8")
 
     @override
@@ -56,8 +59,9 @@ class MetricsLog(Callback):
     @override
     def on_validation(self, run: Run, record: ValidationRecord) -> None:
         """Append the validation."""
-        self._append("validation", dataclasses.asdict(record))
-        self._flush()
+        if record.step not in self._validated:
+            self._append("validation", dataclasses.asdict(record))
+            self._flush()
 
     @override
     def on_checkpoint(self, run: Run, step: int) -> None:

@@ -55,6 +55,17 @@ def test_steps_after_the_checkpoint_are_dropped_at_a_resume(tmp_path: Path) -> N
     assert [(line["step"], line["loss"]) for line in read_metrics(folder.metrics)] == [(1, 0.5), (2, 0.5), (3, 0.25)]
 
 
+def test_a_validation_that_is_done_again_is_one_line(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for start, steps in ((0, (1, 2)), (2, (2, 4))):
+        log = MetricsLog(folder)
+        log.on_start(_run(folder, start))
+        for step in steps:
+            log.on_validation(_run(folder, start), ValidationRecord(step, "psnr", 30.0, {}, {}, True))
+        log.on_close()
+    assert [line["step"] for line in read_metrics(folder.metrics)] == [1, 2, 4]
+
+
 def test_a_run_without_a_checkpoint_starts_its_log_again(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.metrics.write_text('{"kind": "step", "step": 1}\n')
