@@ -196,6 +196,7 @@ class AdaptedBackbone(nn.Module):
         del self._installed[_key_of(name)]
         self._stacks.clear()
         self._active = tuple(entry for entry in self._active if entry[0] != name)
+        self._indivisible = {names for names in self._indivisible if name not in names}  # another may get the name
         self._forget_folded()
 
     def forward(self, x: Tensor, adapters: Sequence[Chosen] | None = None) -> Tensor:

@@ -258,6 +258,20 @@ def test_backbones_at_odd_sizes(backbone, mode, adapters, randomise):
         check_alone(model, images, adapters, together, tolerance)
 
 
+@torch.no_grad()
+def test_what_kept_images_apart_goes_with_its_adapter(randomise):
+    network = build_backbone("nafnet", preset="tiny")
+    model = AdaptedBackbone(network, plugins().backbones["nafnet"].sites(network))
+    model.add_adapter("other", "lora")
+    images = torch.rand(2, 3, 16, 16)
+    for kind in ("full", "lora"):
+        model.add_adapter("one", kind)
+        randomise(model, "one", seed=1, std=0.02)
+        model(images, adapters=["one", "other"])
+        assert bool(model._indivisible) == (kind == "full")
+        model.remove_adapter("one")
+
+
 def test_the_active_blend_does_not_matter(zoo, images):
     zoo.set_adapters(["lora", "full"], [0.5, 0.1])
     zoo_output = zoo(images.double(), adapters=["prompt", None, "lora", "lora"])
