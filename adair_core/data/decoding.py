@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pyvips
 
-from adair_core.data import exif, iptc
+from adair_core.data import exif, iptc, xmp
 from adair_core.data.file_rows import UNDECODABLE, FileRows, damage_told, reason_of
 from adair_core.data.format import format_in
-from adair_core.data.image_file import Format, ImageFile, ImageInfo
+from adair_core.data.image_file import ORIENTED, Format, ImageFile, ImageInfo
 from adair_core.data.storage import read_storage
 from adair_core.data.tiff_directory import Place, exif_of, read_directory
 from adair_core.data.unusual_tiff import size_of, unusual_reader
@@ -184,6 +184,8 @@ def _opened(path: Path, limits: _Limits, page: Place | None = None) -> FileRows:
         about = metadata.get("exif-data")
     if about is not None:
         metadata["exif-data"] = exif.normalized(about)
+    if "xmp-data" in metadata and (kind in ORIENTED or first.get_typeof("orientation")):
+        metadata["xmp-data"] = xmp.upright(metadata["xmp-data"])
     colors, dtype = 3 if image.bands >= 3 else 1, np.dtype(DTYPES[image.format])
     info = ImageInfo(
         height=image.height,

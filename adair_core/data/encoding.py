@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from adair_core.atomic_file import replacing
-from adair_core.data import exif, iptc
+from adair_core.data import exif, iptc, xmp
 from adair_core.data.encoders import JPEG_QUALITY
-from adair_core.data.image_file import SUFFIXES, Format, ImageFile, ImageInfo
+from adair_core.data.image_file import ORIENTED, SUFFIXES, Format, ImageFile, ImageInfo
 from adair_core.data.page_writing import DEEPEST, ROWWISE, Coding, PageRows, Quality, held_type
 from adair_core.data.png_chunks import meaningful_color
 from adair_core.data.tiff_writing import GrowingTiff
@@ -131,7 +131,7 @@ def writing_pages(
         def next_page(info: ImageInfo) -> Iterator[WriteRows]:
             nonlocal begun
             begun += 1
-            metadata = {**info.metadata, **_current_exif(info)}
+            metadata = {**info.metadata, **_current_exif(info), **_current_xmp(info, kind)}
             if _stores_gray_of_profile(kind, info):
                 del metadata["icc-profile-data"]
             held = replace(info, dtype=held_type(info.dtype, kind), metadata=metadata)
@@ -236,3 +236,11 @@ def _exists(path: Path) -> DataError:
 def _current_exif(info: ImageInfo) -> dict[str, bytes]:
     found = info.metadata.get("exif-data")
     return {} if found is None else {"exif-data": exif.for_pixels(found, height=info.height, width=info.width)}
+
+
+def _current_xmp(info: ImageInfo, kind: Format) -> dict[str, bytes]:
+    found = info.metadata.get("xmp-data")
+    if found is None:
+        return {}
+    found = xmp.for_pixels(found, height=info.height, width=info.width)
+    return {"xmp-data": xmp.upright(found) if kind in ORIENTED else found}

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 HEADER = b"Exif\0\0"
-ORIENTATION, EXIF_POINTER = 0x0112, 0x8769
+ORIENTATION, INNER = 0x0112, 0x8769
 WIDTHS, HEIGHTS = (0x0100, 0xA002), (0x0101, 0xA003)
 """In the first directory, where Android's cameras put them too, and in the inner one."""
 SHORT, LONG = 3, 4
@@ -41,28 +41,32 @@ def for_pixels(data: bytes, *, height: int, width: int) -> bytes:
     order = {b"II": "<", b"MM": ">"}.get(bytes(content[:2]))
     if order is None:
         return data
+    values = {ORIENTATION: UPRIGHT, **dict.fromkeys(WIDTHS, width), **dict.fromkeys(HEIGHTS, height)}
     with contextlib.suppress(struct.error):  # they may end too early
-        first = struct.unpack_from(f"{order}I", content, 4)[0]
-        for position, tag in _entries(content, first, order):
-            if tag == ORIENTATION:
-                _put(content, position, UPRIGHT, order)
-            elif tag in (*WIDTHS, *HEIGHTS):
-                _put(content, position, width if tag in WIDTHS else height, order)
-            elif tag == EXIF_POINTER:
-                inner = struct.unpack_from(f"{order}I", content, position + 8)[0]
-                for place, name in _entries(content, inner, order):
-                    if name in (*WIDTHS, *HEIGHTS):
-                        _put(content, place, width if name in WIDTHS else height, order)
+        first = _number(content, 4, order)
+        inner = _update(content, first, values, order)
         count = struct.unpack_from(f"{order}H", content, first)[0]
         struct.pack_into(f"{order}I", content, first + 2 + 12 * count, 0)  # the directory of the preview
+        if inner is not None:
+            _update(content, inner, values, order)
     return data[: len(HEADER)] + bytes(content)
 
 
-def _entries(content: bytearray, start: int, order: str) -> Iterator[tuple[int, int]]:
-    """Where a directory's entries stand, and their tags."""
+def _number(content: bytearray, place: int, order: str) -> int:
+    return int(struct.unpack_from(f"{order}I", content, place)[0])
+
+
+def _update(content: bytearray, start: int, values: Mapping[int, int], order: str) -> int | None:
+    """Put values into the entries of their tags in a directory, and tell where the inner directory is."""
+    inner = None
     for index in range(struct.unpack_from(f"{order}H", content, start)[0]):
         position = start + 2 + 12 * index
-        yield position, struct.unpack_from(f"{order}H", content, position)[0]
+        tag = struct.unpack_from(f"{order}H", content, position)[0]
+        if tag in values:
+            _put(content, position, values[tag], order)
+        elif tag == INNER:
+            inner = _number(content, position + 8, order)
+    return inner
 
 
 def _put(content: bytearray, position: int, value: int, order: str) -> None:

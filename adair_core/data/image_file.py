@@ -34,6 +34,9 @@ SUFFIXES: Mapping[str, Format] = MappingProxyType(
 READ_SUFFIXES: Mapping[str, Format] = MappingProxyType({**SUFFIXES, ".gif": "gif"})
 """Those of the formats that are read; GIF's 256 colours hold no restored image."""
 
+ORIENTED: tuple[Format, ...] = ("tiff", "avif")
+"""Formats that always say themselves how an image is to be turned; in the others, metadata may."""
+
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 TiffCompression = Literal["none", "lzw", "deflate", "packbits"]
 

@@ -4,12 +4,13 @@ import io
 import struct
 import zlib
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import pyvips
 import tifffile
-from PIL import Image, ImageCms, IptcImagePlugin, JpegImagePlugin, PngImagePlugin
+from PIL import Image, ImageCms, ImageOps, IptcImagePlugin, JpegImagePlugin, PngImagePlugin
 
 from adair_core.data.encoding import Coding, losses
 from adair_core.data.images import ImageFile, Storage, read_header, read_image, write_image
@@ -107,8 +108,7 @@ def test_exif_xmp_and_profile_survive(tmp_path, source, target):
         assert inner[0xA002] == written.width  # the width of the pixels as they are now
         assert place[1] == "N"
         assert [float(part) for part in place[2]] == [48.0, 51.0, 30.5]
-        xmp = written.info.get("xmp") or written.info.get("XML:com.adobe.xmp", "").encode() or written.tag_v2[700]
-        assert xmp == XMP
+        assert xmp_of(written) == XMP
 
 
 @pytest.mark.parametrize("target", ["jpg", "png", "webp"])
@@ -119,6 +119,60 @@ def test_dimensions_in_the_first_directory_follow(tmp_path, target):
     with Image.open(again(tmp_path / "x.jpg", f"y.{target}")) as after:
         assert after.size == (40, 48)
         assert (after.getexif()[0x0100], after.getexif()[0x0101]) == (40, 48)
+
+
+def xmp_of(written):
+    return written.info.get("xmp") or written.info.get("XML:com.adobe.xmp", "").encode() or written.tag_v2[700]
+
+
+ELEMENTS = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" xmlns:mine="http://mine.example/" mine:Orientation="6">
+<tiff:Orientation>6</tiff:Orientation><tiff:ImageWidth>48</tiff:ImageWidth><tiff:ImageLength>40</tiff:ImageLength>
+</rdf:Description></rdf:RDF></x:xmpmeta>"""
+ATTRIBUTES = """<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:RDF xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#'>
+<rdf:Description xmlns:t='http://ns.adobe.com/tiff/1.0/' xmlns:e="http://ns.adobe.com/exif/1.0/" t:Orientation = '6'
+e:PixelXDimension="48" e:PixelYDimension="40" t:Make="6"/></rdf:RDF></x:xmpmeta>"""
+
+
+def properties(xmp):
+    """All values of XMP data by their names, as an XML parser finds them."""
+    found = {}
+    for element in ElementTree.fromstring(xmp).iter():
+        found |= {element.tag: element.text, **element.attrib}
+    return {name.partition("}")[2] if "mine" not in name else name: value for name, value in found.items()}
+
+
+@pytest.mark.parametrize("xmp", [ELEMENTS, ATTRIBUTES])
+@pytest.mark.parametrize("target", ["jpg", "png", "webp", "tif", "avif"])
+@pytest.mark.parametrize("source", ["jpg", "png", "webp", "tif", "avif"])
+def test_xmp_of_a_turned_picture_says_that_it_is_upright(tmp_path, source, target, xmp):
+    about = Image.Exif()
+    about[0x0112] = 6
+    options = {"exif": about, "xmp": xmp.encode()}
+    if source == "png":
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp)
+    if source == "tif":
+        options = {"tiffinfo": {0x0112: 6, 700: xmp.encode()}}
+    Image.fromarray(COLORS).save(tmp_path / f"x.{source}", **options)
+    with Image.open(again(tmp_path / f"x.{source}", f"y.{target}")) as written:
+        assert written.size == (40, 48)
+        assert ImageOps.exif_transpose(written).size == (40, 48)  # Pillow turns by XMP where EXIF says nothing
+        was, said = properties(xmp), properties(xmp_of(written))
+    widths = {name: "40" for name in was if name in ("ImageWidth", "PixelXDimension")}
+    heights = {name: "48" for name in was if name in ("ImageLength", "PixelYDimension")}
+    assert said == {**was, "Orientation": "1", **widths, **heights}
+
+
+@pytest.mark.parametrize("target", ["jpg", "png", "webp", "tif", "avif"])
+@pytest.mark.parametrize("source", ["jpg", "webp"])
+def test_an_orientation_that_xmp_alone_says_is_left_to_who_reads_it(tmp_path, source, target):
+    Image.fromarray(SMOOTH).save(tmp_path / f"x.{source}", xmp=ELEMENTS.encode())
+    with Image.open(again(tmp_path / f"x.{source}", f"y.{target}")) as written:
+        assert written.size == (48, 40)
+        is_oriented = target in ("tif", "avif")  # which say themselves how they are to be turned
+        assert ImageOps.exif_transpose(written).size == ((48, 40) if is_oriented else (40, 48))
+        assert properties(xmp_of(written))["Orientation"] == ("1" if is_oriented else "6")
 
 
 def test_a_preview_of_the_unrestored_picture_goes(tmp_path):
