@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich_click import RichCommand, RichGroup, RichOption
 
-from adair_core.cli.options import Group
+from adair_core.cli.options import Group, refuse_empty
 from adair_core.errors import AdairError
 
 Groups = Callable[[Mapping[str, Any]], Sequence[Group]]
@@ -35,17 +35,29 @@ class Command(RichCommand):
         _complete(self, examples)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Add the options that the names bring, then parse."""
+        """Add the options that the names bring, then parse.
+
+        Raises:
+            UsageError: a value is empty.
+        """
+        parser = self.make_parser(ctx)
+        parser.ignore_unknown_options = True
+        typed, _, _ = parser.parse_args(list(args))
+        if not ctx.resilient_parsing:  # shell completion
+            self._refuse_empty(typed)
         if self.groups is not None:
-            parser = self.make_parser(ctx)
-            parser.ignore_unknown_options = True
-            typed, _, _ = parser.parse_args(list(args))
             try:
                 ctx.meta[_GROUPS] = list(self.groups(typed))
             except AdairError:
-                if not ctx.resilient_parsing:  # shell completion
+                if not ctx.resilient_parsing:
                     raise
         return super().parse_args(ctx, args)
+
+    def _refuse_empty(self, typed: Mapping[str, Any]) -> None:
+        for parameter in self.params:
+            is_option = isinstance(parameter, click.Option)
+            name = max(parameter.opts, key=len) if is_option else parameter.human_readable_name.strip("[].")
+            refuse_empty(name, typed.get(str(parameter.name)))
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The command's own parameters and those of its groups."""

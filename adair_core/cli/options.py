@@ -66,16 +66,19 @@ class Group:
         """Field name -> value of the options that the user gave.
 
         Raises:
-            UsageError: JSON that does not parse.
+            UsageError: JSON that does not parse, or the name of a file that is empty.
         """
         values = {}
         for name, info in self.model.model_fields.items():
             value = parameters.get(f"{self.role}__{name}")
             if value is None or value == ():
                 continue
+            shape = _Shape.of(self.model, name, info)
+            if Path in (shape.annotation, *get_args(shape.annotation)):
+                refuse_empty(self.option_name(name), value)
             if name not in self.repeated and isinstance(value, str):
                 try:
-                    value = _Shape.of(self.model, name, info).decode(value)
+                    value = shape.decode(value)
                 except json.JSONDecodeError as error:
                     raise UsageError(
                         expected(self.option_name(name), expected="JSON", got=repr(value), hint=str(error))
@@ -135,6 +138,22 @@ class Group:
             help=help_text,
             panel=self.title,
         )
+
+
+def refuse_empty(name: str, value: Any) -> None:
+    """Refuse an empty text, or several of which one is empty.
+
+    To pathlib an empty name is the current folder: all images in it would be restored, or trained on.
+
+    Raises:
+        UsageError: names the option.
+    """
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            refuse_empty(name, item)
+    elif value == "":
+        hint = "is a variable of the shell not set?"
+        raise UsageError(expected(name, expected="a value", got="an empty one", hint=hint))
 
 
 def shown(value: object) -> str:

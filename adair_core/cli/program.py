@@ -104,11 +104,11 @@ def run(arguments: Sequence[str]) -> int:
         except BaseException as error:
             if debug:
                 traceback.print_exc()
-            return _report(error, debug=debug)
+            return _report(error, arguments, debug=debug)
     return code if isinstance(code, int) else 0
 
 
-def _report(error: BaseException, *, debug: bool) -> int:
+def _report(error: BaseException, arguments: Sequence[str], *, debug: bool) -> int:
     if isinstance(error, AdairError):
         return _say(str(error), code=error.exit_code)
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
@@ -117,6 +117,8 @@ def _report(error: BaseException, *, debug: bool) -> int:
     if isinstance(error, click.ClickException):
         path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
         hint = f"; try '{path} --help'" if path else ""
+        if isinstance(error, click.NoSuchOption):
+            hint = _hint_of_file(arguments) or hint
         return _say(error.format_message().rstrip(".") + hint, code=error.exit_code)
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         return _say("interrupted", code=INTERRUPTED)
@@ -130,6 +132,12 @@ def _report(error: BaseException, *, debug: bool) -> int:
     report = "please report it with the output of 'adair doctor'"
     more = report if debug else f"--debug shows where; {report} and of this command with --debug"
     return _say(f"unexpected {name}: {summary}; this is a defect of adair or of a plugin; {more}", code=1)
+
+
+def _hint_of_file(arguments: Sequence[str]) -> str:
+    """Say how to write the name of a file that was taken for an option."""
+    named = next((name for name in arguments if name.startswith("-") and os.path.exists(name)), None)  # noqa: PTH110
+    return "" if named is None else f"; for the file of that name, write './{named}'"
 
 
 def _say(message: str, *, code: int) -> int:

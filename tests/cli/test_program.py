@@ -107,6 +107,37 @@ def test_unknown_option():
     assert outcome.stderr.endswith("try 'adair doctor --help'\n")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["restore", "", "--task", "denoise"], "IN"),
+        (["restore", "x.png", "", "--task", "denoise"], "IN"),
+        (["restore", "x.png", "-o", ""], "--out"),
+        (["diagnose", ""], "IN"),
+        (["train", "--task", "denoise", "--adapter", "lora", "--data="], "--data"),
+        (["train", "--pairs", "noisy", ""], "--pairs"),
+        (["evaluate", "--task", "denoise", "--data", ""], "--data"),
+        (["export", ""], "OUT"),
+    ],
+)
+def test_an_empty_value_is_not_the_current_folder(arguments, name, tmp_path, monkeypatch):
+    """As of a variable that is not set: everything in the folder would be restored."""
+    monkeypatch.chdir(tmp_path)
+    outcome = run_program(*arguments)
+    assert outcome.exit_code == 2
+    assert outcome.stderr == f"error: {name}: expected a value, got an empty one; is a variable of the shell not set?\n"
+
+
+def test_a_file_whose_name_looks_like_an_option(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-x 1.png").touch()
+    outcome = run_program("restore", "-x 1.png", "--task", "denoise")
+    assert outcome.exit_code == 2
+    assert outcome.stderr.startswith("error: No such option '-x")
+    assert outcome.stderr.endswith("; for the file of that name, write './-x 1.png'\n")
+    assert "-other" not in run_program("restore", "-other.png").stderr
+
+
 def test_no_arguments_show_the_help():
     outcome = run_program()
     assert outcome.exit_code == 2
