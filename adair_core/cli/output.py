@@ -26,8 +26,17 @@ def color_system() -> Literal["auto"] | None:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON; numbers that are not finite become the strings ``Infinity`` and ``NaN``."""
-    click.echo(json.dumps(_finite(value), indent=2, ensure_ascii=False))
+    """Print a value as JSON; numbers that are not finite become the strings ``Infinity`` and ``NaN``.
+
+    Characters that standard output cannot hold are escaped, as JSON does: names are whole whatever reads them.
+    """
+    value = _finite(value)
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2)
+    click.echo(text)
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -56,12 +65,12 @@ CONTROLS = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160
 
 
 def in_one_line(text: str) -> str:
-    r"""Escape the line breaks and other control characters that names of files may hold.
+    r"""Escape the line breaks, other control characters and bytes that are no text, which names of files may hold.
 
     >>> print(in_one_line("restored: a\nb.png"))
     restored: a\nb.png
     """
-    return text.translate(CONTROLS)
+    return text.encode(errors="backslashreplace").decode().translate(CONTROLS)
 
 
 def _finite(value: Any) -> Any:

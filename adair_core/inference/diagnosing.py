@@ -12,35 +12,50 @@ from adair_core.data.document import open_document
 from adair_core.data.images import ImageRows, to_tensor
 from adair_core.diagnosis import Diagnoser, Diagnosis, Finding
 from adair_core.errors import UnknownNameError, UsageError
+from adair_core.inference.highlights import check_range
+from adair_core.inference.image_restoring import bands
 from adair_core.inference.pages import Chosen
 from adair_core.model.restoration_model import RestorationModel
 from adair_core.model.zoo import adapter_for
 from adair_core.specs import WeightsSpec
 
 
-def diagnose_file(diagnoser: Diagnoser, path: Path) -> list[Diagnosis]:
+def diagnose_file(diagnoser: Diagnoser, path: Path, *, white: float = 1.0) -> list[Diagnosis]:
     """Diagnose each page of an image file; a large one is read row by row.
 
+    Args:
+        diagnoser: judges.
+        path: the file.
+        white: the value of white in float images.
+
     Raises:
-        DataError: it cannot be read.
+        DataError: it cannot be read, or floats are not in the range that `white` says.
     """
     document = open_document(path)
     found = []
     for index in range(len(document)):
         with document.named(index):
-            found.append(diagnose_image(diagnoser, document.open(index)))
+            found.append(diagnose_image(diagnoser, document.open(index), path=path, white=white))
     return found
 
 
-def diagnose_image(diagnoser: Diagnoser, image: ImageRows, *, white: float = 1.0) -> Diagnosis:
+def diagnose_image(
+    diagnoser: Diagnoser, image: ImageRows, *, path: Path | None = None, white: float = 1.0
+) -> Diagnosis:
     """Diagnose an image that is read by its rows; gray as colour, whatever its alpha says.
 
     Args:
         diagnoser: judges.
         image: of any type.
+        path: of its file, for messages.
         white: the value of white in float images.
+
+    Raises:
+        DataError: the image cannot be read, or its floats are not in the range that `white` says.
     """
     is_float = image.info.dtype == np.float32
+    if is_float:
+        check_range(path, (band.pixels for band in bands(image)), white)
 
     def read(top: int, bottom: int) -> Tensor:
         colors = to_tensor(image.rows(top, bottom))
@@ -82,7 +97,8 @@ class AdapterChooser:
         """Diagnose an image and load the adapter that it needs.
 
         Raises:
-            AdairError: the adapter cannot be used with the model.
+            AdairError: the image cannot be read or is in another range than `white` says, or the adapter cannot be
+                used with the model.
         """
         diagnosis = diagnose_image(self.diagnoser, image, white=self.white)
         if diagnosis.verdict == "clean":

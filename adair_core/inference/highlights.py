@@ -24,11 +24,11 @@ LOWEST, HIGHEST = -1.0, 2.0
 """Beyond them a value is no noise around black or white: sigma 50 of 255, five times, is 0.98."""
 
 
-def check_range(path: Path, bands: Iterable[npt.NDArray[Any]], white: float) -> tuple[str, ...]:
+def check_range(path: Path | None, bands: Iterable[npt.NDArray[Any]], white: float) -> tuple[str, ...]:
     """Check that a float image is in the range that `white` says.
 
     Args:
-        path: of the image.
+        path: of the image; None = whoever catches the error says which it was.
         bands: all values as stored, in bands of rows.
         white: the value of white.
 
@@ -39,9 +39,10 @@ def check_range(path: Path, bands: Iterable[npt.NDArray[Any]], white: float) -> 
         DataError: it holds NaN or infinity, or most of it is far brighter than white.
     """
     count, bright, top = 0, 0, -np.inf
+    where = "" if path is None else f"{path}: "
     for values in bands:
         if not np.isfinite(values).all():
-            raise DataError(f"{path}: holds NaN or infinite values; replace them before restoring")
+            raise DataError(f"{where}holds NaN or infinite values; replace them before restoring")
         count += values.size
         bright += int(np.count_nonzero(values > HIGHEST * white))
         top = max(top, float(values.max()))
@@ -50,7 +51,7 @@ def check_range(path: Path, bands: Iterable[npt.NDArray[Any]], white: float) -> 
         likely = next((scale for scale in (255, 65535) if HIGHEST < top <= scale), None)
         hint = f"--white {likely}" if likely else f"--white N (the image's largest value is {top:g})"
         raise DataError(
-            f"{path}: {above:.0%} of the float values are above {HIGHEST * white:g}, where {white:g} is taken for "
+            f"{where}{above:.0%} of the float values are above {HIGHEST * white:g}, where {white:g} is taken for "
             f"white; give {hint}"
         )
     if above == 0:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -73,3 +75,27 @@ def test_each_page_is_diagnosed(always, tmp_path):
     first.save(tmp_path / "two.tif", save_all=True, append_images=[second])
     result = run(str(tmp_path / "two.tif"), "--diagnoser", always(1), "--json")
     assert [(told["page"], told["task"]) for told in json.loads(result.stdout)] == [(1, "deblur"), (2, "deblur")]
+
+
+def test_names_that_break_lines_or_are_no_text(photos, always, tmp_path, monkeypatch):
+    names = [b"two\nlines.png", b"latin\xe9.png", "h\u00e9.png".encode()]
+    for name in names:
+        (tmp_path / os.fsdecode(name)).write_bytes((photos / "photo0.png").read_bytes())
+    (tmp_path / "no\nimage.png").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    result = run(".", "--diagnoser", always(1))
+    assert len(result.stdout.splitlines()) == 1 + len(names)
+    assert len(result.stderr.splitlines()) == 1
+    result = run(".", "--diagnoser", always(1), "--json")
+    assert {os.fsencode(told["image"]) for told in json.loads(result.stdout)} == set(names)
+
+
+def test_floats_that_are_not_in_the_range_of_white(always, tmp_path):
+    bright = tmp_path / "bright.tif"
+    Image.fromarray(np.linspace(0, 255, 40 * 30, dtype=np.float32).reshape(30, 40)).save(bright)
+    result = run(str(bright), "--diagnoser", always(1))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "bright.tif: 99% of the float values are above 2" in result.stderr
+    assert result.stderr.endswith("give --white 255\n")
+    assert "motion blur" in run(str(bright), "--diagnoser", always(1), "--white", "255").stdout
+    assert "--white: expected a positive number" in run_program("diagnose", bright, "--white", "0").stderr

@@ -273,6 +273,25 @@ os._exit(100 + run(["plugins"]))
     assert b"\x1b" not in shown
 
 
+@pytest.mark.parametrize("closed", [">&-", "<&- >&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_may_be_closed(closed):
+    """As services close them; what is opened next must not get their numbers."""
+    code = """
+import os, sys
+from adair_core.cli import main
+sys.argv = ["adair", "plugins"]
+try:
+    main()
+except SystemExit as stop:
+    file = os.open(os.devnull, os.O_RDONLY)
+    os._exit(100 * (file < 3) + stop.code)
+"""
+    command = ["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("lora" in done.stdout) == (closed == "2>&-")
+
+
 def test_colors_unless_told(monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     assert color_system() == "auto"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,9 @@ import click
 import rich_click
 
 from adair_core.cli.command import Command
-from adair_core.cli.output import print_json, print_table, say
+from adair_core.cli.output import in_one_line, print_json, print_table, say
 from adair_core.cli.process import threads_option, tune
-from adair_core.errors import DataError
+from adair_core.errors import DataError, UsageError, expected
 
 if TYPE_CHECKING:
     from adair_core.diagnosis import Diagnosis
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
 )
 @rich_click.argument("inputs", metavar="IN...", nargs=-1, required=True)
 @rich_click.option("--diagnoser", "name", default="diagnoser", metavar="NAME|FILE", help="of the zoo, or a file")
+@rich_click.option("--white", type=float, default=1.0, metavar="X", help="value of white in float images [default: 1]")
 @threads_option
 @rich_click.option("--json", "as_json", is_flag=True, help="print all probabilities as JSON")
-def command(inputs: Sequence[str], name: str, threads: int | None, as_json: bool) -> None:
+def command(inputs: Sequence[str], name: str, white: float, threads: int | None, as_json: bool) -> None:
     """Tell what is wrong with images: files, folders, patterns, and lists (@LIST).
 
     It says which task would help ('adair restore --task auto' takes it at its word), how bad it is, and the expected
@@ -39,6 +41,8 @@ def command(inputs: Sequence[str], name: str, threads: int | None, as_json: bool
     from adair_core.inference.diagnosing import diagnose_file
     from adair_core.inference.outputs import images_of
 
+    if not math.isfinite(white) or white <= 0:
+        raise UsageError(expected("--white", expected="a positive number", got=white))
     files = images_of(inputs)
     tune(threads)
     diagnoser = Diagnoser.load(name)
@@ -46,9 +50,9 @@ def command(inputs: Sequence[str], name: str, threads: int | None, as_json: bool
     failed = 0
     for file in files:
         try:
-            found.append((file, diagnose_file(diagnoser, file)))
+            found.append((file, diagnose_file(diagnoser, file, white=white)))
         except DataError as error:
-            say(f"error: {error}")
+            say(f"error: {in_one_line(str(error))}")
             failed += 1
     if as_json:
         print_json([_as_json(file, page, of_page) for file, pages in found for page, of_page in enumerate(pages, 1)])
@@ -57,7 +61,7 @@ def command(inputs: Sequence[str], name: str, threads: int | None, as_json: bool
             ("image", "finding", "expected PSNR", "restore with"),
             [
                 (
-                    file if len(pages) == 1 else f"{file}, page {page}",
+                    in_one_line(str(file) if len(pages) == 1 else f"{file}, page {page}"),
                     of_page,
                     f"{of_page.psnr:.0f} dB",
                     task_words(of_page),
