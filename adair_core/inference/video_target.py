@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from adair_core.data.image_file import Subsampling
 from adair_core.errors import DataError, expected
 from adair_core.inference.file_result import FULL as DISK_FULL
 from adair_core.inference.video_coding import VideoCoding
@@ -31,6 +32,12 @@ ENCODERS: Mapping[str, str] = {
     "rawvideo": "rawvideo",
 }
 """A video's codec -> the encoder for it. Older codecs become H.264, or VP9 in WebM."""
+
+CHROMA: Mapping[Subsampling, tuple[int, int]] = {"4:4:4": (4, 4), "4:2:2": (2, 4), "4:2:0": (2, 2)}
+"""Samples of colour in four pixels of a row and of a column."""
+
+SELDOM_PLAYED = ("libx264", "libx265")
+"""Encoders whose 4:4:4 many players refuse: H.264 has it in the profile High 4:4:4 Predictive alone."""
 
 WITH_CRF = ("libx264", "libx264rgb", "libx265", "libvpx", "libvpx-vp9", "libsvtav1", "libaom-av1", "librav1e")
 LIMITED, MATRIX_OF_RGB = 1, 0
@@ -63,7 +70,7 @@ def encoder_for(codec: str, container: str, coding: VideoCoding) -> str:
     return name
 
 
-def pixel_format_for(encoder: str, source: str) -> str:
+def pixel_format_for(encoder: str, source: str, subsampling: Subsampling | None = None) -> str:
     """Choose the format of pixels: the source's if the encoder takes it, else the nearest that loses nothing.
 
     RGB stays RGB, gray gray and YUV YUV where that loses no more.
@@ -71,15 +78,26 @@ def pixel_format_for(encoder: str, source: str) -> str:
     Args:
         encoder: its name.
         source: name of the format that the video has.
+        subsampling: of the colours, which are YUV then; None = that of the source.
+
+    Raises:
+        DataError: the encoder does not take such colours.
     """
     import av
 
     source = source.replace("yuvj", "yuv")  # full range is said beside it
     formats = av.Codec(encoder, "w").video_formats or []
     names = [entry.name for entry in formats]
+    family, wanted = family_of(av.VideoFormat(source)), _layout(source)
+    if subsampling is not None:
+        chosen, family, wanted = CHROMA[subsampling], "yuv", (wanted[0], *CHROMA[subsampling])
+        names = [name for name in names if family_of(av.VideoFormat(name)) == "yuv" and _layout(name)[1:] == chosen]
+        if not names:
+            hint = "name another with --codec, such as libx264"
+            got = f"{encoder}, which does not take that"
+            raise DataError(expected("subsampling", expected=f"an encoder of {subsampling}", got=got, hint=hint))
     if source in names or not names:
         return source
-    family, wanted = family_of(av.VideoFormat(source)), _layout(source)
 
     def distance(name: str) -> tuple[int, bool, int, int]:
         layout = _layout(name)
@@ -88,6 +106,18 @@ def pixel_format_for(encoder: str, source: str) -> str:
 
     nearest: str = min(names, key=distance)
     return nearest
+
+
+def _change_of_colors(encoder: str, source: str, pixel_format: str) -> list[str]:
+    """Say that RGB becomes YUV, and what to do where that is hard to play."""
+    import av
+
+    if family_of(av.VideoFormat(source)) != "rgb" or family_of(av.VideoFormat(pixel_format)) != "yuv":
+        return []
+    note = f"RGB became YUV ({pixel_format})"
+    if encoder in SELDOM_PLAYED and _layout(pixel_format)[1:] == CHROMA["4:4:4"]:
+        note += ", with all of its colours, which not every player takes; --subsampling 4:2:0 is for these"
+    return [note]
 
 
 def _layout(name: str) -> tuple[int, int, int]:
@@ -191,7 +221,8 @@ class VideoTarget:
         name = encoder_for(had, self._writer.format.name, coding)
         if coding.codec is None and ENCODERS.get(had) != name:
             self.notes.append(f"encoded with {name} in place of {had}")
-        self.pixel_format = pixel_format_for(name, first.format.name)
+        self.pixel_format = pixel_format_for(name, first.format.name, coding.subsampling)
+        self.notes += _change_of_colors(name, first.format.name, self.pixel_format)
         options = {"crf": CRF if coding.crf is None else f"{coding.crf:g}"} if name in WITH_CRF else {}
         if name == "libx265":
             options["x265-params"] = "log-level=error"

@@ -160,6 +160,21 @@ def test_rgb_and_palettes_keep_their_colours(tmp_path: Path, codec: str, pixel_f
     assert means[1] == pytest.approx(means[0], abs=2)
 
 
+def test_rgb_that_becomes_yuv_is_said_with_what_every_player_takes(tmp_path: Path) -> None:
+    source = make_patches(tmp_path / "a.mov", "qtrle", "rgb24")
+    said = restore(source, tmp_path / "b.mp4").message
+    assert "RGB became YUV (yuv444p), with all of its colours, which not every player takes" in said
+    assert "--subsampling 4:2:0" in said
+    result = restore(source, tmp_path / "c.mp4", video=VideoCoding(subsampling="4:2:0", crf=4))
+    assert result.message == "encoded with libx264 in place of qtrle; RGB became YUV (yuv420p)"
+    with av.open(str(result.output)) as file:
+        stream = file.streams.video[0]
+        assert (stream.format.name, stream.profile) == ("yuv420p", "High")
+    before, after = (np.array(seen_in(path, "rgb24"), dtype=float) for path in (source, result.output))
+    assert np.abs(before - after)[:, 4:-4, 4:12].max() < 6  # within a patch; colours run over its edges
+    assert "RGB" not in restore(source, tmp_path / "d.mkv", video=VideoCoding(codec="ffv1")).message
+
+
 @pytest.mark.parametrize("full", [0, 1, 2])
 @pytest.mark.parametrize("pixel_format", ["gray", "gray10le"])
 def test_gray_is_kept_to_the_bit_whatever_range_it_says(tmp_path: Path, pixel_format: str, full: int) -> None:
@@ -352,6 +367,17 @@ def test_the_nearest_pixel_format_that_loses_nothing() -> None:
     assert pixel_format_for("libx264", "gbrp") == "yuv444p"
     assert pixel_format_for("libx264", "yuv420p12le") == "yuv420p10le"
     assert pixel_format_for("libx265", "yuv444p10le") == "yuv444p10le"
+
+
+def test_the_subsampling_is_the_users() -> None:
+    assert pixel_format_for("libx264", "yuv444p", "4:2:0") == "yuv420p"
+    assert pixel_format_for("libx264", "yuv422p10le", "4:2:0") == "yuv420p10le"
+    assert pixel_format_for("libx265", "gbrp12le", "4:2:2") == "yuv422p12le"
+    assert pixel_format_for("libx264", "gray", "4:2:0") == "yuv420p"
+    assert pixel_format_for("libx264", "yuv420p", "4:4:4") == "yuv444p"
+    for encoder in ("prores_ks", "libx264rgb", "rawvideo"):
+        with pytest.raises(DataError, match=f"subsampling: expected an encoder of 4:2:0, got {encoder}.*--codec"):
+            pixel_format_for(encoder, "rgb24", "4:2:0")
 
 
 def test_videos_are_restored_where_they_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

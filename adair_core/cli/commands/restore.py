@@ -77,7 +77,7 @@ def _groups(typed: Mapping[str, Any]) -> list[Group]:
 @rich_click.option(
     "--subsampling",
     type=click.Choice(["4:4:4", "4:2:2", "4:2:0"]),
-    help="of JPEG's colour [default: as in the input]",
+    help="of colour in JPEGs and videos [default: as in the input]",
 )
 @rich_click.option("--white", type=float, default=1.0, metavar="X", help="value of white in float images [default: 1]")
 @rich_click.option("--codec", metavar="NAME", help="ffmpeg's encoder for videos [default: for the input's codec]")
@@ -239,7 +239,7 @@ def _settings(parameters: Mapping[str, Any], tasks: Sequence[str]) -> Settings:
         page=parameters["page"],
         resize_map=parameters["resize_strength_map"],
         coding=Coding(quality=_quality(parameters["quality"]), subsampling=parameters["subsampling"]),
-        video=VideoCoding(codec=parameters["codec"], crf=parameters["crf"]),
+        video=VideoCoding(codec=parameters["codec"], crf=parameters["crf"], subsampling=parameters["subsampling"]),
         overwrite=parameters["overwrite"],
         skip_existing=parameters["skip_existing"],
         fail_fast=parameters["fail_fast"],
