@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
-from adair_core.errors import UsageError
+from adair_core.errors import UsageError, expected
 
 
 def make_folder(folder: Path) -> None:
@@ -28,12 +29,20 @@ def check_folder(folder: Path) -> None:
     """Refuse a folder that cannot be made, before the work whose results go there.
 
     Raises:
-        UsageError: a file, or a symbolic link to nothing, has its name or that of a folder that it is in.
+        UsageError: a file, or a symbolic link to nothing, has its name or that of a folder that it is in; or no files
+            can be made there.
     """
     found = in_the_way(folder)
     if found is not None:
         place, reason = found
         raise UsageError(f"{place}: {reason}")
+    there = next(place for place in (folder, *folder.parents) if place.is_dir())
+    # Whom a file system will let write is the effective user, who may be another one than the real.
+    as_effective = {"effective_ids": True} if os.access in os.supports_effective_ids else {}
+    if not os.access(there, os.W_OK | os.X_OK, **as_effective):
+        hint = "name another folder for results, or change its permissions"
+        got = "one that is only read, or belongs to somebody else"
+        raise UsageError(expected(str(there), expected="a folder in which files can be made", got=got, hint=hint))
 
 
 def in_the_way(folder: Path) -> tuple[Path, str] | None:

@@ -53,6 +53,8 @@ def format_in(path: Path) -> Format:
         with path.open("rb") as stream:
             start = stream.read(12)
     except FileNotFoundError as error:
+        if path.is_symlink():
+            raise DataError(f"{path}: a symbolic link to {path.readlink()}, which is not there") from error
         raise DataError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error

@@ -141,7 +141,7 @@ def _stops(result: FileResult, settings: Settings) -> bool:
 def _read(job: Job, settings: Settings, room: Room) -> _Work:
     start = time.perf_counter()
     if settings.skip_existing and job.output.exists():
-        return _Work(job, result=FileResult(job.source, job.output, "skipped", "exists already"))
+        return _Work(job, result=_skipped(job))
     size = 0
     try:
         if os.path.lexists(job.output) and not settings.overwrite:  # a link to nothing too has the name
@@ -204,7 +204,7 @@ def _restore(model: RestorationModel, work: _Work, settings: Settings, room: Roo
     except BaseException as error:
         room.give_back(work.size)
         seconds = work.seconds + time.perf_counter() - start
-        return replace(work, image=None, size=0, result=failure_of(job, error, seconds))
+        return replace(work, image=None, size=0, result=_failed(job, error, seconds, settings))
     told = (*_misnamed(job, info), *notes)
     work = replace(work, image=restored, notes=told, seconds=work.seconds + time.perf_counter() - start)
     return work if restored is not None else replace(work, result=_done(work))
@@ -238,8 +238,18 @@ def _write(work: _Work, settings: Settings, room: Room) -> FileResult:
                 assert isinstance(work.image, ImageFile)
                 write_image(job.output, work.image, overwrite=settings.overwrite, coding=settings.coding)
         except Exception as error:
-            return failure_of(job, error, work.seconds + time.perf_counter() - start)
+            return _failed(job, error, work.seconds + time.perf_counter() - start, settings)
     return _done(work, time.perf_counter() - start)
+
+
+def _skipped(job: Job, seconds: float = 0.0) -> FileResult:
+    return FileResult(job.source, job.output, "skipped", "exists already", seconds)
+
+
+def _failed(job: Job, error: BaseException, seconds: float, settings: Settings) -> FileResult:
+    """Say why a file failed, unless another run has made its result meanwhile."""
+    result = failure_of(job, error, seconds)
+    return _skipped(job, seconds) if settings.skip_existing and job.output.exists() else result
 
 
 def _done(work: _Work, seconds: float = 0.0) -> FileResult:
@@ -252,7 +262,7 @@ def _video(model: RestorationModel, job: Job, settings: Settings, on_share: OnSh
         make_folder(job.output.parent)
         notes = restore_video(model, job.source, job.output, settings, on_share=on_share)
     except Exception as error:
-        return failure_of(job, error, time.perf_counter() - start)
+        return _failed(job, error, time.perf_counter() - start, settings)
     return FileResult(job.source, job.output, "restored", "; ".join(notes), time.perf_counter() - start)
 
 

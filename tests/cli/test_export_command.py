@@ -226,6 +226,12 @@ def test_a_base_file(made):
             torch.testing.assert_close(merged(image), ours(made, "restormer", adapters, image), rtol=0, atol=2e-5)
 
 
+@pytest.mark.parametrize("name", ["new/folder/base.safetensors", "new/folder/lora"])
+def test_a_folder_that_is_not_there_is_made(made, name):
+    export(name, *([] if name.endswith("lora") else ["--format", "adair"]), "--adapter", made / "restormer" / "plain")
+    assert Path(name).exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "adapter"),
     [
@@ -259,6 +265,7 @@ def test_peft_folder(made):
     ("arguments", "message"),
     [
         (["x.pth"], "what should be exported? give --task NAME, --adapter NAME|DIR, or --base"),
+        (["there.pth/x.pth", "--base", "BASE"], "there.pth: expected a folder, got a file; name another folder"),
         (["x.png", "--base", "BASE"], "expected one of the endings .onnx, .pth, .safetensors, or a folder's name"),
         (["x.pth", "--format", "onnx", "--base", "BASE"], "OUT for --format onnx: expected .onnx, got 'x.pth'"),
         (["there.pth", "--base", "BASE"], "there.pth exists already; give another name, or --overwrite"),

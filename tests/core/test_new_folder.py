@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,3 +48,31 @@ def test_a_file_is_told(tmp_path: Path, inside: str) -> None:
         check_folder(tmp_path / "file" / inside)
     with pytest.raises(NotADirectoryError, match="expected a folder, got a file"):
         make_folder(tmp_path / "file" / inside)
+
+
+@contextlib.contextmanager
+def not_root() -> Iterator[None]:
+    """Nobody's rights, if the tests have root's, who may write everywhere."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+
+
+@pytest.mark.parametrize("inside", ["", "x/y"])
+def test_a_folder_that_is_only_read_is_told_before_the_work(inside: str) -> None:
+    with tempfile.TemporaryDirectory() as name:  # which others than its owner can reach
+        folder = Path(name)
+        folder.chmod(0o555)
+        with (
+            not_root(),
+            pytest.raises(UsageError, match=f"{folder}: expected a folder in which files can be made"),
+        ):
+            check_folder(folder / inside)
+        folder.chmod(0o777)
+        with not_root():
+            check_folder(folder / inside)

@@ -311,3 +311,11 @@ def test_damage_never_ends_in_anything_but_an_image_or_a_clear_error(tmp_path):
                 assert path.name in str(error)  # noqa: PT017 - either outcome is right
                 damaged += 1
     assert damaged > 100
+
+
+def test_a_link_to_nothing_is_told_from_a_file_that_is_not_there(tmp_path):
+    (tmp_path / "a.png").symlink_to("gone.png")
+    with pytest.raises(DataError, match=r"a\.png: a symbolic link to gone\.png, which is not there"):
+        read_image(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"gone\.png: no such file"):
+        read_image(tmp_path / "gone.png")

@@ -239,6 +239,23 @@ def test_ctrl_c_leaves_whole_files_and_says_how_to_go_on(photos: Path, model: Re
     assert not [path for path in Path("out").rglob("*") if path.name.startswith(".")]
 
 
+@pytest.mark.parametrize("skip", [True, False])
+def test_a_result_that_another_run_makes_meanwhile(
+    photos: Path, model: RestorationModel, network: Same, skip: bool
+) -> None:
+    jobs = plan([photos], "out")
+
+    def other_run(count: int) -> None:
+        if count == 2:
+            jobs[1].output.parent.mkdir(parents=True, exist_ok=True)
+            write_image(jobs[1].output, ImageFile(pixels=np.full((3, 4, 3), 7, np.uint8)))
+
+    network.before = other_run
+    results = restore_files(model, jobs, Settings(skip_existing=skip))
+    assert statuses(results) == ["restored", "skipped" if skip else "failed", *["restored"] * 4]
+    assert np.all(read_image(jobs[1].output).pixels == 7)
+
+
 SLOW_WRITER = """
 import json, os, signal, sys
 from pathlib import Path

@@ -20,6 +20,7 @@ from adair_core.cli.options import Group
 from adair_core.cli.output import print_json, say
 from adair_core.cli.sequences import options_of_tasks, task_groups, task_names
 from adair_core.errors import UsageError, expected
+from adair_core.new_folder import check_folder, make_folder
 
 _ENDINGS = {
     "spandrel": (".safetensors", ".pth"),
@@ -97,6 +98,7 @@ def command(
         raise UsageError(expected("OUT", expected="a file", got=f"the folder {str(out)!r}"))
     if not overwrite and out.exists() and (kind != "peft" or not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} exists already; give another name, or --overwrite")
+    check_folder(out.parent)  # before the work
     if kind == "onnx":
         from adair_core.model.onnx_file import require_onnx
 
@@ -104,6 +106,7 @@ def command(
     parameters["device"] = "cpu"
     loaded = load_model(parameters, task=next(iter(names), None), task_options=next(iter(options), None))
     origin = _origin(loaded, strength)
+    make_folder(out.parent)
     details = _WRITERS[kind](out, loaded, strength=strength, origin=origin, overwrite=overwrite)
     say(f"wrote {out}: {loaded.title}, {details.pop('note')}")
     if kind != "peft" and loaded.task_options.get("scale", 1) != 1:
