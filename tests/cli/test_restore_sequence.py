@@ -126,6 +126,7 @@ def test_the_zoos_adapters_and_their_options(adapters, photos, workplace):
     [
         ("derain,", [], "--task: expected a task, or several with commas between them, such as derain,denoise, got"),
         (",", [], "--task: expected a task, or several"),
+        ("auto,denoise", [], "--task: expected auto alone, or tasks by their names, got 'auto,denoise'"),
         ("derain,denois", [], "unknown task 'denois'; did you mean 'denoise'?"),
         ("derain,denoise", ["--blend", "1,1"], "--blend mixes adapters in one restoration, and --task names several"),
         ("derain,denoise,deblur", [], "--adapter: expected 3, one for each task (derain, denoise, deblur), or none"),

@@ -258,5 +258,13 @@ def _quality(text: str | None) -> Quality:
 
 
 def _tasks(text: str | None) -> tuple[str, ...]:
-    """The tasks that were named; none for ``auto``, which finds them out."""
-    return () if text == AUTO else task_names(text)
+    """The tasks that were named; none for ``auto``, which finds them out.
+
+    Raises:
+        UsageError: ``auto`` among others.
+    """
+    if text == AUTO:
+        return ()
+    if text is not None and AUTO in (name.strip() for name in text.split(",")):
+        raise UsageError(expected("--task", expected=f"{AUTO} alone, or tasks by their names", got=repr(text)))
+    return task_names(text)
