@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from PIL import ImageFile as ImageFileModule
 from adair_core.data import iptc
 from adair_core.data.exif import HEADER
 from adair_core.data.image_file import ImageFile, ImageInfo, Subsampling
+from adair_core.data.iptc import LONGEST_IN_JPEG
 from adair_core.data.pixels import Array
 from adair_core.data.png_chunks import Chunk, WithChunks, profile_chunk, resolution_chunk, xmp_chunk
 from adair_core.data.tiff_directory import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION
@@ -27,6 +29,8 @@ from adair_core.data.tiff_writing import GrowingTiff
 from adair_core.data.vips_target import writing_to
 
 JPEG_QUALITY = 95
+XMP_IN_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
+"""What XMP data begin with in a segment of a JPEG."""
 MM_PER_INCH = 25.4
 BAND_FORMATS = {
     "uint8": ("uchar", "b-w", "srgb"),
@@ -58,8 +62,16 @@ def save_png(vips: Any, info: ImageInfo, file: BinaryIO) -> None:
         vips.pngsave_target(target, keep="none")
 
 
+def too_long_for_jpeg(metadata: Mapping[str, bytes]) -> list[str]:
+    """Name the data that a segment of a JPEG cannot hold; profiles may have several."""
+    longest = {"XMP": LONGEST_IN_JPEG - len(XMP_IN_JPEG), "EXIF": LONGEST_IN_JPEG}
+    return [name for name, most in longest.items() if len(metadata.get(f"{name.lower()}-data", b"")) > most]
+
+
 def encode_jpeg(image: ImageFile, quality: int | Literal["keep"] | None, subsampling: Subsampling | None) -> bytes:
     """Encode 8 bit without alpha; see `adair_core.data.encoding.Coding`."""
+    left_out = [f"{name.lower()}-data" for name in too_long_for_jpeg(image.metadata)]
+    image = replace(image, metadata={name: data for name, data in image.metadata.items() if name not in left_out})
     storage = image.storage
     tables = {index: list(table) for index, table in enumerate(storage.jpeg_tables)}
     options: dict[str, Any] = {"quality": quality if isinstance(quality, int) else JPEG_QUALITY}
@@ -152,16 +164,16 @@ def _by_pillow(image: ImageFile, name: str, **options: Any) -> bytes:
     if name == "WEBP" and image.pixels.shape[2] == 1:
         planes = planes[..., [0, 0, 0, 1][: 3 if image.alpha is None else 4]]
     content = io.BytesIO()
-    with _room_for(planes):
+    with _room_for(planes.size, sum(map(len, image.metadata.values()))):
         Image.fromarray(planes[..., 0] if planes.shape[2] == 1 else planes).save(content, name, **options)
     return content.getvalue()
 
 
 @contextlib.contextmanager
-def _room_for(planes: Array) -> Iterator[None]:
+def _room_for(values: int, metadata_bytes: int) -> Iterator[None]:
     """Let Pillow's JPEG encoder, which has to have room for all of an optimised file, have that for noise, too."""
     usual = ImageFileModule.MAXBLOCK
-    ImageFileModule.MAXBLOCK = max(usual, 2 * planes.size)
+    ImageFileModule.MAXBLOCK = max(usual, 2 * values) + metadata_bytes
     try:
         yield
     finally:

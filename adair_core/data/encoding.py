@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from adair_core.atomic_file import replacing
 from adair_core.data import exif, iptc, xmp
-from adair_core.data.encoders import JPEG_QUALITY
+from adair_core.data.encoders import JPEG_QUALITY, too_long_for_jpeg
 from adair_core.data.image_file import ORIENTED, SUFFIXES, Format, ImageFile, ImageInfo
 from adair_core.data.page_writing import DEEPEST, ROWWISE, Coding, PageRows, Quality, held_type
 from adair_core.data.png_chunks import meaningful_color
@@ -32,7 +32,7 @@ COLOR_ALONE: tuple[Format, ...] = ("webp", "avif")
 SPACE_OF_PROFILE = slice(16, 20)
 """Where an ICC profile says what it is of."""
 
-LONGEST: Mapping[Format, int] = {"jpeg": 65500, "webp": 16383}
+LONGEST: Mapping[Format, int] = {"jpeg": 65500, "webp": 16383, "avif": 16384}
 """Rows and columns that a format holds at most, where that is told before hours of work."""
 
 CLASSIC_TIFF = 2**32 - 2**24
@@ -167,6 +167,8 @@ def losses(info: ImageInfo, kind: Format) -> tuple[str, ...]:
         notes.append(f"{what} rounded to {held} bits")
     if "iptc-data" in info.metadata and not _holds_iptc(kind, info.metadata["iptc-data"]):
         notes.append("without IPTC data")
+    if kind == "jpeg":
+        notes += [f"without {name} data, which are too long for JPEG" for name in too_long_for_jpeg(info.metadata)]
     if _stores_gray_of_profile(kind, info):
         notes.append(f"without the colour profile, which is of gray values: {kind.upper()} stores RGB")
     if info.storage.resolution is not None and kind in ("webp", "avif"):

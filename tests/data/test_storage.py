@@ -175,6 +175,25 @@ def test_an_orientation_that_xmp_alone_says_is_left_to_who_reads_it(tmp_path, so
         assert properties(xmp_of(written))["Orientation"] == ("1" if is_oriented else "6")
 
 
+@pytest.mark.parametrize("name", ["xmp", "exif"])
+def test_data_that_are_too_long_for_a_jpeg_are_left_out_and_said(tmp_path, name):
+    start = b"Exif\0\0II*\0\x08\0\0\0" if name == "exif" else b"<x>"
+    most = 2**16 - 3 - (29 if name == "xmp" else 0)  # without the marker of XMP, a name of 28 letters and a zero
+    for length, is_kept in ((most, True), (most + 1, False)):
+        image = ImageFile(pixels=COLORS, metadata={f"{name}-data": start + bytes(length - len(start))})
+        write_image(tmp_path / f"{length}.jpg", image)
+        with Image.open(tmp_path / f"{length}.jpg") as written:
+            assert (name in written.info) == is_kept
+        said = (f"without {name.upper()} data, which are too long for JPEG",)
+        assert losses(image.info, "jpeg") == (() if is_kept else said)
+        assert losses(image.info, "png") == ()
+
+
+def test_what_avif_cannot_hold_is_told_before_it_is_encoded(tmp_path):
+    with pytest.raises(DataError, match="at most 16,384 rows and columns, got 16385 x 1"):
+        write_image(tmp_path / "x.avif", ImageFile(pixels=np.zeros((1, 16385, 3), np.uint8)))
+
+
 def test_a_preview_of_the_unrestored_picture_goes(tmp_path):
     preview = io.BytesIO()
     Image.fromarray(COLORS).resize((16, 16)).save(preview, "JPEG")
