@@ -78,7 +78,8 @@ ENTRIES = {
         Entry(
             "denoise",
             "removes Gaussian noise of unknown strength, sigma 5 to 55",
-            _SYNTHETIC,
+            f"{_SYNTHETIC}, where every pixel has noise; areas of one exact value, such as black borders and drawings, "
+            "come out uneven, and far too light where they are nearly black",
             settings={"stages": "0:64:8,0.6:128:2"},
             also=(TestSet("Kodak24"),),
         ),
@@ -131,6 +132,9 @@ ENTRIES = {
             "dejpeg",
             "removes JPEG artefacts of unknown quality, 10 to 90",
             f"{_SYNTHETIC}; at the lowest qualities smooth areas keep some of their steps",
+            settings={"learning_rate": 3e-3},
+            seen="a training at a rate of 1e-2 lost on held-out images what it had learned in its first steps, and had "
+            "27.07 dB on Kodak24 at quality 10",
             also=(TestSet("classic5"),),
         ),
         Entry(
