@@ -74,7 +74,7 @@ def main(steps: int, out: Path | None) -> None:
     begun = time.perf_counter()
     folder = out or new_run("demo")
     task = f"--adapter lora --task denoise --task.sigma {SIGMA}"
-    command = f"train {task} --steps {steps} --validate-every {steps // 3} --out {folder}"
+    command = f"train {task} --learning-rate 0.01 --steps {steps} --validate-every {steps // 3} --out {folder}"
     click.echo(f"$ adair {command}")
     code = run(shlex.split(command))
     if code:

@@ -108,6 +108,8 @@ def test_pairs_after_synthetic_damage(place: Place):
     assert read_adapter(place.out / "derain/first/training/derain").fingerprint == recipe["start_fingerprint"]
     (place.data / "test/Rain100L").symlink_to(place.data / "train_paired/Rain100L")
     card = (make(entry, place, BASE) / "README.md").read_text()
+    assert '"start_from": "RUNS/derain/first/training/derain"' in card
+    assert '"pairs_input": "IMAGES/train_paired/Rain100L/input"' in card
     took = r"1 steps in \d+\.\d minutes"
     assert re.search(f"Training: {took} after {took} on synthetic damage, on one core of a CPU", card)
 

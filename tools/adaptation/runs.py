@@ -182,7 +182,12 @@ def plan_of(run: Run, place: Place) -> dict[str, Any]:
         "restore": list(run.restore),
         **({"after": [plan_of(each, place) for each in run.after]} if run.after else {}),
     }
-    text = json.dumps(plan)
+    return portable(plan, place)
+
+
+def portable(document: dict[str, Any], place: Place) -> dict[str, Any]:
+    """Name the folders of the images and of the runs IMAGES and RUNS, so that a document is the same everywhere."""
+    text = json.dumps(document)
     for folder, name in ((place.data, "IMAGES"), (place.out, "RUNS")):
         text = text.replace(json.dumps(f"{folder}/")[:-1], f'"{name}/')
     found: dict[str, Any] = json.loads(text)

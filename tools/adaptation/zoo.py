@@ -20,7 +20,7 @@ from adair_core.model.adapter_files import read_adapter
 from adair_core.specs import Choice
 from adair_core.training.recipe import AdapterRecipe, Settings
 from adaptation.package_index import add, newest
-from adaptation.runs import Measurement, Place, Run, perform, weights_of
+from adaptation.runs import Measurement, Place, Run, perform, portable, weights_of
 from adaptation.tasks import TASKS, StudiedTask, TestSet, clean_images
 
 TERMS = "research use: several of its training sets are for non-commercial research"
@@ -114,8 +114,10 @@ ENTRIES = {
             "removes haze",
             "trained on 42 pairs of rooms, whose haze is synthetic; it takes pale surfaces that are near for haze, and "
             "darkens them",
-            settings={"steps": 1600, "stages": "0:128:4,0.25:256:1,0.6:448:1"},
-            seen="the patches grow because its first version was seen on SOTS indoor to do better in tiles than whole",
+            settings={"steps": 1600, "stages": "0:128:4,0.25:256:1,0.6:448:1", "learning_rate": 3e-3},
+            seen="the patches grow because its first version was seen on SOTS indoor to do better in tiles than whole; "
+            "a training on pairs alone at a rate of 1e-2 had 21.43 dB there, and 26.91 on pairs held out from training",
+            before={"steps": 1000, "patch_size": 128, "batch_size": 4},
         ),
         *(
             Entry(
@@ -201,7 +203,7 @@ def make(entry: Entry, place: Place, base: str) -> Path:
         protocol=", ".join(
             dict.fromkeys(_report(place, measured, each).protocol.name for each in measured.measurements)
         ),
-        recipe=read_adapter(trained).card.recipe,
+        recipe=portable(read_adapter(trained).card.recipe or {}, place),
         notes=_notes(entry, last, before),
     )
     _store(trained, stored, base, card)
