@@ -39,7 +39,7 @@ def test_an_existing_folder_is_left_alone(workplace):
     assert [file.name for file in (workplace / "adair-plugin-grain").iterdir()] == ["work.txt"]
 
 
-@pytest.mark.parametrize("name", ["Grain", "film_grain", "", "-x", "1st", "a.b", "../x", "class", "json"])
+@pytest.mark.parametrize("name", ["Grain", "film_grain", "-x", "1st", "a.b", "../x", "class", "json"])
 def test_bad_names(name, workplace):
     outcome = run_program("new-plugin", "--kind", "degradation", "--", name)
     assert outcome.exit_code == 2
@@ -48,6 +48,13 @@ def test_bad_names(name, workplace):
         or "NAME: expected lower-case" in outcome.stderr
     )
     assert list(workplace.iterdir()) == []
+
+
+def test_an_empty_name(workplace):
+    outcome = run_program("new-plugin", "--kind", "degradation", "--", "")
+    assert outcome.exit_code == 2
+    assert "NAME: expected a value, got an empty one" in outcome.stderr
+    assert not list(workplace.iterdir())
 
 
 def test_kinds(workplace):

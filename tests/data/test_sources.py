@@ -75,7 +75,7 @@ def test_bad_images_are_named_and_skipped(tmp_path):
     assert reasons["small.png"] == "40 x 8 is smaller than the patch, 16 x 16"
     assert reasons["line.png"] == "1000000 x 1 is smaller than the patch, 16 x 16"
     assert reasons["zero.png"] == "the file is empty (0 bytes)"
-    assert reasons["gone.png"] == "no such file"
+    assert reasons["gone.png"] == f"a symbolic link to {tmp_path / 'data' / 'none.png'}, which is not there"
     assert "begins with b'not an i'" in reasons["text.jpg"]
     assert "damaged or truncated image" in reasons["cut.png"]
     (notice,) = source.survey.notices()
