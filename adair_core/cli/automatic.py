@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from adair_core.inference import Settings
     from adair_core.inference.diagnosing import AdapterChooser
 
-AUTO = "auto"
 DIAGNOSER = "diagnoser"
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click
 
-from adair_core.cli.automatic import AUTO, load_automatic
-from adair_core.cli.sequences import Restorations, load_restorations
+from adair_core.cli.automatic import load_automatic
+from adair_core.cli.sequences import AUTO, Restorations, load_restorations
 from adair_core.errors import UsageError, expected
 
 if TYPE_CHECKING:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from adair_core.model import RestorationModel
 
 
+AUTO = "auto"
+"""In place of tasks: what each image needs; see `adair_core.cli.automatic`."""
+
+
 @dataclass(frozen=True)
 class Restorations:
     """A network and what it does, one step after the other.
@@ -36,7 +40,7 @@ def task_names(text: str | None) -> tuple[str, ...]:
     """Read ``--task``: names with commas between them; none if it was not given.
 
     Raises:
-        UsageError: an element is empty.
+        UsageError: an element is empty, or `AUTO`.
         UnknownNameError: no plugin offers a task.
     """
     if text is None:
@@ -45,6 +49,8 @@ def task_names(text: str | None) -> tuple[str, ...]:
     if not all(names):
         wanted = "a task, or several with commas between them, such as derain,denoise"
         raise UsageError(expected("--task", expected=wanted, got=repr(text)))
+    if AUTO in names:
+        raise UsageError(expected("--task", expected=f"{AUTO} alone, or tasks by their names", got=repr(text)))
     for name in names:
         plugins().task(name)
     return names

@@ -9,6 +9,7 @@ added to what they were:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,24 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from adair_core.errors import DataError
+from adair_core.errors import DataError, UsageError, expected
 
 LOWEST, HIGHEST = -1.0, 2.0
 """Beyond them a value is no noise around black or white: sigma 50 of 255, five times, is 0.98."""
+
+
+def check_white(white: float, *, name: str = "white") -> None:
+    """Check the value of white in float images.
+
+    Args:
+        white: the value.
+        name: of the option, for the message.
+
+    Raises:
+        UsageError: it is no positive number.
+    """
+    if not math.isfinite(white) or white <= 0:
+        raise UsageError(expected(name, expected="a positive number", got=white))
 
 
 def check_range(path: Path | None, bands: Iterable[npt.NDArray[Any]], white: float) -> tuple[str, ...]:

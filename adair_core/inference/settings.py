@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from adair_core.data.encoding import Coding
 from adair_core.errors import UsageError, expected
+from adair_core.inference.highlights import check_white
 from adair_core.inference.step import Step
 from adair_core.inference.video_coding import VideoCoding
 from adair_core.model.restoring import Precision, check_exact, check_precision
@@ -63,8 +64,7 @@ class Settings:
         if self.steps and alone != Step():
             got = f"strength {self.strength:g} and scale {self.scale} beside {len(self.steps)} steps"
             raise UsageError(expected("settings", expected="strength and scale in the steps themselves", got=got))
-        if not math.isfinite(self.white) or self.white <= 0:
-            raise UsageError(expected("white", expected="a positive number", got=self.white))
+        check_white(self.white)
         if self.page is not None and self.page < 1:
             raise UsageError(expected("page", expected="a whole number from 1", got=self.page))
         if self.overwrite and self.skip_existing:

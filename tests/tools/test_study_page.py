@@ -61,6 +61,19 @@ def test_published_figures_stand_under_their_conditions(tmp_path: Path):
     assert "| *published: CBM3D* | 30.54 | 33.52 | 30.71 | 27.38 |" in text
 
 
+def test_what_is_said_of_published_figures_stands_where_they_do(tmp_path: Path):
+    """Those for JPEG are on classic5, and the study measures on Kodak24."""
+    for task in ("denoise", "dejpeg"):
+        for method in ("frozen base", "full"):
+            document = outcome(method, [25.0, 26.0], task=task)
+            published.write(tmp_path / "study", {**document, "run": f"{task}/{method}"})
+    study_report.write(tmp_path / "runs", tmp_path / "study.md")
+    text = (tmp_path / "study.md").read_text()
+    assert "### JPEG, quality 10-90: Kodak24" in text
+    assert "learned for days on GPUs" in text
+    assert "classic5" not in text
+
+
 def test_differences_are_paired():
     first, second = {str(i): 20.0 + 5 * i for i in range(9)}, {str(i): 19.5 + 5 * i for i in range(9)}
     statistic = difference(first, second)

@@ -23,7 +23,8 @@ def comparison(outcomes: Outcomes) -> str:
         if frozen is None or len(found) < 2:
             continue
         parts += [_title(task, frozen), _methods(task, outcomes, frozen)]
-        if task.name in NOTES:
+        on_other_sets = task.name in PUBLISHED and task.tests[0].name not in PUBLISHED[task.name]
+        if task.name in NOTES and not on_other_sets:
             parts.append(NOTES[task.name])
     return "\n\n".join(parts) if len(parts) > 1 else ""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from adair_core.model.adapter_files import AdapterFile, read_adapter
 from adaptation.peers import NOTES, PUBLISHED
+from adaptation.study_tables import table
 from adaptation.zoo import ENTRIES
 
 HEAD = """# The zoo: adapters that come with the package
@@ -51,21 +52,14 @@ def page(package: Path, classical: Sequence[Mapping[str, Any]] = ()) -> str:
     for spec in sorted((spec for spec in index if spec["kind"] == "adapter"), key=lambda spec: spec["version"]):
         newest[spec["name"]] = spec
     files = {name: read_adapter(package / newest[name]["path"]) for name in ENTRIES if name in newest}
-    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+    rows: list[list[object]] = []
     for name, file in files.items():
         for number, row in enumerate(file.card.metrics):
             title = f"`{_how(newest[name])}`" if number == 0 else ""
             psnr = f"**{row['psnr']:.2f}** ({row['psnr, 95 %']})"
-            cells = [
-                title,
-                row["set"],
-                row["condition"],
-                f"{row['psnr input']:.2f}",
-                f"{row['psnr base alone']:.2f}",
-            ]
-            lines.append(
-                f"| {' | '.join(map(str, cells))} | {psnr} | {row['ssim']:.4f} | {_classical(classical, name, row)} |"
-            )
+            degraded, alone = f"{row['psnr input']:.2f}", f"{row['psnr base alone']:.2f}"
+            ours = [degraded, alone, psnr, f"{row['ssim']:.4f}", _classical(classical, name, row)]
+            rows.append([title, row["set"], row["condition"], *ours])
     limits = [f"- `{name}`: {newest[name]['summary']}; {ENTRIES[name].limits}." for name in files]
     seen = [f"- `{name}`: {ENTRIES[name].seen}." for name in files if ENTRIES[name].seen]
     first = next(iter(files.values()))
@@ -77,7 +71,7 @@ def page(package: Path, classical: Sequence[Mapping[str, Any]] = ()) -> str:
     )
     return "\n".join(
         [
-            head + "\n".join(lines),
+            head + table(COLUMNS, rows),
             *_section("Beside published figures", _beside(files, newest)),
             *_section("What they were not made for", limits),
             *_section(SEEN, seen),
@@ -92,34 +86,29 @@ def _beside(files: Mapping[str, AdapterFile], specs: Mapping[str, Mapping[str, A
     for name in PUBLISHED:
         if name in files:
             tasks.setdefault(specs[name]["task"], []).append(name)
-    lines: list[str] = []
+    parts: list[str] = []
     for task, names in tasks.items():
         tables = [_peers(task, title, {name: files[name] for name in names}) for title in PUBLISHED[names[0]]]
         if any(tables):
-            notes = dict.fromkeys(NOTES[name] for name in names)
-            lines += [line for part in (*filter(None, tables), notes) for line in (*part, "")]
-    return lines[:-1]
+            parts += [*filter(None, tables), *dict.fromkeys(NOTES[name] for name in names)]
+    return ["\n\n".join(parts)] if parts else []
 
 
-def _peers(task: str, title: str, files: Mapping[str, AdapterFile]) -> list[str]:
+def _peers(task: str, title: str, files: Mapping[str, AdapterFile]) -> str:
     """The adapters of a task on a set, above the figures that others have published; empty without the adapters'."""
     measured = {name: [row for row in file.card.metrics if row["set"] == title] for name, file in files.items()}
     conditions = [str(row["condition"]) for rows in measured.values() for row in rows]
     own = [float(row["psnr"] or 0) for rows in measured.values() for row in rows]
     if not own:
-        return []
+        return ""
     methods = {
         method: [value for name, rows in measured.items() if rows for value in PUBLISHED[name][title][method]]
         for method in PUBLISHED[next(iter(files))][title]
     }
-    return [
-        f"| {' | '.join([title, *conditions])} |",
-        "|---" * (len(conditions) + 1) + "|",
-        *(
-            f"| {' | '.join([method, *(f'{value:.2f}' for value in values)])} |"
-            for method, values in {f"**`--task {task}`**": own, **methods}.items()
-        ),
-    ]
+    compared = {f"**`--task {task}`**": own, **methods}
+    return table(
+        [title, *conditions], [[name, *(f"{value:.2f}" for value in values)] for name, values in compared.items()]
+    )
 
 
 def _section(title: str, lines: Sequence[str]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ import rich_click
 from adair_core.cli.command import Command
 from adair_core.cli.output import in_one_line, print_json, print_table, say
 from adair_core.cli.process import threads_option, tune
-from adair_core.errors import DataError, UsageError, expected
+from adair_core.errors import DataError
 
 if TYPE_CHECKING:
     from adair_core.diagnosis import Diagnosis
@@ -39,10 +38,10 @@ def command(inputs: Sequence[str], name: str, white: float, threads: int | None,
     """
     from adair_core.diagnosis import Diagnoser
     from adair_core.inference.diagnosing import diagnose_file
+    from adair_core.inference.highlights import check_white
     from adair_core.inference.outputs import images_of
 
-    if not math.isfinite(white) or white <= 0:
-        raise UsageError(expected("--white", expected="a positive number", got=white))
+    check_white(white, name="--white")
     files = images_of(inputs)
     tune(threads)
     diagnoser = Diagnoser.load(name)

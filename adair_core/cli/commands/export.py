@@ -12,13 +12,12 @@ import click
 import rich_click
 
 import adair_core
-from adair_core.cli.automatic import AUTO
 from adair_core.cli.choices import weights_spec
 from adair_core.cli.command import Command
 from adair_core.cli.models import Loaded, load_model, weights_options
 from adair_core.cli.options import Group
 from adair_core.cli.output import print_json, say
-from adair_core.cli.sequences import options_of_tasks, task_groups, task_names
+from adair_core.cli.sequences import AUTO, options_of_tasks, task_groups, task_names
 from adair_core.errors import UsageError, expected
 from adair_core.new_folder import check_folder, make_folder
 

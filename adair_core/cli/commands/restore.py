@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 import rich_click
 
-from adair_core.cli.automatic import AUTO
 from adair_core.cli.command import Command
 from adair_core.cli.engines import RAY, Request, check_engine, engine_options, restore_on_cluster
 from adair_core.cli.models import model_options, tile_of
 from adair_core.cli.options import Group
 from adair_core.cli.output import duration, in_one_line, print_json, say, steps_shown
 from adair_core.cli.process import threads_option, tune
-from adair_core.cli.sequences import options_of_tasks, strengths, task_groups, task_names
+from adair_core.cli.sequences import AUTO, options_of_tasks, strengths, task_groups, task_names
 from adair_core.errors import UsageError, expected, listing
 
 if TYPE_CHECKING:
@@ -258,13 +257,5 @@ def _quality(text: str | None) -> Quality:
 
 
 def _tasks(text: str | None) -> tuple[str, ...]:
-    """The tasks that were named; none for ``auto``, which finds them out.
-
-    Raises:
-        UsageError: ``auto`` among others.
-    """
-    if text == AUTO:
-        return ()
-    if text is not None and AUTO in (name.strip() for name in text.split(",")):
-        raise UsageError(expected("--task", expected=f"{AUTO} alone, or tasks by their names", got=repr(text)))
-    return task_names(text)
+    """The tasks that were named; none for ``auto``, which finds them out."""
+    return () if text == AUTO else task_names(text)
