@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from adair_core.data.flat_areas import FlatArea
 from adair_core.data.pixels import Array, to_unit
 from adair_core.data.seeds import generator
 from adair_core.data.sources import Pixels, Source
-from adair_core.degradation import Degradation, uniform_integer
+from adair_core.degradation import Degradation, uniform, uniform_integer
 from adair_core.errors import DataError, UsageError, expected
 
 
@@ -22,21 +23,24 @@ class PatchPairs(Dataset[dict[str, Any]]):
 
     Sample n shows image ``order[n mod N]`` of epoch ``n div N``: N images in an order of the epoch's own. A patch is
     cut at a uniform place and turned or mirrored (one of the 8 symmetries of the square), floats are clipped to [0, 1],
-    and clean images are then degraded. Every draw comes from a generator of (seed, n) alone, so neither workers nor
-    processes, prefetching or the batch change a bit. If an image turns out to be damaged, the sample shows the next one
-    in the epoch's order.
+    and clean images are then degraded. A share of the samples has a `FlatArea`. Every draw comes from a generator of
+    (seed, n) alone, so neither workers nor processes, prefetching or the batch change a bit. If an image turns out to
+    be damaged, the sample shows the next one in the epoch's order.
 
     Args:
         source: images or pairs.
         seed: of every draw.
         degradation: for clean images; None for pairs.
+        flat_share: of the samples, those with a flat area, in [0, 1].
 
     Raises:
         UsageError: clean images without a degradation.
     """
 
-    def __init__(self, source: Source, *, seed: int, degradation: Degradation | None = None) -> None:
-        self.source, self.seed, self.degradation = source, seed, degradation
+    def __init__(
+        self, source: Source, *, seed: int, degradation: Degradation | None = None, flat_share: float = 0.0
+    ) -> None:
+        self.source, self.seed, self.degradation, self.flat_share = source, seed, degradation, flat_share
 
     def __len__(self) -> int:
         """Return the samples of one epoch, the number of images."""
@@ -68,14 +72,24 @@ class PatchPairs(Dataset[dict[str, Any]]):
         def patch(image: Array) -> Tensor:
             return _to_tensor(image[top : top + size, left : left + size], symmetry)
 
-        target = patch(pixels.target)
+        target, area = patch(pixels.target), self._flat_area(index, size)
         if pixels.input is not None:
-            return {"input": patch(pixels.input), "target": target, "index": index}
-        if self.degradation is None:
+            degraded = patch(pixels.input)
+        elif self.degradation is None:
             raise UsageError("clean images need a degradation that makes pairs of them")
-        with torch.no_grad():
-            degraded = self.degradation(target[None], generator(self.seed, "degradation", index))[0]
+        else:
+            if area is not None and area.damaged:
+                target, area = area.laid_on(target), None
+            with torch.no_grad():
+                degraded = self.degradation(target[None], generator(self.seed, "degradation", index))[0]
+        if area is not None:
+            degraded, target = area.laid_on(degraded), area.laid_on(target)
         return {"input": degraded, "target": target, "index": index}
+
+    def _flat_area(self, index: int, size: int) -> FlatArea | None:
+        # Its own generator: what the other draws are does not depend on the share.
+        draws = generator(self.seed, "flat", index)
+        return FlatArea.draw(size, draws) if uniform((0, 1), draws) < self.flat_share else None
 
     def _pixels(self, index: int) -> Pixels:
         epoch, position = divmod(index, len(self.source))

@@ -32,6 +32,9 @@ class Settings(_Frozen):
     stages: tuple[Stage, ...] = Field(
         (), description="progressive training: start:patch:batch,...; overrides patch and batch size"
     )
+    flat_share: float = Field(
+        0.0, ge=0, le=1, description="share of the patches with an area of one exact colour, such as a border"
+    )
     accumulate: int = Field(1, ge=1, description="gradient accumulation: parts in which a batch is computed")
     optimizer: Literal["adamw", "muon", "sgd"] = Field(
         "adamw", description="optimiser; muon learns more from a step than adamw when a whole base trains"

@@ -13,10 +13,14 @@ from torch.nn import functional
 from adair_core.degradation import ConfiguredDegradation, Draws, Range, in_bounds, uniform, uniform_integer
 from adair_core.errors import UsageError, expected
 from adair_core.specs import Config, DegradationSpec
+from adair_plugins.degradations.camera_processing import NoiseProcessing
 from adair_plugins.degradations.jpeg import compress
 from adair_plugins.degradations.photons import draw_seed, log_uniform, shot_noise
 
 DISPLAY_GAMMA = 2.2
+COLOURS = ((1.86, -0.86, 0.0), (-0.14, 1.57, -0.43), (0.03, -0.47, 1.44))
+"""From a sensor's balanced colours to those of sRGB, both linear: the mean of four cameras' (Canon EOS 40D and 6D,
+Nikon D7000, Sony A7) by the colour matrices of Adobe's DNG profiles for daylight."""
 
 
 class CameraNoiseConfig(Config):
@@ -33,6 +37,17 @@ class CameraNoiseConfig(Config):
     )
     quality: Annotated[Range, in_bounds(1, 100)] | None = Field(
         (85.0, 100.0), description="JPEG quality of the finished picture; none = no JPEG"
+    )
+    matrix: Annotated[Range, in_bounds(0, 2)] = Field(
+        (0.0, 0.0),
+        description="strength of the matrix from the sensor's colours to the picture's: 0 = none, 1 = a usual "
+        "camera's; more = noisier colours",
+    )
+    processed: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the pictures whose noise the camera has smoothed and sharpened itself; needs 3 channels",
     )
 
 
@@ -71,10 +86,11 @@ class CameraNoise(ConfiguredDegradation):
 
     Equation::
 
-        l = x^2.2,    n_c = g_c (k_c / P - l_c / g_c + (read / 255) n),    k_c ~ Poisson(P l_c / g_c),  n ~ N(0, 1)
-        y = jpeg(max(l + demosaic(n), 0)^(1 / 2.2))
+        r = max(M^-1 x^2.2, 0),    n_c = g_c (k_c / P - r_c / g_c + (read / 255) n),    k_c ~ Poisson(P r_c / g_c),
+        y = jpeg(x + p(max(x^2.2 + M demosaic(n), 0)^(1 / 2.2) - x)),    n ~ N(0, 1)
 
-    with g the white-balance gains (1 for green). Only the noise is demosaiced: the clean picture is the one that the
+    with g the white-balance gains (1 for green), ``M = I + matrix (C - I)`` of a usual camera's C, and p the camera's
+    `NoiseProcessing`, or nothing. Only the noise is demosaiced: the clean picture is the one that the
     same camera makes without noise, as in data sets whose targets average many shots. So the noise is correlated over
     neighbouring pixels, differs between the colours, and is largest in the developed shadows.
 
@@ -88,7 +104,7 @@ class CameraNoise(ConfiguredDegradation):
         """Draw the exposure, the camera and the noise."""
         config = self.config
         quality = uniform(config.quality or (100, 100), generator)
-        return {
+        draws = {
             "photons": log_uniform(config.photons, generator),
             "read": uniform(config.read, generator),
             "gains": (uniform(config.gain, generator), 1.0, uniform(config.gain, generator)),
@@ -96,7 +112,11 @@ class CameraNoise(ConfiguredDegradation):
             "quality": None if config.quality is None else round(quality),
             "seed": draw_seed(generator),
             "noise": torch.randn(shape, generator=generator),
+            "matrix": uniform(config.matrix, generator),
         }
+        is_processed = uniform((0, 1), generator) < config.processed
+        processing = NoiseProcessing.draw(generator)  # always, so that the share does not shift what is drawn later
+        return {**draws, "processing": processing if is_processed else None}
 
     def degrade(self, images: Tensor, draws: Sequence[Draws]) -> Tensor:
         """Take each picture."""
@@ -112,16 +132,31 @@ def take(image: Tensor, draw: Draws) -> Tensor:
     channels = len(image)
     if channels not in (1, 3):
         raise UsageError(expected("camera-noise", expected="1 or 3 channels", got=channels))
+    coloured = channels == 3
     light = image.double().clamp(min=0).pow(DISPLAY_GAMMA)
-    gains = torch.tensor(draw["gains"] if channels == 3 else (1.0,), dtype=torch.float64, device=image.device)
-    exposed = light / gains[:, None, None]
+    gains = torch.tensor(draw["gains"] if coloured else (1.0,), dtype=torch.float64, device=image.device)
+    matrix = colour_matrix(draw["matrix"] if coloured else 0.0, channels).to(image.device)
+    exposed = mixed(torch.linalg.inv(matrix), light).clamp(min=0) / gains[:, None, None]
     noise = shot_noise(exposed, draw["photons"], draw["seed"]) - exposed + draw["noise"].to(light) * draw["read"] / 255
-    if channels == 3:
-        noise = demosaic(noise, draw["phase"]) * gains[:, None, None]
+    if coloured:
+        noise = mixed(matrix, demosaic(noise, draw["phase"]) * gains[:, None, None])
     finished = (light + noise).clamp(min=0).pow(1 / DISPLAY_GAMMA).to(image.dtype)
+    if draw["processing"] is not None and coloured:
+        finished = (image + draw["processing"](finished - image)).clamp(min=0)
     if draw["quality"] is None:
         return finished
     return compress(finished, quality=draw["quality"], subsampling="4:4:4")
+
+
+def colour_matrix(strength: float, channels: int = 3) -> Tensor:
+    """Return the matrix from the sensor's colours to the picture's, ``(C, C)`` float64: white stays white."""
+    identity = torch.eye(channels, dtype=torch.float64)
+    return identity + strength * (torch.tensor(COLOURS, dtype=torch.float64) - identity) if strength else identity
+
+
+def mixed(matrix: Tensor, image: Tensor) -> Tensor:
+    """Multiply the colours of each pixel of ``(C, H, W)`` by a matrix."""
+    return torch.einsum("oc,chw->ohw", matrix, image)
 
 
 SPEC = DegradationSpec(

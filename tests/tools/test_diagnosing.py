@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from adair_core.data.seeds import generator
 
@@ -22,11 +21,6 @@ from diagnosing.training import TrainingSettings, wanted
 GRAY = torch.full((3, 96, 96), 0.5)
 
 
-def neighbours(noise: Tensor) -> float:
-    """Correlation of horizontal neighbours in ``(H, W)``."""
-    return float(torch.corrcoef(torch.stack([noise[:, :-1].flatten(), noise[:, 1:].flatten()]))[0, 1])
-
-
 @pytest.mark.parametrize("psnr", [30.0, 40.0])
 def test_a_camera_s_noise_is_as_strong_as_drawn(monkeypatch, psnr):
     monkeypatch.setattr(camera, "PSNR", (psnr, psnr))
@@ -35,26 +29,6 @@ def test_a_camera_s_noise_is_as_strong_as_drawn(monkeypatch, psnr):
         noise = camera.developed(GRAY, generator(0, seed)) - GRAY
         # JPEG of quality 100 rounds to 256 levels and makes colours coarser.
         assert -10 * noise.square().mean().log10().item() == pytest.approx(psnr, abs=1.5)
-
-
-def test_colours_are_smoother_than_brightness_and_both_than_a_sensor_s_noise():
-    white = torch.randn(3, 96, 96, generator=generator(0, "white"))
-    lumas, chromas = [], []
-    for seed in range(8):
-        noise = camera.processed(white, generator(0, seed))
-        luma = (noise * torch.tensor(camera.LUMA).view(3, 1, 1)).sum(dim=0)
-        lumas.append(neighbours(luma))
-        chromas.append(neighbours(noise[0] - luma))
-    assert abs(neighbours(white[0])) < 0.05 < sum(lumas) / 8 < sum(chromas) / 8
-
-
-def test_a_blur_has_the_gaussian_s_width():
-    point = torch.zeros(1, 41, 41)
-    point[0, 20, 20] = 1
-    seen = camera.blurred(point, 2.0)[0]
-    along = torch.arange(41) - 20.0
-    assert seen.sum().item() == pytest.approx(1, abs=1e-5)
-    assert (seen.sum(dim=0) * along.square()).sum().item() == pytest.approx(4, rel=0.05)
 
 
 def test_no_photo_is_in_two_parts():

@@ -25,11 +25,13 @@ MIXTURE = {
     "downsample": 1.5,
     "jpeg": 1.3,
     "rain": 0.8,
-    "haze": 0.5,
-    "low-light": 0.5,
+    "haze": 0.7,
+    "low-light": 0.8,
     "chain": 0.8,
 }
 """How often each degradation is drawn. Half of it is noise, which photos have most and adapters are compared by."""
+START = f"{NAME}@5"
+"""The version whose weights it goes on from."""
 SETTINGS = Settings(
     steps=16_500,
     stages="0:64:8,0.55:96:4,0.85:128:2",
@@ -38,7 +40,8 @@ SETTINGS = Settings(
     warmup=200,
     ema=0.999,
     precision="bfloat16",
-    seed=10,
+    seed=11,
+    flat_share=0.05,
     device="cpu",
     workers=0,
     validate_every=1000,
@@ -47,11 +50,12 @@ SETTINGS = Settings(
 
 
 def training(place: Place) -> Run:
-    """The run that makes the base, from random weights."""
+    """The run that makes the base."""
     degradations = [{"name": name, "weight": weight} for name, weight in MIXTURE.items()]
     recipe = PretrainRecipe(
         data=clean_images(place.data),
         settings=SETTINGS,
+        base=START,
         backbone=resolve_backbone(BACKBONE, preset=PRESET),
         preset=PRESET,
         degradation=Choice(name="one-of", options={"degradations": degradations}),

@@ -14,9 +14,9 @@ from torch.nn import functional
 from adair_core.degradation import uniform, uniform_integer
 from adair_core.plugins import plugins
 from adair_core.specs import Choice
+from adair_plugins.degradations.camera_processing import NoiseProcessing, blurred
 
 SENSOR = Choice(name="camera-noise", options={"photons": [30, 3000], "read": [0.05, 2], "quality": None})
-LUMA = (0.299, 0.587, 0.114)
 PSNR = (27.0, 42.0)
 """dB, so that faint noise is seen as often as strong."""
 QUALITY = (80.0, 100.0)
@@ -35,7 +35,7 @@ def developed(image: Tensor, draws: torch.Generator) -> Tensor:
         ``(3, H, W)``: the image and its noise, as the camera's JPEG or, in one of four, before it was saved.
     """
     noise = plugins().degradation(SENSOR)(image[None], draws)[0] - image
-    noise = processed(noise, draws)
+    noise = NoiseProcessing.draw(draws)(noise)
     noise = noise * _left(image, uniform((0, 0.7), draws))
     noise = enlarged(noise, uniform((1, 1.6), draws)) if uniform((0, 1), draws) < 0.3 else noise
     wanted = 10 ** (-uniform(PSNR, draws) / 20)
@@ -44,29 +44,11 @@ def developed(image: Tensor, draws: torch.Generator) -> Tensor:
     return saved(noisy[None], draws)[0] if uniform_integer(0, 3, draws) else noisy
 
 
-def processed(noise: Tensor, draws: torch.Generator) -> Tensor:
-    """Denoise noise ``(3, H, W)`` as cameras do: brightness a little, colours much; and sharpen what is left."""
-    luma = (noise * torch.tensor(LUMA).view(3, 1, 1)).sum(dim=0, keepdim=True)
-    chroma = blurred(noise - luma, uniform((0.5, 3), draws)) * uniform((0.5, 3), draws)
-    smooth = blurred(luma, uniform((0.5, 1.6), draws))
-    luma = luma + uniform((0, 1), draws) * (smooth - luma)
-    return luma + uniform((0, 1), draws) * (luma - blurred(luma, 1.0)) + chroma
-
-
 def _left(image: Tensor, most: float) -> Tensor:
     """Share of the noise that is left at each pixel ``(1, H, W)``: ``1 - most`` in flat areas, 1 in detail."""
     gray = image.mean(dim=0, keepdim=True)
     detail = blurred((gray - blurred(gray, 1.0)).abs(), 2.0)
     return 1 - most * DETAIL / (detail + DETAIL)
-
-
-def blurred(image: Tensor, sigma: float) -> Tensor:
-    """Blur ``(C, H, W)`` with a Gaussian; reflected at the borders."""
-    radius = max(1, round(3 * sigma))
-    row = torch.exp(-torch.arange(-radius, radius + 1, dtype=image.dtype).square() / (2 * sigma**2))
-    row = row / row.sum()
-    padded = functional.pad(image[:, None], (radius, radius, radius, radius), mode="reflect")
-    return functional.conv2d(functional.conv2d(padded, row.view(1, 1, 1, -1)), row.view(1, 1, -1, 1))[:, 0]
 
 
 def enlarged(image: Tensor, factor: float) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adair_core.data.seeds import generator
 from adair_core.diagnosis import CLEAN, Diagnoser
-from diagnosing.camera import blurred
+from adair_plugins.degradations.camera_processing import blurred
 from diagnosing.examples import NOTHING_TO_GAIN, Example, Examples, rounded
 from diagnosing.findings import CAMERA, WRONG
 from diagnosing.measuring import Row, row

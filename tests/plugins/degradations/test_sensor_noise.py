@@ -9,7 +9,7 @@ import torch
 
 from adair_core.plugins import plugins
 from adair_core.specs import Choice
-from adair_plugins.degradations.camera_noise import bayer_masks, demosaic
+from adair_plugins.degradations.camera_noise import COLOURS, bayer_masks, colour_matrix, demosaic
 from adair_plugins.degradations.photons import log_uniform, shot_noise
 
 
@@ -161,6 +161,49 @@ def test_camera_noise_is_that_of_the_sensor_weighed_by_the_interpolation():
     # Interpolated pixels share the measured ones; white noise would have no such correlation.
     assert np.mean(noise[0][:, 1:] * noise[0][:, :-1]) / noise[0].var() > 0.3
     assert abs(np.mean(noise[0] * noise[2])) / noise[0].var() < 0.02
+
+
+def test_a_colour_matrix_makes_noise_of_one_colour_that_of_all():
+    # Balanced: one gain for all, so that only the matrix makes colours differ.
+    images = torch.full((1, 3, 500, 500), 0.6, dtype=torch.float64)
+    options = {"photons": 2000, "read": 0, "gain": 1, "quality": None}
+    plain, coloured = (
+        (degrade("camera-noise", images, matrix=strength, **options).numpy()[0] ** 2.2 - 0.6**2.2).reshape(3, -1)
+        for strength in (0, 1)
+    )
+    # Gray stays gray, so the sensor counts as many photons: the same noise, seen through the matrix.
+    matrix = np.array(COLOURS)
+    np.testing.assert_allclose(coloured, matrix @ plain, atol=1e-3 * coloured.std())
+    assert np.corrcoef(coloured)[0, 1] < -0.2
+
+
+def test_a_colour_matrix_leaves_the_picture_alone():
+    images = torch.tensor([[0.5, 0.3, 0.2], [0.2, 0.6, 0.4], [0.9, 0.9, 0.9]], dtype=torch.float64).T.reshape(
+        1, 3, 1, 3
+    )
+    degraded = degrade("camera-noise", images, photons=1e9, read=0, quality=None, matrix=1, gain=2)
+    np.testing.assert_allclose(degraded.numpy(), images.numpy(), atol=1e-3)
+
+
+def test_white_stays_white_under_every_matrix():
+    for strength in (0.5, 1, 2):
+        np.testing.assert_allclose(colour_matrix(strength).sum(1), 1, atol=1e-12)
+
+
+def test_the_share_of_processed_pictures():
+    degradation = plugins().degradation(Choice(name="camera-noise", options={"processed": 0.25}))
+    generator = torch.Generator().manual_seed(0)
+    draws = [degradation.draw((3, 4, 4), generator)["processing"] for _ in range(400)]
+    assert sum(processing is not None for processing in draws) / 400 == pytest.approx(0.25, abs=0.09)
+
+
+def test_processed_noise_is_the_sensor_s_smoothed():
+    images = torch.full((1, 3, 120, 120), 0.5)
+    options = {"photons": 500, "read": 0.3, "quality": None, "gain": 1.5}
+    plain, processed = (degrade("camera-noise", images, processed=share, **options)[0] - 0.5 for share in (0, 1))
+    degradation = plugins().degradation(Choice(name="camera-noise", options={"processed": 1, **options}))
+    processing = degradation.draw((3, 120, 120), torch.Generator().manual_seed(0))["processing"]
+    torch.testing.assert_close(processed, processing(plain), atol=1e-6, rtol=0)
 
 
 def test_camera_noise_without_noise_and_jpeg_is_the_picture():
