@@ -1,12 +1,15 @@
 """TIFF files that libvips cannot read.
 
-tifffile reads floats of 16 or 64 bits, and YCbCr that is not compressed (as Pillow does from version 13 on); Pillow
-reads CIELAB of 8 bits, and other YCbCr outside JPEG, which libvips takes for RGB.
+tifffile reads floats of 16 or 64 bits, YCbCr that is not compressed (as Pillow does from version 13 on), and gray and
+RGB whose orientation is none that there is; Pillow reads CIELAB of 8 bits, and other YCbCr outside JPEG, which libvips
+takes for RGB.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,9 @@ from adair_core.errors import DataError
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 ORIENTATION, FORMAT, PROFILE = 274, 339, 34675
 IS_FLOAT, YCBCR, CIELAB = 3, 6, 8
+BLACK_IS_ZERO, RGB = 1, 2
 JPEG = (6, 7)
+UPRIGHT, ORIENTATIONS = 1, range(1, 9)
 UNCOMPRESSED, SUBSAMPLING = 1, 530
 
 Reader = Callable[[Path], Any]
@@ -48,6 +53,9 @@ def unusual_reader(directory: Directory, page: int) -> tuple[Reader, str] | None
         return (lambda path: _ycbcr(path, directory, page)), "converted from YCbCr to RGB"
     if space == YCBCR and compression not in JPEG:
         return (lambda path: _by_pillow(path, directory, page)), "converted from YCbCr to RGB"
+    orientation = int(number_in(directory, ORIENTATION, UPRIGHT))
+    if orientation not in ORIENTATIONS and space in (BLACK_IS_ZERO, RGB) and bits in (8, 16):
+        return (lambda path: _whole_numbers(path, directory, page)), f"orientation {orientation} was taken for upright"
     return None
 
 
@@ -61,7 +69,8 @@ def _values(path: Path, number: int) -> Any:
     import tifffile
 
     try:
-        with tifffile.TiffFile(path) as file:
+        # What it thinks of the file's other tags is nothing to the user, who is told what was done.
+        with _muted(tifffile.logger()), tifffile.TiffFile(path) as file:
             page = file.pages[number]
             values, axes = page.asarray(), page.axes
     except Exception as error:  # it raises what its decompressors raise
@@ -71,19 +80,37 @@ def _values(path: Path, number: int) -> Any:
     return np.moveaxis(values, 0, -1) if axes == "SYX" else values.reshape(*values.shape[:2], -1)
 
 
+@contextmanager
+def _muted(log: logging.Logger) -> Iterator[None]:
+    was, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = was
+
+
 def _ycbcr(path: Path, directory: Directory, number: int) -> Any:
     values = np.ascontiguousarray(_values(path, number))
     if values.shape[2] != 3:
         raise DataError(f"{path}: expected three channels of YCbCr, got {values.shape[2]}")
     rgb = Image.frombytes("YCbCr", (values.shape[1], values.shape[0]), values.tobytes()).convert("RGB")
-    return _described(pyvips.Image.new_from_array(np.asarray(rgb)).copy(interpretation="srgb"), directory)
+    return _described(
+        pyvips.Image.new_from_array(np.asarray(rgb)).copy(interpretation="srgb"), directory, has_its_values=False
+    )
 
 
 def _floats(path: Path, directory: Directory, number: int) -> Any:
     values = _values(path, number)
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
         image = pyvips.Image.new_from_array(np.ascontiguousarray(values, dtype=np.float32))
-    return _described(image.copy(interpretation="b-w" if image.bands < 3 else "scrgb"), directory)
+    return _described(image.copy(interpretation="b-w" if image.bands < 3 else "scrgb"), directory, has_its_values=True)
+
+
+def _whole_numbers(path: Path, directory: Directory, number: int) -> Any:
+    values = np.ascontiguousarray(_values(path, number))
+    spaces = ("b-w", "srgb") if values.dtype == np.uint8 else ("grey16", "rgb16")
+    image = pyvips.Image.new_from_array(values).copy(interpretation=spaces[values.shape[2] >= 3])
+    return _described(image, directory, has_its_values=True)
 
 
 def _by_pillow(path: Path, directory: Directory, number: int) -> Any:
@@ -98,12 +125,16 @@ def _by_pillow(path: Path, directory: Directory, number: int) -> Any:
                 converted = image.convert("RGB")
     except (OSError, EOFError, ValueError, SyntaxError, UserWarning, ImageCms.PyCMSError) as error:
         raise DataError(f"{path}: the TIFF file is damaged or of an unknown kind: {error}") from error
-    return _described(pyvips.Image.new_from_array(np.asarray(converted)).copy(interpretation="srgb"), directory)
+    return _described(
+        pyvips.Image.new_from_array(np.asarray(converted)).copy(interpretation="srgb"), directory, has_its_values=False
+    )
 
 
-def _described(image: Any, directory: Directory) -> Any:
-    """Add what libvips would have read from the directory and what the caller looks for."""
-    image.set_type(pyvips.GValue.gint_type, "orientation", int(number_in(directory, ORIENTATION, 1)))
-    if PROFILE in directory and image.format == "float":
+def _described(image: Any, directory: Directory, *, has_its_values: bool) -> Any:
+    """Add what libvips would have read: how to turn the image and, if the file's values are kept, their profile."""
+    orientation = int(number_in(directory, ORIENTATION, UPRIGHT))
+    known = orientation if orientation in ORIENTATIONS else UPRIGHT
+    image.set_type(pyvips.GValue.gint_type, "orientation", known)
+    if PROFILE in directory and has_its_values:
         image.set_type(pyvips.GValue.blob_type, "icc-profile-data", directory[PROFILE].data)
     return image
