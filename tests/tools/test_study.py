@@ -173,6 +173,16 @@ def test_a_published_result_is_not_made_again_elsewhere(place: Place, tmp_path: 
     assert there.outcome(small_run(there, steps=3)) is None  # of another plan
 
 
+def test_a_result_from_before_an_option_is_that_of_the_option_s_default(place: Place, tmp_path: Path):
+    run = small_run(place)
+    result = perform(run, place)
+    del result["plan"]["recipe"]["settings"]["flat_share"]
+    published.write(tmp_path / "kept", result)
+    there = Place(place.data, tmp_path / "there", threads=1, published=tmp_path / "kept")
+    assert there.outcome(small_run(there)) is not None
+    assert there.outcome(small_run(there, flat_share=0.5)) is None
+
+
 def test_weights_of_a_published_result_are_trained_where_a_run_uses_them(place: Place, tmp_path: Path):
     source = small_run(place)
     published.write(tmp_path / "kept", perform(source, place))

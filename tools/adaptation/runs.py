@@ -99,7 +99,7 @@ class Place:
         found = self.result(run)
         if found is None and self.published is not None:
             found = published.read(self.published, run.name)
-        return found if found is not None and found["plan"] == plan_of(run, self) else None
+        return found if found is not None and completed(found["plan"]) == plan_of(run, self) else None
 
 
 def at_once(work: Iterable[Callable[[], object]], jobs: int) -> None:
@@ -185,6 +185,17 @@ def plan_of(run: Run, place: Place) -> dict[str, Any]:
     return portable(plan, place)
 
 
+def completed(plan: dict[str, Any]) -> dict[str, Any]:
+    """A plan that was written down, with the options that recipes have got since, which it did without."""
+    recipe, found = plan["recipe"], dict(plan)
+    if recipe is not None:
+        kind = AdapterRecipe if recipe["phase"] == "train" else PretrainRecipe
+        found["recipe"] = kind.model_validate(recipe).model_dump(mode="json", exclude={"environment"})
+    if "after" in plan:
+        found["after"] = [completed(each) for each in plan["after"]]
+    return found
+
+
 def portable(document: dict[str, Any], place: Place) -> dict[str, Any]:
     """Name the folders of the images and of the runs IMAGES and RUNS, so that a document is the same everywhere."""
     text = json.dumps(document)
@@ -196,7 +207,7 @@ def portable(document: dict[str, Any], place: Place) -> dict[str, Any]:
 
 def _refuse_another(folder: Path, plan: dict[str, Any]) -> None:
     file = folder / "plan.json"
-    if file.exists() and json.loads(file.read_text(encoding="utf-8")) != plan:
+    if file.exists() and completed(json.loads(file.read_text(encoding="utf-8"))) != plan:
         hint = "remove the folder, or choose another --out"
         raise UsageError(expected(str(folder), expected="a run of this plan", got="one of another", hint=hint))
 

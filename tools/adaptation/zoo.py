@@ -38,6 +38,7 @@ class Entry:
         limits: what its card says that it was not made for, and what it was seen to fail at.
         options: of adair's task by which it is chosen among the task's adapters.
         settings: training settings that differ from `SETTINGS`.
+        damage: options of the task in training alone, where it learns more than it is measured on.
         seen: what was known of its test set when its recipe was settled; empty = nothing.
         also: sets that it is measured on besides those of the task.
         before: settings, as `settings`, of a training on synthetic damage before the one on pairs, if there is one.
@@ -48,6 +49,7 @@ class Entry:
     limits: str
     options: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    damage: Mapping[str, Any] = field(default_factory=dict)
     seen: str = ""
     also: tuple[TestSet, ...] = ()
     before: Mapping[str, Any] | None = None
@@ -160,14 +162,14 @@ def training(entry: Entry, place: Place, base: str) -> Run:
         settings=Settings(**{**SETTINGS, **entry.settings}),
         base=base,
         adapter=ADAPTER,
-        task=Choice(name=task.task, options=dict(task.options)),
+        task=Choice(name=task.task, options={**task.options, **entry.damage}),
     )
     after: tuple[Run, ...] = ()
     if entry.before is not None:
         synthetic = {
             "data": clean_images(place.data),
             "settings": Settings(**{**SETTINGS, **entry.before}),
-            "task": Choice(name=task.task, options={**task.options, "pairs": False}),
+            "task": Choice(name=task.task, options={**task.options, **entry.damage, "pairs": False}),
         }
         first = Run(f"{entry.name}/first", recipe.model_copy(update=synthetic), base, (), labels)
         recipe, after = recipe.model_copy(update={"start_from": str(weights_of(first, place))}), (first,)
