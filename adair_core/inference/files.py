@@ -19,6 +19,7 @@ from adair_core.inference.outputs import Job, check_jobs
 from adair_core.inference.overlap import Overlap, Room, given_back
 from adair_core.inference.pages import Choose, Chosen, check_pages, notes_of_pages, restore_pages
 from adair_core.inference.settings import Settings
+from adair_core.inference.step import adapters_of
 from adair_core.inference.strength_map import open_map
 from adair_core.inference.video import restore_video
 from adair_core.model.restoration_model import RestorationModel
@@ -217,10 +218,9 @@ def _whole(
     job, strengths = work.job, None
     if job.strength_map is not None:
         strengths = open_map(job.strength_map, image.info, resize=settings.resize_map)
-    for chosen in work.choices:
-        assert chosen.adapter is not None
-        model.set_adapters([chosen.adapter])
-    restored, notes = restore_read(model, image, settings, path=job.source, strengths=strengths, on_share=on_share)
+    adapters = work.choices[0].adapters if work.choices else None
+    with adapters_of(adapters, model):
+        restored, notes = restore_read(model, image, settings, path=job.source, strengths=strengths, on_share=on_share)
     return restored, (*(chosen.why for chosen in work.choices), *image.notes, *notes)
 
 

@@ -155,7 +155,7 @@ def _restore_step(
             restored = with_highlights(restored, seen.colors(top, bottom)) * white
         write(info.image(np.asarray(from_batch(mix(top, restored), layout)), seen.alpha(top, bottom, dtype)))
 
-    with adapters_of(step, model):
+    with adapters_of(step.adapters, model):
         model.restore_rows(
             seen,
             finish,

@@ -13,6 +13,7 @@ from adair_core.errors import DataError, expected, listing
 from adair_core.inference.image_restoring import bands, part_of, restore_rows, restored_info
 from adair_core.inference.outputs import Job
 from adair_core.inference.settings import Settings
+from adair_core.inference.step import adapters_of
 from adair_core.inference.strength_map import open_map
 from adair_core.model.restoration_model import RestorationModel
 from adair_core.model.tiling import OnShare
@@ -30,6 +31,11 @@ class Chosen:
 
     adapter: str | None
     why: str
+
+    @property
+    def adapters(self) -> dict[str, float]:
+        """As a step of restoring has them."""
+        return {} if self.adapter is None else {self.adapter: 1.0}
 
 
 Choose = Callable[[ImageRows], Chosen]
@@ -87,13 +93,12 @@ def restore_pages(
                 for band in bands(image):
                     write(band)
             return (f"left alone: {chosen.why}", *image.info.notes, *losses(image.info, kind))
-        if chosen is not None and chosen.adapter is not None:
-            model.set_adapters([chosen.adapter])
         strengths = None
         if job.strength_map is not None:
             place = {"page": index, "pages": len(document)}
             strengths = open_map(job.strength_map, image.info, resize=settings.resize_map, **place)
-        with next_page(restored_info(image.info, settings.enlargement)) as write:
+        adapters = None if chosen is None else chosen.adapters
+        with adapters_of(adapters, model), next_page(restored_info(image.info, settings.enlargement)) as write:
             notes = restore_rows(
                 model,
                 image,

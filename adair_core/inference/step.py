@@ -41,18 +41,22 @@ class Step:
 
 
 @contextlib.contextmanager
-def adapters_of(step: Step, model: AdaptedBackbone) -> Iterator[None]:
-    """Make a step's adapters the model's active ones as long as the context lasts; nothing is loaded.
+def adapters_of(adapters: Mapping[str, float] | None, model: AdaptedBackbone) -> Iterator[None]:
+    """Make adapters the model's active ones as long as the context lasts; nothing is loaded.
+
+    Args:
+        adapters: as a `Step` has them.
+        model: that has them.
 
     Raises:
         UnknownNameError: the model has no such adapter.
         UsageError: the model is merged.
     """
-    if step.adapters is None:
+    if adapters is None:
         yield
         return
     before = model.active
-    model.set_adapters(list(step.adapters), list(step.adapters.values()))
+    model.set_adapters(list(adapters), list(adapters.values()))
     try:
         yield
     finally:

@@ -65,7 +65,9 @@ def by_brightness(image: ImageRows) -> Chosen:
 @pytest.mark.parametrize("whole", [10**9, 0], ids=["whole", "rows"])
 def test_each_image_gets_its_own(model, photos, tmp_path, monkeypatch, whole):
     monkeypatch.setattr(files_of_inference, "WHOLE", whole)
+    model.set_adapters(["strong"], [0.5])
     results = restore_files(model, plan([photos], tmp_path / "out"), choose=by_brightness)
+    assert model.active == {"strong": 0.5}
     assert [(result.source.name, result.status) for result in results] == [
         ("10.png", "restored"),
         ("100.png", "left alone"),
