@@ -37,7 +37,7 @@ class Settings(_Frozen):
     )
     accumulate: int = Field(1, ge=1, description="gradient accumulation: parts in which a batch is computed")
     optimizer: Literal["adamw", "muon", "sgd"] = Field(
-        "adamw", description="optimiser; muon learns more from a step than adamw when a whole base trains"
+        "adamw", description="optimiser; muon learns more from a step than adamw where matrices train"
     )
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
     final_learning_rate: float = Field(1e-6, ge=0, description="learning rate that the cosine ends at")

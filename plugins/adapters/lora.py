@@ -16,7 +16,7 @@ KINDS: frozenset[SiteKind] = frozenset({"conv1x1", "dwconv", "conv3x3"})
 class LoraConfig(AdapterConfig):
     """Which convolutions LoRA changes, and with how many numbers."""
 
-    rank: int = Field(8, ge=1, description="rank of the weight change; size grows in proportion")
+    rank: int = Field(16, ge=1, description="rank of the weight change; size grows in proportion")
     alpha: float | None = Field(
         None, gt=0, description="the change is scaled by alpha / rank; none = alpha is the rank"
     )
@@ -58,5 +58,5 @@ SPEC = AdapterSpec(
     # Named by their size on the published Restormer: 1,913,472 parameters; 478,368 parameters of four bytes.
     presets={"1.9M": {"rank": 16, "blocks_only": True}, "1.9MB": {"rank": 4, "blocks_only": True}},
     from_peft=from_peft,
-    defaults={"learning_rate": 3e-3},  # docs/training.md, "Choosing sizes"
+    defaults={"optimizer": "muon", "learning_rate": 5e-3},  # docs/base.md, "What keeps LoRA behind full fine-tuning"
 )

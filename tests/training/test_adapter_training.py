@@ -115,6 +115,7 @@ def test_the_base_is_frozen(folder: Path, recipe: AdapterRecipe, tmp_path: Path)
 
 
 def test_a_run_killed_in_a_checkpoint_goes_on_to_the_same_bits(recipe: AdapterRecipe, tmp_path: Path) -> None:
+    recipe = _with(recipe, optimizer="muon")
     whole = _quietly(recipe, tmp_path / "whole")
     (tmp_path / "asked.json").write_text(recipe.model_dump_json())
     command = [sys.executable, str(Path(__file__).parent / "tiny_runs.py"), str(tmp_path / "asked.json")]
