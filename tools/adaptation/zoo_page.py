@@ -17,8 +17,8 @@ HEAD = """# The zoo: adapters that come with the package
 <!-- written by python tools/train_zoo.py page -->
 
 `adair restore photo.jpg --task NAME` uses the newest of these for its task; `adair weights` lists all. Each is a
-LoRA of rank 8 on `{base}`: {parameters:,} parameters, {kilobytes} KB. Its folder in `plugins/zoo/` has the recipe that
-repeats the training, and says what it was not made for.
+LoRA of rank {rank} on `{base}`: {parameters:,} parameters, {kilobytes} KB. Its folder in `plugins/zoo/` has the recipe
+that repeats the training, and says what it was not made for.
 
 PSNR in dB and SSIM are means over the images of a set that nothing was trained on, with the 95 %
 bootstrap interval over the images; Rain100L and super-resolution in luma (Y), as is usual for them, the others in
@@ -66,6 +66,7 @@ def page(package: Path, classical: Sequence[Mapping[str, Any]] = ()) -> str:
     weights = package / newest[next(iter(files))]["path"] / "adapter_model.safetensors"
     head = HEAD.format(
         base=first.base,
+        rank=None if first.choice is None else first.choice.options["rank"],
         parameters=sum(tensor.numel() for tensor in first.tensors.values()),
         kilobytes=round(weights.stat().st_size / 1e3),
     )
