@@ -55,6 +55,7 @@ def test_expected_and_listing():
             RuntimeError,
             [
                 "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried",
+                "could not create a primitive",
                 "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 7.79 GiB",
                 "HIP out of memory. Tried to allocate 2.00 GiB",
                 "CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.",
@@ -83,6 +84,7 @@ def test_memory_that_ran_out_is_recognised(error):
         *map(
             RuntimeError,
             [
+                "could not create a primitive descriptor for a convolution forward propagation primitive",
                 "CUDA error: an illegal memory access was encountered",
                 "CUDA error: device-side assert triggered",
                 "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`",

@@ -35,6 +35,7 @@ def test_the_base_from_its_training_to_the_package(place: Place, tmp_path: Path,
     (spec,) = json.loads((package / "index.json").read_text())
     assert (spec["kind"], spec["version"]) == ("base", 1)
     assert spec["summary"].startswith("Restormer of 1.35 M parameters, pre-trained for 2 steps on a mixture of 11 ")
+    assert spec["summary"].endswith(", from restormer-tiny@5")
     assert load_base(package / spec["path"])[1].fingerprint == info.fingerprint
     monkeypatch.setattr(base, "SETTINGS", base.SETTINGS.model_copy(update={"seed": 12}))
     other = make_base(Place(place.data, tmp_path / "again", 1))

@@ -103,5 +103,6 @@ def _summary(network: nn.Module, info: BaseInfo) -> str:
     recipe = PretrainRecipe.model_validate(info.recipe)
     millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
     steps, drawn = recipe.settings.steps, len(recipe.degradation.options["degradations"])
-    trained = f"pre-trained for {steps:,} steps on a mixture of {drawn} synthetic degradations"
+    start = "" if recipe.base is None else f", from {recipe.base}"
+    trained = f"pre-trained for {steps:,} steps on a mixture of {drawn} synthetic degradations{start}"
     return f"{BACKBONE.capitalize()} of {millions:.2f} M parameters, {trained}"
