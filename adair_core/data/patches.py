@@ -87,6 +87,8 @@ class PatchPairs(Dataset[dict[str, Any]]):
         return {"input": degraded, "target": target, "index": index}
 
     def _flat_area(self, index: int, size: int) -> FlatArea | None:
+        if not self.flat_share:
+            return None
         # Its own generator: what the other draws are does not depend on the share.
         draws = generator(self.seed, "flat", index)
         return FlatArea.draw(size, draws) if uniform((0, 1), draws) < self.flat_share else None

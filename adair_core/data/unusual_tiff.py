@@ -53,7 +53,7 @@ def unusual_reader(directory: Directory, page: int) -> tuple[Reader, str] | None
         return (lambda path: _ycbcr(path, directory, page)), "converted from YCbCr to RGB"
     if space == YCBCR and compression not in JPEG:
         return (lambda path: _by_pillow(path, directory, page)), "converted from YCbCr to RGB"
-    orientation = int(number_in(directory, ORIENTATION, UPRIGHT))
+    orientation = _orientation(directory)
     if orientation not in ORIENTATIONS and space in (BLACK_IS_ZERO, RGB) and bits in (8, 16):
         return (lambda path: _whole_numbers(path, directory, page)), f"orientation {orientation} was taken for upright"
     return None
@@ -94,9 +94,7 @@ def _ycbcr(path: Path, directory: Directory, number: int) -> Any:
     if values.shape[2] != 3:
         raise DataError(f"{path}: expected three channels of YCbCr, got {values.shape[2]}")
     rgb = Image.frombytes("YCbCr", (values.shape[1], values.shape[0]), values.tobytes()).convert("RGB")
-    return _described(
-        pyvips.Image.new_from_array(np.asarray(rgb)).copy(interpretation="srgb"), directory, has_its_values=False
-    )
+    return _converted(rgb, directory)
 
 
 def _floats(path: Path, directory: Directory, number: int) -> Any:
@@ -125,14 +123,22 @@ def _by_pillow(path: Path, directory: Directory, number: int) -> Any:
                 converted = image.convert("RGB")
     except (OSError, EOFError, ValueError, SyntaxError, UserWarning, ImageCms.PyCMSError) as error:
         raise DataError(f"{path}: the TIFF file is damaged or of an unknown kind: {error}") from error
-    return _described(
-        pyvips.Image.new_from_array(np.asarray(converted)).copy(interpretation="srgb"), directory, has_its_values=False
-    )
+    return _converted(converted, directory)
+
+
+def _converted(rgb: Image.Image, directory: Directory) -> Any:
+    image = pyvips.Image.new_from_array(np.asarray(rgb)).copy(interpretation="srgb")
+    return _described(image, directory, has_its_values=False)
+
+
+def _orientation(directory: Directory) -> int:
+    """As the file has it: one of the eight, or another number."""
+    return int(number_in(directory, ORIENTATION, UPRIGHT))
 
 
 def _described(image: Any, directory: Directory, *, has_its_values: bool) -> Any:
     """Add what libvips would have read: how to turn the image and, if the file's values are kept, their profile."""
-    orientation = int(number_in(directory, ORIENTATION, UPRIGHT))
+    orientation = _orientation(directory)
     known = orientation if orientation in ORIENTATIONS else UPRIGHT
     image.set_type(pyvips.GValue.gint_type, "orientation", known)
     if PROFILE in directory and has_its_values:

@@ -135,7 +135,7 @@ def take(image: Tensor, draw: Draws) -> Tensor:
     coloured = channels == 3
     light = image.double().clamp(min=0).pow(DISPLAY_GAMMA)
     gains = torch.tensor(draw["gains"] if coloured else (1.0,), dtype=torch.float64, device=image.device)
-    matrix = colour_matrix(draw["matrix"] if coloured else 0.0, channels).to(image.device)
+    matrix = (colour_matrix(draw["matrix"]) if coloured else torch.eye(1, dtype=torch.float64)).to(image.device)
     exposed = mixed(torch.linalg.inv(matrix), light).clamp(min=0) / gains[:, None, None]
     noise = shot_noise(exposed, draw["photons"], draw["seed"]) - exposed + draw["noise"].to(light) * draw["read"] / 255
     if coloured:
@@ -148,10 +148,10 @@ def take(image: Tensor, draw: Draws) -> Tensor:
     return compress(finished, quality=draw["quality"], subsampling="4:4:4")
 
 
-def colour_matrix(strength: float, channels: int = 3) -> Tensor:
-    """Return the matrix from the sensor's colours to the picture's, ``(C, C)`` float64: white stays white."""
-    identity = torch.eye(channels, dtype=torch.float64)
-    return identity + strength * (torch.tensor(COLOURS, dtype=torch.float64) - identity) if strength else identity
+def colour_matrix(strength: float) -> Tensor:
+    """Return the matrix from the sensor's colours to the picture's, ``(3, 3)`` float64: white stays white."""
+    identity = torch.eye(3, dtype=torch.float64)
+    return identity + strength * (torch.tensor(COLOURS, dtype=torch.float64) - identity)
 
 
 def mixed(matrix: Tensor, image: Tensor) -> Tensor:

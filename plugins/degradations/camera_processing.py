@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from adair_core.degradation import uniform
+from adair_plugins.degradations.convolution import convolve
+from adair_plugins.degradations.gaussian_blur import gaussian_kernel
 
 LUMA = (0.299, 0.587, 0.114)
 """Of BT.601."""
@@ -54,9 +55,5 @@ class NoiseProcessing:
 
 
 def blurred(image: Tensor, sigma: float) -> Tensor:
-    """Blur ``(C, H, W)`` with a Gaussian of `sigma` pixels; at the borders the image is repeated outwards."""
-    radius = max(1, round(3 * sigma))
-    row = torch.exp(-torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device).square() / 2 / sigma**2)
-    row = row / row.sum()
-    padded = functional.pad(image[:, None], (radius, radius, radius, radius), mode="replicate")
-    return functional.conv2d(functional.conv2d(padded, row.view(1, 1, 1, -1)), row.view(1, 1, -1, 1))[:, 0]
+    """Blur ``(C, H, W)`` with a Gaussian of `sigma` pixels, reflecting it at its borders."""
+    return convolve(image, gaussian_kernel(sigma))
