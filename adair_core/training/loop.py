@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from adair_core.data.seeds import seed_of
-from adair_core.errors import Interrupted, TrainingError
+from adair_core.errors import Interrupted, RunFolderError, TrainingError
 from adair_core.ops.keeping import recomputation
 from adair_core.training.callbacks import Callback, Run, RunResult, StepRecord, ValidationRecord
 from adair_core.training.checkpoint import Checkpoint, optimizer_tensors, prefixed, restore, restore_optimizer
@@ -203,14 +203,16 @@ class Loop:
         return norm
 
     def _diverged(self, what: str, value: float, rate: float, parts: Sequence[Batch]) -> TrainingError:
-        path = self.folder.path / f"diverged-step-{self.state.step + 1}-process-{self.processes.index}.safetensors"
+        step = self.state.step + 1
+        path = self.folder.path / f"diverged-step-{step}-process-{self.processes.index}.safetensors"
         content = {name: torch.cat([part[name] for part in parts]) for name in ("input", "target", "index")}
-        Checkpoint(content, {"step": self.state.step + 1, "learning_rate": rate}).write(path)
-        return TrainingError(
-            f"step {self.state.step + 1}: expected a finite {what}, got {value} at learning rate {rate:.3g}; its batch "
-            f"is in {path}; look at that batch, or train with a lower learning rate, more warm-up or float32; the last "
-            f"checkpoint is from before"
-        )
+        found = f"step {step}: expected a finite {what}, got {value} at learning rate {rate:.3g}"
+        advice = "train with a lower learning rate, more warm-up or float32; the last checkpoint is from before"
+        try:
+            Checkpoint(content, {"step": step, "learning_rate": rate}).write(path)
+        except RunFolderError as error:  # such as a full disk: what went wrong first is still what to tell
+            return TrainingError(f"{found}; its batch could not be kept ({error}); {advice}")
+        return TrainingError(f"{found}; its batch is in {path}; look at that batch, or {advice}")
 
     def _validate_if_due(self) -> None:
         step, every = self.state.step, self.settings.validate_every
