@@ -57,9 +57,7 @@ def test_every_method_gets_equal_data_steps_and_seed(place: Place):
         recipes = [run.recipe for run in trained if run.labels["seed"] == seed]
         assert len(recipes) == len(plan.methods)
         assert len({recipe.model_dump_json(include={"data", "task"}) for recipe in recipes if recipe}) == 1
-        settings = {
-            recipe.settings.model_dump_json(exclude={"learning_rate", "optimizer"}) for recipe in recipes if recipe
-        }
+        settings = {recipe.settings.model_dump_json(exclude={"learning_rate"}) for recipe in recipes if recipe}
         assert len(settings) == 1
     assert len({run.name for run in plan.runs()}) == len(list(plan.runs()))
 
@@ -74,14 +72,24 @@ def test_each_method_gets_the_rate_that_validated_best(place: Place):
 
 def test_rates_are_tried_until_the_best_is_between_others_and_ties_go_to_the_lowest(place: Place):
     curves = {
-        "lora-2%": {1e-3: 20.0, 3e-3: 21.0, 1e-2: 22.0, 3e-2: 19.0},
+        "bottleneck-8%": {1e-3: 20.0, 3e-3: 21.0, 1e-2: 22.0, 3e-2: 19.0},
         "lora-8%": {1e-4: 20.0, 3e-4: 21.985, 1e-3: 22.0, 3e-3: 21.0, 1e-2: 20.0},
         "full": {1e-3: 21.99, 3e-3: 22.0, 1e-2: 20.0, 3e-4: 21.0},
     }
     plan = Plan(place, BASE, Scale(), ["denoise"])
-    validated(plan, lambda run: curves.get(run.labels["method"], curves["lora-2%"])[run.labels["rate"]])
+    validated(plan, lambda run: curves.get(run.labels["method"], curves["bottleneck-8%"])[run.labels["rate"]])
     best = {name: plan.chosen.best(plan.methods[name], TASKS["denoise"]) for name in curves}
-    assert best == {"lora-2%": 1e-2, "lora-8%": 3e-4, "full": 1e-3}
+    assert best == {"bottleneck-8%": 1e-2, "lora-8%": 3e-4, "full": 1e-3}
+
+
+def test_adapters_of_a_type_have_one_rate_whatever_their_size(place: Place):
+    plan = Plan(place, BASE, Scale(), ["denoise", "gaussian-deblur"])
+    validated(plan, lambda run: 30.0 if (run.labels["rate"] == 3e-3) == (run.labels["method"] == "lora-8%") else 29.0)
+    assert "lora-2%" not in {run.labels["method"] for run in plan.rates()}
+    rates = {run.name: run.recipe.settings.learning_rate for run in plan.runs() if run.recipe and "lora" in run.name}
+    assert {"methods/denoise/lora-2%", "methods/denoise/lora-8%", "sizes/denoise/lora-1%"} <= rates.keys()
+    assert set(rates.values()) == {3e-3}
+    assert plan.chosen.best(plan.methods["bottleneck-2%"], TASKS["denoise"]) != 3e-3
 
 
 def test_pairs_have_rates_of_their_own_chosen_on_pairs_that_teach_nothing(place: Place):

@@ -21,28 +21,24 @@ class Method:
         name: unique.
         adapter: type and options.
         random: whether it starts from random weights, not from the base.
-        optimizer: that it trains with.
     """
 
     name: str
     adapter: Choice
     random: bool = False
-    optimizer: str = "adamw"
 
 
 def methods(base: str) -> list[Method]:
-    """Adapters of each type at each budget, full fine-tuning, and training from random weights.
-
-    Whole networks train with Muon, which serves them better; for adapters it and AdamW are alike (docs/base.md).
-    """
-    found = [
-        Method(f"{adapter}-{budget:.0%}", Choice(name=adapter, options={option: sized(base, adapter, option, budget)}))
-        for adapter, option in SIZE_OPTION.items()
-        for budget in BUDGETS
-    ]
+    """Adapters of each type at each budget, full fine-tuning, and training from random weights."""
+    found = [of_size(base, adapter, budget) for adapter in SIZE_OPTION for budget in BUDGETS]
     full = Choice(name="full", options={})
-    whole = [Method("full", full, optimizer="muon"), Method("scratch", full, random=True, optimizer="muon")]
-    return [*found, *whole]
+    return [*found, Method("full", full), Method("scratch", full, random=True)]
+
+
+def of_size(base: str, adapter: str, share: float) -> Method:
+    """An adapter of a share of the base's parameters."""
+    option = SIZE_OPTION[adapter]
+    return Method(f"{adapter}-{share:.0%}", Choice(name=adapter, options={option: sized(base, adapter, option, share)}))
 
 
 @cache

@@ -105,9 +105,9 @@ def rates(outcomes: Outcomes) -> str:
     text = (
         f"PSNR in dB on training images that are held out. The lowest rate within {TIE} dB of the best is taken "
         f"(bold): those of *{TASKS[RATE_TASK].title}* for all tasks with clean training images, those of a task with "
-        "pairs for that task. A rate is chosen when those beside it are tried, too. Training from scratch takes "
-        "one rate for all, of runs of full length, because a random network has learned too little after a short one. "
-        "Whole networks train with Muon, adapters with AdamW."
+        "pairs for that task. A rate is chosen when those beside it are tried, too. Adapters of a type have one rate, "
+        "whatever their size. Training from scratch takes one rate for all, of runs of full length, because a random "
+        "network has learned too little after a short one. Everything trains with Muon."
     )
     head = ["chosen on", "method", "steps", *(f"{rate:g}" for rate in values)]
     return "\n\n".join(["## Learning rates", text, table(head, rows)])

@@ -6,7 +6,6 @@ see `study_rates`.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +18,7 @@ from adair_core.model.load import load
 from adair_core.plugins import plugins
 from adair_core.specs import Choice
 from adair_core.training.recipe import Data, PretrainRecipe, Settings
-from adaptation.methods import BUDGETS, Method, methods, sized
+from adaptation.methods import BUDGETS, Method, methods, of_size
 from adaptation.runs import Measurement, Place, Run, weights_of
 from adaptation.study_rates import Rates
 from adaptation.study_trainings import Scale, Trainings, linked
@@ -35,6 +34,8 @@ ADAPTER = f"lora-{BUDGETS[-1]:.0%}"
 FULLY_TUNED = ("denoise", "hybrid")
 """Tasks for which each base of the ablation is fine-tuned, too."""
 COST_STEPS, COST_ROUNDS = 120, 3
+PRETRAINING_RATE = 2e-3
+"""Of the bases of the ablation: that of the package's base."""
 BLENDED = ("denoise", "gaussian-deblur")
 BLENDS = ((1.0, 0.0), (0.0, 1.0), (0.5, 0.5), (0.75, 0.75), (1.0, 0.5), (0.5, 1.0), (1.0, 1.0))
 BLURRED_NOISY = StudiedTask(
@@ -77,7 +78,7 @@ class Plan:
         self.tasks = [TASKS[name] for name in tasks]
         self.methods = {method.name: method for method in methods(base)}
         self.trainings = Trainings(place, base, scale)
-        self.chosen = Rates(self.trainings)
+        self.chosen = Rates(self.trainings, self.methods)
 
     def _methods(self, task: StudiedTask) -> list[Method]:
         """Those that a task is compared with."""
@@ -133,25 +134,24 @@ class Plan:
                     f"costs/{method.name}-round{round_}",
                     method,
                     TASKS["denoise"],
-                    self.trainings.settings(method, steps=COST_STEPS),
+                    self.trainings.settings(steps=COST_STEPS),
                     measured=False,
                     labels={"part": "costs", "method": method.name, "round": round_},
                 )
 
     def sizes(self) -> Iterator[Run]:
-        """LoRA of more sizes than the comparison has, with the rate of the size next to each."""
+        """LoRA of more sizes than the comparison has."""
         for task in self.tasks:
             for size in SIZES:
                 if task.name not in MAIN or size in BUDGETS:
                     continue
-                nearest = min(BUDGETS, key=lambda budget: abs(math.log(budget / size)))
-                rank = sized(self.base, "lora", "rank", size)
+                method = of_size(self.base, "lora", size)
                 yield self.trainings.run(
-                    f"sizes/{task.name}/lora-{size:.0%}",
-                    Method(f"lora-{size:.0%}", Choice(name="lora", options={"rank": rank})),
+                    f"sizes/{task.name}/{method.name}",
+                    method,
                     task,
-                    self._chosen(self.methods[f"lora-{nearest:.0%}"], task),
-                    labels={"part": "sizes", "task": task.name, "method": f"lora-{size:.0%}", "size": size},
+                    self._chosen(method, task),
+                    labels={"part": "sizes", "task": task.name, "method": method.name, "size": size},
                 )
 
     def blends(self) -> Iterator[Run]:
@@ -203,9 +203,7 @@ class Plan:
                 name=f"pretraining/{title.replace(' ', '-')}/base",
                 recipe=PretrainRecipe(
                     data=TASKS["denoise"].data(self.place.data),
-                    settings=self.trainings.settings(
-                        self.methods["full"], steps=self.scale.pretraining, learning_rate=1e-3
-                    ),
+                    settings=self.trainings.settings(steps=self.scale.pretraining, learning_rate=PRETRAINING_RATE),
                     backbone=load(self.base).info.backbone,
                     degradation=Choice(name="one-of", options=options),
                 ),
@@ -309,7 +307,7 @@ class Plan:
 
     def _chosen(self, method: Method, task: StudiedTask, **changes: Any) -> Settings:
         """With the learning rate that was chosen."""
-        return self.trainings.settings(method, learning_rate=self.chosen.best(method, task), **changes)
+        return self.trainings.settings(learning_rate=self.chosen.best(method, task), **changes)
 
     def _frozen(
         self, name: str, base: str, task: StudiedTask, labels: Mapping[str, Any], after: tuple[Run, ...] = ()

@@ -1,7 +1,7 @@
 """How the study chooses learning rates: by short runs, on training images that are held out; no test set enters.
 
-An adapter wants a higher rate than a whole network, and few pairs a lower one than many images. So each method has a
-rate for tasks whose images are clean, chosen on one of them, and one for each task that learns from pairs.
+An adapter wants a higher rate than a whole network, and few pairs a lower one than many images. So each kind of method
+has a rate for tasks whose images are clean, chosen on one of them, and one for each task that learns from pairs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from adair_core.data.folders import find_images
 from adair_core.errors import UsageError, expected
 from adair_core.training.recipe import Data
-from adaptation.methods import Method
+from adaptation.methods import BUDGETS, Method
 from adaptation.runs import Run
 from adaptation.study_trainings import Trainings, linked
 from adaptation.tasks import TASKS, StudiedTask
@@ -21,7 +21,7 @@ RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 FIRST_RATES = (1e-3, 3e-3, 1e-2)
 """The others are tried while the best is at the end of those that were."""
 TIE = 0.02  # dB of validation; of rates that are nearer to the best, the lowest is chosen
-RATE_TASK = "hybrid"
+RATE_TASK = "denoise"
 """On which the rates for clean images are chosen."""
 HELD_OUT = 0.2  # of the pairs; the last ones, so that most scenes are on one side
 
@@ -31,10 +31,12 @@ class Rates:
 
     Args:
         trainings: makes the runs.
+        methods: all of the study, by name.
     """
 
-    def __init__(self, trainings: Trainings) -> None:
+    def __init__(self, trainings: Trainings, methods: Mapping[str, Method]) -> None:
         self.trainings = trainings
+        self.methods = methods
         self._best: dict[tuple[str, str], float] = {}
 
     def runs(self, methods: Sequence[Method], tasks: Sequence[StudiedTask]) -> Iterator[Run]:
@@ -42,9 +44,9 @@ class Rates:
 
         More are known when these are done. When all are done that it returns, rates are chosen.
         """
-        found = {(method.name, deciding(method, task)): method for task in tasks for method in methods}
-        for (_, task), method in found.items():
-            yield from self._runs(method, TASKS[task])
+        pairs = {(self._stand_in(method).name, deciding(method, task)) for task in tasks for method in methods}
+        for method, task in sorted(pairs):
+            yield from self._runs(self.methods[method], TASKS[task])
 
     def best(self, method: Method, task: StudiedTask) -> float:
         """The learning rate that validated best, or nearly so.
@@ -52,10 +54,11 @@ class Rates:
         Raises:
             UsageError: what decides it is not done.
         """
+        method = self._stand_in(method)
         key = (method.name, deciding(method, task))
         if key in self._best:
             return self._best[key]
-        runs = self._runs(method, TASKS[deciding(method, task)])
+        runs = self._runs(method, TASKS[key[1]])
         validated = self._validated(runs)
         missing = [run.name for run in runs if run.labels["rate"] not in validated]
         if missing:
@@ -84,6 +87,10 @@ class Rates:
             validation=validation["target"],
         )
 
+    def _stand_in(self, method: Method) -> Method:
+        """The method whose rate it has: of adapters, their type's largest of the comparison."""
+        return self.methods.get(f"{method.adapter.name}-{BUDGETS[-1]:.0%}", method)
+
     def _runs(self, method: Method, task: StudiedTask) -> list[Run]:
         rates = list(FIRST_RATES)
         while True:
@@ -104,7 +111,7 @@ class Rates:
             f"rates/{task.name}/{method.name}-{rate:g}",
             method,
             task,
-            trainings.settings(method, steps=steps, learning_rate=rate),
+            trainings.settings(steps=steps, learning_rate=rate),
             labels={"part": "rates", "task": task.name, "method": method.name, "rate": rate},
             data=None if task.pairs is None else self.held_out(task),
             measured=False,
