@@ -74,6 +74,12 @@ def network_options(function: Any) -> Any:
             "--tile", default="auto", metavar="N|auto|none", help="side of the tiles for large images [default: auto]"
         ),
         rich_click.option(
+            "--self-ensemble",
+            is_flag=True,
+            help="average over the eight orientations of the image, or of each tile: a little better, eight times "
+            "slower",
+        ),
+        rich_click.option(
             "--no-graphs", is_flag=True, help="do not capture CUDA graphs of tiles and small images that come often"
         ),
     ]

@@ -26,7 +26,7 @@ class Network:
 
     Args:
         loaded: the network.
-        parameters: ``tile``, ``precision``, ``exact``, ``no_graphs``.
+        parameters: ``tile``, ``precision``, ``exact``, ``self_ensemble``, ``no_graphs``.
         strength: out = in + strength * (restored - in).
     """
 
@@ -34,6 +34,7 @@ class Network:
         self.loaded, self.strength = loaded, strength
         self.tile, self.exact = tile_of(parameters["tile"]), parameters["exact"]
         self.precision, self.graphs = parameters["precision"], not parameters["no_graphs"]
+        self.ensemble = parameters["self_ensemble"]
         self.calls = self.in_tiles = 0
 
     def __call__(self, image: Tensor) -> Tensor:
@@ -45,6 +46,7 @@ class Network:
             tile=self.tile,
             precision=self.precision,
             exact=self.exact,
+            ensemble=self.ensemble,
             graphs=self.graphs,
             on_share=shares.append,
         )
@@ -72,14 +74,16 @@ class Restoration:
 
         info = network.loaded.model.info
         strong = "" if network.strength == 1 else f", strength {network.strength:g}"
+        averaged = ", self-ensemble" if network.ensemble else ""
         restorer = Restorer(
-            title=network.loaded.title + strong,
+            title=network.loaded.title + strong + averaged,
             base=info.name,
             fingerprint=info.fingerprint,
             adapters=dict(network.loaded.adapters),
             strength=network.strength,
             precision=network.precision,
             tile="exact" if network.exact else str(network.tile).lower(),
+            ensemble=network.ensemble,
         )
         return cls(network, restorer)
 

@@ -18,6 +18,7 @@ class Restorer(Config):
         strength: out = in + strength * (restored - in).
         precision: in which the network computed.
         tile: ``auto``, ``none``, ``exact`` or the side of the tiles in pixels.
+        ensemble: whether results are averaged over the image's eight orientations.
     """
 
     title: str
@@ -27,3 +28,4 @@ class Restorer(Config):
     strength: float = 1.0
     precision: str = "float32"
     tile: str = "auto"
+    ensemble: bool = False

@@ -164,6 +164,7 @@ def _restore_step(
             overlap=settings.overlap,
             precision=settings.precision,
             exact=settings.exact,
+            ensemble=settings.ensemble,
             graphs=settings.graphs,
             on_share=on_share,
         )

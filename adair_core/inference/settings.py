@@ -25,6 +25,7 @@ class Settings:
         overlap: pixels that neighbouring tiles share, at most half a tile; None = 64, or half a smaller tile.
         precision: see `RestorationModel.restore`.
         exact: see `RestorationModel.restore`.
+        ensemble: see `RestorationModel.restore`.
         graphs: see `RestorationModel.restore`.
         scale: enlarge so many times, bicubically, before restoring (super-resolution).
         steps: restorations that are made one after the other, each of what the one before it made, neither rounded nor
@@ -47,6 +48,7 @@ class Settings:
     overlap: int | None = None
     precision: Precision | None = None
     exact: bool = False
+    ensemble: bool = False
     graphs: bool = True
     scale: int = 1
     steps: tuple[Step, ...] = ()
@@ -71,7 +73,7 @@ class Settings:
             raise UsageError("expected overwrite or skip_existing for results that are there already, got both")
         check_precision(self.precision)
         if self.exact:
-            check_exact(self.tile, self.precision)
+            check_exact(self.tile, self.precision, ensemble=self.ensemble)
         # Checked now: a small image would be restored and written before a large one needs tiles.
         resolve_overlap(self.overlap, self.tile)
 

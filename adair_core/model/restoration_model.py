@@ -115,6 +115,7 @@ class RestorationModel(ReplayedBackbone):
         overlap: int | None = None,
         precision: Precision | None = None,
         exact: bool = False,
+        ensemble: bool = False,
         graphs: bool = True,
         on_share: OnShare | None = None,
     ) -> ImageT:
@@ -134,6 +135,8 @@ class RestorationModel(ReplayedBackbone):
             exact: compute what ``tile=None`` does, but for the order of additions, within about 2 GiB, for images that
                 memory would not hold: layer by layer, band by band, with features in a temporary file where there are
                 too many. Takes about twice as long as tiles.
+            ensemble: restore the image, or each of its tiles, in its eight orientations and average (self-ensemble): a
+                little better, in eight times the time. Not with `exact`.
             graphs: on a CUDA device, replay graphs of small images and tiles whose shape comes again and again
                 (`replay`), to the same bits; ``False`` launches every kernel by itself.
             on_share: told after each tile, if it takes several, how much of the image is done.
@@ -158,6 +161,7 @@ class RestorationModel(ReplayedBackbone):
                 overlap=overlap,
                 precision=precision,
                 exact=exact,
+                ensemble=ensemble,
                 replay=self.replay if graphs else None,
                 on_share=on_share,
                 **place,
@@ -173,6 +177,7 @@ class RestorationModel(ReplayedBackbone):
         overlap: int | None = None,
         precision: Precision | None = None,
         exact: bool = False,
+        ensemble: bool = False,
         graphs: bool = True,
         on_share: OnShare | None = None,
     ) -> None:
@@ -186,6 +191,7 @@ class RestorationModel(ReplayedBackbone):
             overlap: see `restore`.
             precision: see `restore`.
             exact: see `restore`.
+            ensemble: see `restore`.
             graphs: see `restore`.
             on_share: see `restore`.
 
@@ -206,6 +212,7 @@ class RestorationModel(ReplayedBackbone):
                 overlap=overlap,
                 precision=precision,
                 exact=exact,
+                ensemble=ensemble,
                 replay=self.replay if graphs else None,
                 on_share=on_share,
                 **place,

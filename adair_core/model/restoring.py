@@ -17,6 +17,7 @@ from adair_core.errors import AdairError, UsageError, expected
 from adair_core.model.exact import WORKING, restore_exactly
 from adair_core.model.maps import Gathered, Map, Store, Values, WriteBand
 from adair_core.model.memory import BUDGET, CountPixels, affordable_pixels
+from adair_core.model.self_ensemble import self_ensemble
 from adair_core.model.smaller_tiles import WithinMemory
 from adair_core.model.tiling import (
     SMALLEST_TILE,
@@ -52,7 +53,7 @@ def check_precision(precision: str | None) -> None:
         raise UsageError(expected("precision", expected=f"one of {wanted}", got=repr(precision)))
 
 
-def check_exact(tile: Tile, precision: str | None) -> None:
+def check_exact(tile: Tile, precision: str | None, *, ensemble: bool = False) -> None:
     """Check that the whole image's result can be what was asked for.
 
     Raises:
@@ -61,6 +62,9 @@ def check_exact(tile: Tile, precision: str | None) -> None:
     if isinstance(tile, int) or precision not in (None, "float32"):
         got = f"tile {tile!r} and precision {precision!r}"
         raise UsageError(expected("exact", expected="neither tiles nor another precision than float32", got=got))
+    if ensemble:
+        hint = "leave one of them out"
+        raise UsageError(expected("exact", expected="no self-ensemble, which works in tiles", got="both", hint=hint))
 
 
 def check_strength(strength: float) -> None:
@@ -84,6 +88,7 @@ def restore_image(
     dtype: torch.dtype,
     precision: Precision | None = None,
     exact: bool = False,
+    ensemble: bool = False,
     replay: Callable[[Tensor], Tensor] | None = None,
     affordable: CountPixels = affordable_pixels,
     on_share: OnShare | None = None,
@@ -102,6 +107,8 @@ def restore_image(
         dtype: that the network takes.
         precision: of the network; ``None`` = that of its weights.
         exact: compute the whole image's result band by band, see `adair_core.model.exact`.
+        ensemble: average over the image's orientations, or over those of each tile, see
+            `adair_core.model.self_ensemble`.
         replay: gives what `network` gives, faster where batches of one shape come again and again; used for those of at
             most `REPLAYED_PIXELS`.
         affordable: counts the pixels of ``"auto"``: `adair_core.model.memory.affordable_pixels`, or what that has said.
@@ -133,6 +140,7 @@ def restore_image(
             dtype=dtype,
             precision=precision,
             exact=exact,
+            ensemble=ensemble,
             replay=replay,
             affordable=affordable,
             on_share=on_share,
@@ -156,6 +164,7 @@ def restore_rows(
     dtype: torch.dtype,
     precision: Precision | None = None,
     exact: bool = False,
+    ensemble: bool = False,
     replay: Callable[[Tensor], Tensor] | None = None,
     affordable: CountPixels = affordable_pixels,
     on_share: OnShare | None = None,
@@ -182,6 +191,7 @@ def restore_rows(
         dtype: see `restore_image`.
         precision: see `restore_image`.
         exact: see `restore_image`; B is 1. With alpha, the image is in memory as a whole.
+        ensemble: see `restore_image`; not with `exact`.
         replay: see `restore_image`.
         affordable: see `restore_image`.
         on_share: see `restore_image`.
@@ -193,6 +203,10 @@ def restore_rows(
     check_strength(strength)
     check_precision(precision)
     shared = resolve_overlap(overlap, tile)
+    if exact:
+        check_exact(tile, precision, ensemble=ensemble)
+    if ensemble:
+        network, replay = self_ensemble(network), None if replay is None else self_ensemble(replay)
     has_alpha = image.channels == 4
 
     def finish(top: int, restored: Tensor) -> None:
@@ -223,7 +237,6 @@ def restore_rows(
         for top, bottom in _bands(image):
             write(top, image.read(top, bottom)[:, :3])
     elif exact:
-        check_exact(tile, precision)
         restored = _exactly(network, image, device, dtype)
         for top, bottom in _bands(image):
             finish(top, restored.read(top, bottom).to(torch.float32))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from adair_core.data.images import ImageFile, write_image
-from adair_core.model import save_base, untrained
+from adair_core.model import AdapterCard, load, save_base, untrained
 
 SHAPE = {"dim": 4, "blocks": (1, 1, 1, 1), "heads": (1, 1, 1, 1), "refinement": 1}
 
@@ -36,3 +36,16 @@ def photos(tmp_path_factory) -> Path:
 def workplace(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def adapter(base, tmp_path_factory) -> Path:
+    """A trained adapter's folder, of an adapter that does something."""
+    model = load(base)
+    model.add_adapter("denoise", "lora", {"rank": 2})
+    for name, parameter in model.adapter_parameters("denoise").items():
+        if "lora_B" in name:
+            parameter.data.fill_(0.05)
+    folder = tmp_path_factory.mktemp("adapters") / "denoise"
+    model.save_adapter("denoise", folder, card=AdapterCard(task="denoise"))
+    return folder

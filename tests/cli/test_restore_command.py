@@ -8,30 +8,14 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
 from clips import make_clip, packets_of
 
-from adair_core.cli.models import PRECISIONS
 from adair_core.data.images import ImageFile, read_image, write_image
-from adair_core.model import AdapterCard, load
-from adair_core.model.restoring import Precision
+from adair_core.model import load
 from adair_core.testing import installed, run_program, write_package
-
-
-@pytest.fixture(scope="module")
-def adapter(base, tmp_path_factory) -> Path:
-    """A trained adapter's folder, of an adapter that does something."""
-    model = load(base)
-    model.add_adapter("denoise", "lora", {"rank": 2})
-    for name, parameter in model.adapter_parameters("denoise").items():
-        if "lora_B" in name:
-            parameter.data.fill_(0.05)
-    folder = tmp_path_factory.mktemp("adapters") / "denoise"
-    model.save_adapter("denoise", folder, card=AdapterCard(task="denoise"))
-    return folder
 
 
 def pixels(path: Path | str) -> np.ndarray:
@@ -352,39 +336,6 @@ def test_wrong_requests_to_evaluate(arguments, code, message, adapter):
     outcome = run_program("evaluate", *arguments, "--adapter", adapter)
     assert outcome.exit_code == code
     assert message in outcome.stderr
-
-
-def test_precision_reaches_the_network(adapter, photos):
-    restored = {}
-    for precision in PRECISIONS:
-        out = Path(f"{precision}.png")
-        outcome = run_program(
-            "restore", photos / "photo0.png", "--adapter", adapter, "--precision", precision, "-o", out
-        )
-        assert outcome.exit_code == 0, outcome.stderr
-        restored[precision] = pixels(out).astype(int)
-    difference = {name: np.abs(image - restored["float32"]).max() for name, image in restored.items()}
-    assert 0 < difference["bfloat16"] < 20
-    assert difference["float16"] <= difference["bfloat16"]
-
-
-def test_precisions_are_those_of_the_network():
-    assert get_args(Precision) == PRECISIONS
-
-
-def test_exact_is_the_whole_images_result(adapter, photos):
-    restored = {}
-    for way in (("--tile", "none"), ("--exact",)):
-        outcome = run_program(
-            "restore", photos / "photo0.png", "--adapter", adapter, *way, "-o", "out.png", "--overwrite"
-        )
-        assert outcome.exit_code == 0, outcome.stderr
-        restored[way] = pixels("out.png").astype(int)
-    first, second = restored.values()
-    assert np.abs(first - second).max() <= 1
-    outcome = run_program("restore", photos, "--adapter", adapter, "--exact", "--tile", 64, "-o", "none")
-    assert (outcome.exit_code, "exact: expected neither tiles" in outcome.stderr) == (2, True)
-    assert not Path("none").exists()
 
 
 def test_strength_by_a_mask(adapter, photos, workplace):

@@ -123,6 +123,7 @@ def _restorer(named: Sequence[str], parameters: Any) -> Any:
             tile=tile_of(parameters["tile"]),
             precision=parameters["precision"],
             exact=parameters["exact"],
+            ensemble=parameters["self_ensemble"],
             graphs=not parameters["no_graphs"],
         ),
         accept_unknown_base=parameters["accept_unknown_base"],

@@ -233,6 +233,7 @@ def _settings(parameters: Mapping[str, Any], tasks: Sequence[str]) -> Settings:
         tile=tile_of(parameters["tile"]),
         precision=parameters["precision"],
         exact=parameters["exact"],
+        ensemble=parameters["self_ensemble"],
         graphs=not parameters["no_graphs"],
         white=parameters["white"],
         page=parameters["page"],
