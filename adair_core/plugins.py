@@ -40,7 +40,7 @@ from adair_core.specs import (
     TaskSpec,
     WeightsSpec,
 )
-from adair_core.validation import parse_config, validate_record
+from adair_core.validation import completed, parse_config, validate_record
 
 __all__ = [
     "ENTRY_POINT_GROUP",
@@ -48,6 +48,7 @@ __all__ = [
     "PluginFailure",
     "PluginWarning",
     "Plugins",
+    "completed",
     "load",
     "parse_config",
     "plugins",

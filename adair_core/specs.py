@@ -36,7 +36,7 @@ class Config(BaseModel):
 
 
 class Choice(Config):
-    """A plugin's thing by name, with the options that differ from its defaults; the form in which recipes hold it."""
+    """A plugin's thing by name, with options; in recipes and weights with every one, as defaults may change."""
 
     name: str = Field(description="registered name")
     options: dict[str, Any] = Field(default_factory=dict, description="fields of its configuration")
@@ -279,6 +279,9 @@ class MetricSpec(Spec):
     unit: str = ""
 
 
+WeightsKind = Literal["base", "adapter", "diagnoser"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class WeightsSpec(Spec):
     """Weights that a package ships.
@@ -294,7 +297,7 @@ class WeightsSpec(Spec):
     """
 
     version: int
-    kind: Literal["base", "adapter", "diagnoser"]
+    kind: WeightsKind
     path: Path
     terms: str
     task: str | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 from pydantic import BaseModel, ValidationError
@@ -14,9 +14,11 @@ from adair_core.specs import (
     AdapterSpec,
     BackboneSpec,
     CallbackSpec,
+    Choice,
     DegradationSpec,
     MetricSpec,
     TaskSpec,
+    WeightsKind,
     WeightsSpec,
 )
 
@@ -68,6 +70,24 @@ def parse_config(
         raise UsageError(f"{what}: {'; '.join(problems)}") from error
 
 
+def completed(choice: Choice, config: type[BaseModel], *, what: str) -> Choice:
+    """Fill in what a choice leaves out, as one that was written before its thing had an option does.
+
+    Args:
+        choice: name and some of the options.
+        config: their model.
+        what: whose options they are, for the message.
+
+    Returns:
+        The choice with every option, as JSON holds them.
+
+    Raises:
+        UsageError: an option is wrong.
+    """
+    values = parse_config(config, choice.options, what=f"{what} {choice.name!r}")
+    return Choice(name=choice.name, options=values.model_dump(mode="json"))
+
+
 def validate_record(hook: str, record: Any) -> None:
     """Refuse a record that something would trip over later.
 
@@ -111,6 +131,12 @@ def _validate_weights(hook: str, record: WeightsSpec) -> None:
     what = f"{hook}: {record.versioned_name}"
     if not record.path.exists():
         raise PluginError(f"{what}: there is no {record.path}")
+    kinds = get_args(WeightsKind)
+    if record.kind not in kinds:
+        raise PluginError(f"{what}: kind: expected one of {', '.join(kinds)}, got {record.kind!r}")
+    version: object = record.version
+    if not isinstance(version, int) or version < 1:
+        raise PluginError(f"{what}: version: expected a whole number from 1, got {version!r}")
     options: object = record.options
     if not isinstance(options, Mapping):
         raise PluginError(f"{what}: options: expected a mapping option of the task -> value, got {options!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping
@@ -134,21 +135,25 @@ def new_run(name: str) -> Path:
 
 
 def last_run(name: str) -> Path:
-    """The last of `runs_named` that exists.
+    """The last of `runs_named` that exists, whatever has been removed before it.
 
     Raises:
         UsageError: there is none.
     """
-    last = None
-    for folder in runs_named(name):
-        if not folder.exists():
-            break
-        last = folder
-    if last is None:
+    numbers = [number for folder in Path("runs").glob("*") if (number := _number(folder.name, name)) is not None]
+    if not numbers:
         raise UsageError(
             expected("--resume", expected="a run to continue", got=f"no runs/{name}", hint="give --out DIR")
         )
-    return last
+    return next(itertools.islice(runs_named(name), max(numbers) - 1, None))
+
+
+def _number(folder: str, name: str) -> int | None:
+    """Which of `runs_named` a folder is, from 1; ``None`` = none of them."""
+    number = folder.removeprefix(f"{name}-")
+    if folder == name:
+        return 1
+    return int(number) if number != folder and number.isdecimal() and int(number) > 1 else None
 
 
 def resolved_data(group: Group, parameters: Mapping[str, Any], earlier: Recipe | None) -> Data:
@@ -203,7 +208,9 @@ def run(training: Callable[..., Any], recipe: Recipe, parameters: Mapping[str, A
     command = f"adair {phase} --resume --out {shlex.quote(str(out))}"
     try:
         result = training(recipe, out, resume=parameters["resume"])
-    except KeyboardInterrupt as stop:  # the second Ctrl-C
+    except KeyboardInterrupt as stop:  # the second Ctrl-C, or one before the first step
+        if not (Path(out) / "recipe.json").exists():
+            raise Interrupted("interrupted before the training began; nothing was written") from stop
         raise Interrupted(f"interrupted; go on from the last checkpoint with: {command}") from stop
     if parameters["as_json"]:
         print_json(to_jsonable_python(result))

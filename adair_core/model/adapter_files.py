@@ -209,7 +209,9 @@ def _check_config(file: AdapterFile, adapter: InstalledAdapter) -> None:
         wanted = peft_config(adapter, base="") if not peft_problem(adapter) else {}
         same = all(file.config.get(name) == wanted.get(name) for name in ("peft_type", "r", "lora_alpha"))
     else:
-        same = file.config.get("type") == adapter.choice.name and file.config.get("config") == adapter.choice.options
+        # With each other, not with the plugin's: it may have got options since.
+        assert file.choice is not None
+        same = file.config.get("type") == file.choice.name and file.config.get("config") == file.choice.options
     if not same:
         raise WeightsError(
             f"{file.folder / CONFIG_FILE}: describes another adapter than {WEIGHTS_FILE} beside it, of type "

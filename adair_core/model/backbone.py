@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from adair_core.errors import PluginError, UnknownNameError
-from adair_core.plugins import parse_config, plugins
+from adair_core.plugins import completed, parse_config, plugins
 from adair_core.specs import BackboneSpec, Choice, Site
 
 
@@ -47,8 +47,7 @@ def resolve_backbone(name: str, *, preset: str | None = None, **options: Any) ->
     if chosen is not None and chosen not in spec.presets:
         raise UnknownNameError(f"preset of backbone {name}", chosen, spec.presets)
     merged = {**(spec.presets[chosen] if chosen is not None else {}), **options}
-    config = parse_config(spec.config, merged, what=f"backbone {name!r}")
-    return Choice(name=name, options=config.model_dump(mode="json"))
+    return completed(Choice(name=name, options=merged), spec.config, what="backbone")
 
 
 def build_backbone(name: str, *, preset: str | None = None, **options: Any) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from adair_core.model.weights_file import (
     to_storage,
     write_tensors,
 )
+from adair_core.plugins import completed, plugins
 from adair_core.specs import Choice
 
 BASE_FORMAT = "adair-base"
@@ -94,7 +96,9 @@ def load_base(path: Path | str, *, name: str | None = None) -> tuple[nn.Module, 
     if mark != info.fingerprint:
         message = expected(f"{path}: fingerprint of the weights", expected=info.fingerprint, got=mark)
         raise WeightsError(f"{message}; the file was changed or damaged: get it again")
-    return build_with(tensors, info.backbone, where=str(path)), info
+    backbone = build_with(tensors, info.backbone, where=str(path))
+    config = plugins().backbones[info.backbone.name].config
+    return backbone, replace(info, backbone=completed(info.backbone, config, what="backbone"))
 
 
 def build_with(tensors: Mapping[str, Tensor], choice: Choice, *, where: str) -> nn.Module:

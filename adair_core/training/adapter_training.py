@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from adair_core.data.seeds import seed_of
 from adair_core.model.adapter_card import AdapterCard
@@ -53,6 +53,7 @@ def train(
     """
     model = load(recipe.base)
     recipe = resolved(recipe, model)
+    model.info = replace(model.info, name=recipe.base)  # which the adapter's file names, for any folder to find
 
     def prepare(recipe: AdapterRecipe, folder: RunFolder, say: Say) -> Job:
         return _prepare(recipe, folder, say, model)
@@ -77,23 +78,19 @@ def resolved(recipe: AdapterRecipe, model: RestorationModel) -> AdapterRecipe:
     adapter = plugins().adapters[recipe.adapter.name]
     options = preset_options(adapter, recipe.adapter.options, recipe.preset)
     settings = {**default_settings(adapter, task), **recipe.settings.given}
-    chosen = _complete(recipe.adapter.name, adapter.config, options, what="adapter type")
-    start = {} if recipe.start_from is None else resolved_start(recipe.start_from, recipe.start_fingerprint, chosen)
+    chosen = Choice(name=recipe.adapter.name, options=options)
+    recipe = recipe.model_copy(update={"adapter": chosen}).with_every_option()
+    start: dict[str, str] = {}
+    if recipe.start_from is not None:
+        start = resolved_start(recipe.start_from, recipe.start_fingerprint, recipe.adapter)
     return recipe.model_copy(
         update={
             **resolved_base(recipe.base, recipe.base_fingerprint, model.info),
             **start,
-            "adapter": chosen,
-            "task": _complete(recipe.task.name, task.config, recipe.task.options, what="task"),
             "settings": parse_config(Settings, settings, what=f"settings of task {recipe.task.name!r}"),
             "data": with_absolute_paths(recipe.data),
         }
     )
-
-
-def _complete(name: str, config: Any, options: dict[str, Any], *, what: str) -> Choice:
-    values = parse_config(config, options, what=f"{what} {name!r}")
-    return Choice(name=name, options=values.model_dump(mode="json"))
 
 
 def _prepare(recipe: AdapterRecipe, folder: RunFolder, say: Say, model: RestorationModel) -> Job:
@@ -115,7 +112,8 @@ def _prepare(recipe: AdapterRecipe, folder: RunFolder, say: Say, model: Restorat
 
     def export(final: Recipe, validation: ValidationRecord | None) -> Path:
         images = "1 image" if len(examples.validation) == 1 else f"{len(examples.validation)} images"
-        notes = f"The numbers are those of the validation at the end of training, on {images}."
+        step = recipe.settings.steps if validation is None else validation.step
+        notes = f"The numbers are those of the validation after step {step} of the training, on {images}."
         card = AdapterCard(
             task=name,
             metrics=_rows(validation) if validation is not None else [],

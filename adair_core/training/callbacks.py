@@ -42,7 +42,7 @@ class ValidationRecord:
         value: its mean over all conditions.
         conditions: condition label -> its mean.
         inputs: condition label -> the mean of the degraded inputs.
-        best: whether no earlier validation was better.
+        best: whether it was better than all earlier ones.
     """
 
     step: int
@@ -61,7 +61,7 @@ class RunResult:
         folder: the run folder.
         step: steps done, earlier sittings included.
         weights: the base file or the adapter folder that came out.
-        validation: the last validation, of the weights that were written.
+        validation: the validation of the weights that were written.
         best: the best validation.
         seconds: spent training, earlier sittings included, validation and export excluded.
         waiting: share of `seconds` spent waiting for data, in [0, 1].

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,9 +16,11 @@ from adair_core.training.processes import Processes
 # What may differ when a run goes on: none of it changes a bit.
 _FREE = {"environment", "settings.workers", "settings.checkpoint_every", "settings.callbacks"}
 
+EARLIER = "earlier"
+
 
 class EnvironmentWarning(UserWarning):
-    """A run goes on, or is repeated, in another environment: its bits may differ."""
+    """A run goes on, or is repeated, in another environment or with other images: its bits may differ."""
 
 
 def environment(processes: Processes) -> dict[str, Any]:
@@ -38,12 +40,27 @@ def environment(processes: Processes) -> dict[str, Any]:
     }
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """List the fields in which two nested mappings differ, as ``name: X before, Y now``."""
+def sittings_before(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """What an environment says of the earlier sittings of a run, as far as theirs was another.
+
+    Args:
+        recorded: by the sitting before this one; empty if there was none.
+        now: of this one.
+
+    Returns:
+        The field `EARLIER`, a list with the fields of each that the next one changed; nothing if all were alike.
+    """
+    changed = {name: value for name, value in recorded.items() if name != EARLIER and value != now.get(name)}
+    earlier = [*recorded.get(EARLIER, []), *([changed] if changed else [])]
+    return {EARLIER: earlier} if earlier else {}
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], *, without: Sequence[str] = ()) -> list[str]:
+    """List the fields in which two nested mappings differ, as ``name: X before, Y now``; but those of these names."""
     old, new = dict(_flat(before)), dict(_flat(now))
     return [
         f"{name}: {_shown(old, name)} before, {_shown(new, name)} now"
-        for name in sorted({*old, *new})
+        for name in sorted({*old, *new}.difference(without))
         if old.get(name) != new.get(name)
     ]
 

@@ -69,11 +69,12 @@ def batches(
             collate_fn=_collated,
             **options,
         )
-        iterator = iter(loader)
+        # Closed, a generator lets go of what it iterates over, and with it of the loader processes.
+        source = (_whole(batch) for batch in iter(loader))
     try:
-        yield map(_whole, iterator)
+        yield source
     finally:
-        del iterator
+        source.close()
 
 
 class _Telling(Dataset[dict[str, Tensor] | DataError]):

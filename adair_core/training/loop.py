@@ -6,6 +6,7 @@ import math
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ class Job:
         parameters: those that train, by name.
         buffers: gives other state of the network that training changes, by name. Asked whenever it is needed: moving a
             network, unlike its parameters, replaces it.
-        dataset: ``dataset[n, patch_size]`` is sample n: ``{"input", "target"}``, each ``(3, P, P)``.
+        dataset: ``dataset[n, patch_size]`` is sample n: ``input`` and ``target``, each ``(3, P, P)``, and ``index``, n.
         validation: how the averaged weights are judged.
         identity: hash of the training data.
         export: called at the end with the recipe and the last validation, the averaged weights being in the network;
@@ -252,12 +253,24 @@ class Loop:
             self.state.best = record
 
     def _finish(self) -> RunResult:
-        state = self.state
-        with self.average.applied():
-            weights = self.job.export(self.job.recipe, state.last) if self.processes.is_main else self.folder.path
+        state, weights = self.state, self.folder.path
+        validation = state.best if self.settings.keep == "best" else state.last
+        if self.processes.is_main:
+            with self.average.applied() if validation == state.last else self._best_applied():
+                weights = self.job.export(self.job.recipe, validation)
         self.processes.wait()
         waiting = state.waited / state.seconds if state.seconds else 0.0
-        return RunResult(self.folder.path, state.step, weights, state.last, state.best, state.seconds, waiting)
+        return RunResult(self.folder.path, state.step, weights, validation, state.best, state.seconds, waiting)
+
+    @contextmanager
+    def _best_applied(self) -> Iterator[None]:
+        """Put the weights that validated best into the network; afterwards its own are back."""
+        own = Checkpoint({name: tensor.detach().clone() for name, tensor in self._weights().items()}, {})
+        self._take(Checkpoint.read(self.folder.best), source=self.folder.best)
+        try:
+            yield
+        finally:
+            self._take(own, source=self.folder.best)
 
     def _on_device(self, images: Tensor) -> Tensor:
         return images.to(self.device, self.precision.weights, non_blocking=True)
@@ -285,14 +298,23 @@ class Loop:
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         source = self.folder.last
-        restore(self.job.parameters, checkpoint.part("weights"), source=source)
-        restore(self.job.buffers(), checkpoint.part("buffers"), source=source)
+        if "last" not in checkpoint.state:
+            raise RunFolderError(
+                f"checkpoint {source}: expected the state of a run, got weights alone, as best.safetensors has them; "
+                f"put the run's own back, or delete it to start the run again with --resume"
+            )
+        self._take(checkpoint, source=source)
         if self.settings.ema:
             restore(self.average.averages, checkpoint.part("average"), source=source)
         restore_optimizer(self.optimizer, self.job.parameters, checkpoint.part("optimizer"))
         self.state = _State.of(checkpoint.state)
         if self.state.scaler:
             self.precision.scaler.load_state_dict(self.state.scaler)
+
+    def _take(self, checkpoint: Checkpoint, *, source: Path) -> None:
+        """Put the weights and the other state of a checkpoint into the network."""
+        restore(self.job.parameters, checkpoint.part("weights"), source=source)
+        restore(self.job.buffers(), checkpoint.part("buffers"), source=source)
 
     def _tell(self, event: str, *arguments: object) -> None:
         for callback in self.callbacks:

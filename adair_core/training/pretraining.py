@@ -15,7 +15,7 @@ from adair_core.model.files import save_base
 from adair_core.model.load import load
 from adair_core.model.restoration_model import RestorationModel
 from adair_core.plugins import parse_config, plugins
-from adair_core.specs import Choice, Condition, Protocol
+from adair_core.specs import Condition, Protocol
 from adair_core.training.callbacks import Callback, RunResult, ValidationRecord
 from adair_core.training.examples import gather, with_absolute_paths
 from adair_core.training.loop import Job
@@ -83,7 +83,7 @@ def resolved(recipe: PretrainRecipe, start: RestorationModel | None) -> Pretrain
             raise UsageError(expected(f"backbone to start from {recipe.base}", expected=wanted, got=got))
         preset = recipe.preset or (start.info.recipe or {}).get("preset")
         base = resolved_base(str(recipe.base), recipe.base_fingerprint, start.info)
-        options = {**start.info.backbone.options, **options}
+        options = {**({} if recipe.preset else start.info.backbone.options), **options}
     backbone = resolve_backbone(recipe.backbone.name, preset=preset, **options)
     if start is not None and backbone != start.info.backbone:
         raise UsageError(
@@ -94,16 +94,12 @@ def resolved(recipe: PretrainRecipe, start: RestorationModel | None) -> Pretrain
                 hint="leave the backbone's options out, or leave the base out",
             )
         )
-    what = f"degradation {recipe.degradation.name!r}"
-    config = parse_config(plugins().degradations[recipe.degradation.name].config, recipe.degradation.options, what=what)
-    degradation = Choice(name=recipe.degradation.name, options=config.model_dump(mode="json"))
+    recipe = recipe.model_copy(update={"backbone": backbone}).with_every_option()
     settings = {**default_settings(plugins().backbones[backbone.name]), **recipe.settings.given}
     return recipe.model_copy(
         update={
             **base,
-            "backbone": backbone,
             "preset": preset,
-            "degradation": degradation,
             "settings": parse_config(Settings, settings, what=f"settings of backbone {backbone.name!r}"),
             "data": with_absolute_paths(recipe.data),
         }

@@ -34,7 +34,8 @@ class Processes:
     """This process among those of the run.
 
     Args:
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; with several processes each takes its own GPU.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; with several processes each takes its own GPU,
+            so that none can be named.
 
     Raises:
         UsageError: there is no such device.
@@ -43,6 +44,10 @@ class Processes:
     def __init__(self, device: str = "auto") -> None:
         self._state: PartialState | None = None
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            if device.startswith("cuda:"):
+                wanted = "cuda or auto with several processes, of which each takes its own GPU"
+                hint = "CUDA_VISIBLE_DEVICES says which"
+                raise UsageError(expected("device", expected=wanted, got=device, hint=hint))
             from accelerate import PartialState  # slow to import, and of no use to a single process
 
             cpu = device == "cpu" or not torch.cuda.is_available()

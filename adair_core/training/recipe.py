@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from typing_extensions import Self, override
 
 from adair_core.errors import listing
+from adair_core.plugins import completed, plugins
 from adair_core.specs import AdapterSpec, BackboneSpec, Choice, TaskSpec
 
 
@@ -42,7 +44,9 @@ class Settings(_Frozen):
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
     final_learning_rate: float = Field(1e-6, ge=0, description="learning rate that the cosine ends at")
     warmup: int = Field(50, ge=0, description="steps of linear warm-up")
-    weight_decay: float = Field(1e-4, ge=0, description="decoupled weight decay")
+    weight_decay: float = Field(
+        1e-4, ge=0, description="weight decay, decoupled from the gradient; with sgd added to it"
+    )
     loss: Literal["l1", "charbonnier"] = Field("l1", description="training loss")
     clip: float | None = Field(1.0, gt=0, description="largest gradient norm; none = no clipping")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the weights' moving average; 0 = off")
@@ -54,6 +58,9 @@ class Settings(_Frozen):
     seed: int = Field(0, ge=0, description="seed of every random draw")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     workers: int | None = Field(None, ge=0, description="loader processes; none = chosen from the cores")
+    keep: Literal["last", "best"] = Field(
+        "last", description="weights that are written: those after the last step, or those that validated best"
+    )
     validate_every: int = Field(250, ge=0, description="steps between validations; 0 = only at the end")
     checkpoint_every: int = Field(250, ge=1, description="steps between checkpoints")
     callbacks: tuple[str, ...] = Field((), description="training callbacks, by name")
@@ -116,12 +123,22 @@ class Recipe(_Frozen):
     """What both training phases share.
 
     Attributes:
-        environment: what bits depend on besides the recipe: versions, CPU, threads; recorded, compared on resume.
+        environment: what bits depend on besides the recipe: versions, CPU, threads, a hash of the images; recorded,
+            compared on resume. ``earlier`` has what was otherwise in sittings before.
     """
 
     data: Data = Data()
     settings: Settings = Settings()
     environment: dict[str, Any] = Field(default_factory=dict)
+
+    def with_every_option(self) -> Self:
+        """Fill in what its choices leave out, as those of a recipe do that is older than an option.
+
+        Raises:
+            UnknownNameError: no plugin offers what it names.
+            UsageError: an option is wrong.
+        """
+        raise NotImplementedError
 
 
 class PretrainRecipe(Recipe):
@@ -138,6 +155,16 @@ class PretrainRecipe(Recipe):
     backbone: Choice
     preset: str | None = None
     degradation: Choice = Field(description="usually one-of, whose options hold the mixture and its weights")
+
+    @override
+    def with_every_option(self) -> Self:
+        backbone = plugins().backbones[self.backbone.name].config
+        degradation = plugins().degradations[self.degradation.name].config
+        complete = {
+            "backbone": completed(self.backbone, backbone, what="backbone"),
+            "degradation": completed(self.degradation, degradation, what="degradation"),
+        }
+        return self.model_copy(update=complete)
 
 
 class AdapterRecipe(Recipe):
@@ -159,3 +186,12 @@ class AdapterRecipe(Recipe):
     start_from: str | None = None
     start_fingerprint: str | None = None
     task: Choice
+
+    @override
+    def with_every_option(self) -> Self:
+        adapter, task = plugins().adapters[self.adapter.name].config, plugins().task(self.task.name).config
+        complete = {
+            "adapter": completed(self.adapter, adapter, what="adapter type"),
+            "task": completed(self.task, task, what="task"),
+        }
+        return self.model_copy(update=complete)

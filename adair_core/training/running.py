@@ -8,10 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from adair_core.errors import RunFolderError, listing
+from pydantic import ValidationError
+
+from adair_core.errors import AdairError, RunFolderError, listing
 from adair_core.plugins import plugins
 from adair_core.training.callbacks import Callback, RunResult
-from adair_core.training.environment import EnvironmentWarning, differences, environment, recipe_differences
+from adair_core.training.environment import (
+    EARLIER,
+    EnvironmentWarning,
+    differences,
+    environment,
+    recipe_differences,
+    sittings_before,
+)
 from adair_core.training.figures import Curves
 from adair_core.training.loop import Job, Loop
 from adair_core.training.metrics_log import MetricsLog, TensorBoard
@@ -77,11 +86,12 @@ def _start(
 ) -> RunResult:
     job = prepare(recipe, folder, say)
     now = {**recipe.environment, "images": job.identity}
+    recorded = (folder.read_recipe() or {}).get("environment", {})
+    now |= sittings_before(recorded, now)
     job = replace(job, recipe=recipe.model_copy(update={"environment": now}))
     loop = Loop(job, folder, processes, callbacks)
     if processes.is_main:
-        before = folder.read_recipe() or {"environment": asked}
-        warn_of_changes(before.get("environment", {}), now, stacklevel=5)
+        warn_of_changes(recorded or asked, now, stacklevel=5)
         write_json(folder.recipe, job.recipe.model_dump(mode="json"))
         if loop.run_view.start:
             say(f"going on after step {loop.run_view.start} of {recipe.settings.steps}")
@@ -89,7 +99,7 @@ def _start(
 
 
 def _refuse_another(before: dict[str, Any] | None, recipe: Recipe, folder: RunFolder) -> None:
-    changed = recipe_differences(before, recipe.model_dump(mode="json")) if before is not None else []
+    changed = [] if before is None else recipe_differences(_today(before, type(recipe)), recipe.model_dump(mode="json"))
     if changed:
         raise RunFolderError(
             f"run folder {folder.path} holds a run of another recipe: {listing(changed, limit=10)}; resume with the "
@@ -97,9 +107,27 @@ def _refuse_another(before: dict[str, Any] | None, recipe: Recipe, folder: RunFo
         )
 
 
+def _today(before: dict[str, Any], kind: type[Recipe]) -> dict[str, Any]:
+    """A recorded recipe with all settings and options that there are now: a run that had none had their defaults."""
+    try:
+        return kind.model_validate(before).with_every_option().model_dump(mode="json")
+    except (ValidationError, AdairError):
+        return before  # such as one of the other phase
+
+
 def warn_of_changes(before: dict[str, Any], now: dict[str, Any], *, stacklevel: int) -> None:
-    """Warn if the environment is another one, in which the same recipe may give other bits."""
-    changed = differences(before, now) if before else []
+    """Warn if the images are others, or the environment, in which the same recipe may give other bits."""
+    if not before:
+        return
+    images = [environment.get("images") for environment in (before, now)]
+    if None not in images and images[0] != images[1]:
+        warnings.warn(
+            f"the training images are not those of the recipe (hash {images[0]} before, {images[1]} now): the run "
+            f"learns from others from here on, and those that are held out for validation may be others, too",
+            EnvironmentWarning,
+            stacklevel=stacklevel,
+        )
+    changed = differences(before, now, without=("images", EARLIER))
     if changed:
         warnings.warn(
             f"the environment is not the one of the recipe, so the result may differ in its last bits: "

@@ -8,7 +8,7 @@ from adair_core.errors import AdairError, BaseMismatchError, UsageError, Weights
 from adair_core.model.adapter_files import AdapterFile, read_adapter
 from adair_core.model.backbone import BaseInfo
 from adair_core.model.zoo import find_weights
-from adair_core.plugins import plugins
+from adair_core.plugins import completed, plugins
 from adair_core.specs import Choice
 
 
@@ -48,7 +48,7 @@ def starting_adapter(name: str) -> tuple[AdapterFile, Choice]:
     if file.choice is None:
         hint = "load_adapter(..., accept_unknown_base=True) and save_adapter make one of it"
         raise UsageError(expected(f"adapter {name} to start from", expected="one of adair's", got="PEFT's", hint=hint))
-    return file, file.choice
+    return file, completed(file.choice, plugins().adapters[file.choice.name].config, what="adapter type")
 
 
 def resolved_start(name: str, fingerprint: str | None, adapter: Choice) -> dict[str, str]:

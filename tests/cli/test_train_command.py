@@ -120,6 +120,9 @@ def test_every_run_gets_a_folder_of_its_own(asked, base):
         out = asked("train", "--task", "denoise", "--base", base)[1]
         assert out == Path("runs") / name, number
         out.mkdir(parents=True)
+    Path("runs/denoise-lora-2").rmdir()  # removing one does not make an older one the last
+    for other in ("denoise-lora-02", "denoise-lora-old", "denoise-lora-1", "denoise-lora-9-2"):
+        (Path("runs") / other).mkdir()
     assert asked("train", "--task", "denoise", "--base", base, "--resume")[1] == Path("runs/denoise-lora-3")
 
 
@@ -131,6 +134,11 @@ def test_an_interruption_says_how_to_go_on(asked, base, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "train", second_ctrl_c)
+    outcome = run_program("train", "--task", "denoise", "--base", base, "-o", "a b")
+    assert outcome.exit_code == 130
+    assert outcome.stderr.endswith("interrupted before the training began; nothing was written\n")
+    Path("a b").mkdir()
+    Path("a b/recipe.json").write_text("{}")
     outcome = run_program("train", "--task", "denoise", "--base", base, "-o", "a b")
     assert outcome.exit_code == 130
     assert outcome.stderr.endswith("go on from the last checkpoint with: adair train --resume --out 'a b'\n")

@@ -106,6 +106,11 @@ def test_weights_must_exist(tmp_path):
     validate_record("adair_weights", WeightsSpec(path=tmp_path, **default))
     with pytest.raises(PluginError, match="x@1: there is no"):
         validate_record("adair_weights", WeightsSpec(path=tmp_path / "missing", **default))
+    with pytest.raises(PluginError, match="kind: expected one of base, adapter, diagnoser, got 'adaptor'"):
+        validate_record("adair_weights", WeightsSpec(path=tmp_path, **{**default, "kind": "adaptor"}))
+    for version in ("1", 0):
+        with pytest.raises(PluginError, match="version: expected a whole number from 1, got"):
+            validate_record("adair_weights", WeightsSpec(path=tmp_path, **{**default, "version": version}))
 
 
 def test_task_parts_must_be_callable():

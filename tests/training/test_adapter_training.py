@@ -64,6 +64,14 @@ def test_the_adapter_that_comes_out(folder: Path, recipe: AdapterRecipe, tmp_pat
     assert written["environment"]["images"]
 
 
+def test_an_adapter_finds_its_base_from_any_folder(
+    folder: Path, recipe: AdapterRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    result = _quietly(_with(recipe, steps=1).model_copy(update={"base": "base.safetensors"}), tmp_path / "run")
+    assert read_adapter(result.weights).base == str(folder / "base.safetensors")
+
+
 def test_training_starts_from_an_adapter(folder: Path, recipe: AdapterRecipe, tmp_path: Path) -> None:
     first = _quietly(_with(recipe, learning_rate=0.02), tmp_path / "first").weights
     onward = _with(recipe, learning_rate=1e-30, final_learning_rate=0).model_copy(update={"start_from": str(first)})

@@ -39,6 +39,14 @@ def test_lines_of_a_run(tmp_path: Path) -> None:
     assert 0 < lines[3]["waiting"] < 1
 
 
+def test_a_finished_run_that_is_resumed_ends_once(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for resume in (False, True, True):
+        run_toy(tmp_path, callbacks=[MetricsLog(folder)], steps=2, resume=resume)
+    kinds = [line["kind"] for line in read_metrics(folder.metrics)]
+    assert kinds == ["step", "step", "validation", "end"]
+
+
 def test_steps_after_the_checkpoint_are_dropped_at_a_resume(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     log = MetricsLog(folder)

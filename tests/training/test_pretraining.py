@@ -153,10 +153,15 @@ def test_another_environment_warns(photos: Path, tmp_path: Path) -> None:
     recorded = json.loads(file.read_text())
     recorded["environment"] |= {"threads": 77, "images": "others"}
     file.write_text(json.dumps(recorded))
-    with pytest.warns(EnvironmentWarning, match=r"images: 'others' before, '\w+' now, threads: 77 before, \d+ now"):
-        _quietly(recipe, tmp_path / "run", resume=True)
-    with pytest.warns(EnvironmentWarning, match="threads: 77 before"):
-        _quietly(PretrainRecipe.model_validate(recorded), tmp_path / "repeated")
+    for run, options in (
+        (recipe, {"out": tmp_path / "run", "resume": True}),
+        (PretrainRecipe.model_validate(recorded), {"out": tmp_path / "repeated"}),
+    ):
+        with (
+            pytest.warns(EnvironmentWarning, match=r"its last bits: threads: 77 before, \d+ now$"),
+            pytest.warns(EnvironmentWarning, match=r"images are not those of the recipe \(hash others before, \w+ now"),
+        ):
+            _quietly(run, **options)
 
 
 def test_nothing_is_lost_by_a_wrong_request(tmp_path: Path, photos: Path) -> None:
@@ -209,6 +214,11 @@ def test_a_base_of_another_shape_or_with_other_weights_is_no_start(
         _quietly(other, tmp_path / "run")
     other = from_base.model_copy(update={"backbone": Choice(name="nafnet")})
     with pytest.raises(UsageError, match=r"backbone to start from .*expected restormer with .*got 'nafnet'"):
+        _quietly(other, tmp_path / "run")
+    other = from_base.model_copy(update={"backbone": Choice(name="restormer"), "preset": "paper"})
+    with pytest.raises(
+        UsageError, match=r"backbone to start from .*expected restormer with .*dim=4, .* got restormer with .*dim=48,"
+    ):
         _quietly(other, tmp_path / "run")
     with pytest.raises(BaseMismatchError, match="expected the weights of fingerprint 0000"):
         _quietly(from_base.model_copy(update={"base_fingerprint": "0000"}), tmp_path / "run")

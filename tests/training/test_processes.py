@@ -40,6 +40,12 @@ assert processes.count == 2
 """
 
 
+def test_several_processes_do_not_share_a_gpu_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match=r"device: expected cuda or auto with several processes, .* got cuda:1"):
+        Processes("cuda:1")
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

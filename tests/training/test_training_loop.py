@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 from dataclasses import replace
@@ -16,6 +17,7 @@ from adair_core import load
 from adair_core.errors import DataError, Interrupted, RunFolderError
 from adair_core.model import memory, restoring, tiling
 from adair_core.training import Callback, Settings
+from adair_core.training.callbacks import ValidationRecord
 from adair_core.training.checkpoint import Checkpoint
 from adair_core.training.loader import batches
 from adair_core.training.loop import Loop
@@ -80,6 +82,19 @@ def test_what_is_wrong_with_a_sample_is_told_without_a_traceback(monkeypatch: py
         with pytest.raises(DataError) as caught:
             next(source)
     assert str(caught.value) == "photo.png: damaged"
+
+
+def test_workers_end_with_the_block_that_uses_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    before = set(multiprocessing.active_children())
+    with batches(
+        ToyPairs(), BatchSchedule(Settings(steps=9, patch_size=8)), 1, torch.device("cpu"), Processes("cpu")
+    ) as source:
+        next(source)
+        (worker,) = set(multiprocessing.active_children()) - before
+    worker.join(10)  # `source` lives on, as in the frames of a traceback
+    assert not worker.is_alive()
+    assert next(source, None) is None
 
 
 def test_stages_give_their_patches(tmp_path: Path) -> None:
@@ -365,6 +380,38 @@ def test_compile_trains_the_compiled_network(tmp_path: Path, monkeypatch: pytest
     trained, _ = run_toy(tmp_path / "compiled", network=network, steps=2, compile=True)
     assert compiled == [network]
     _assert_same(trained, plain, rtol=1e-6)
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.5])
+def test_the_best_weights_are_kept_and_the_run_itself_goes_on(tmp_path: Path, ema: float) -> None:
+    network = Noisy()
+    written = {}
+
+    def export(recipe: object, validation: ValidationRecord) -> Path:
+        written.update({name: tensor.clone() for name, tensor in network.state_dict().items()})
+        written["step"] = validation.step
+        return tmp_path
+
+    settings = {"steps": 6, "validate_every": 1, "keep": "best", "ema": ema, "learning_rate": 0.5, "optimizer": "sgd"}
+    folder = RunFolder(tmp_path)
+    with folder.claim(resume=False):
+        result = Loop(replace(toy_job(network=network, **settings), export=export), folder, Processes("cpu"), ()).run()
+    best = Checkpoint.read(folder.best)
+    assert result.validation == result.best
+    assert written.pop("step") == result.best.step == best.state["validation"]["step"] < 6
+    assert torch.equal(written["scale"], best.part("weights")["scale"])
+    assert written["calls"].item() == best.part("buffers")["calls"].item() == result.best.step
+    last = Checkpoint.read(folder.last)
+    assert torch.equal(network.scale, last.part("weights")["scale"])
+    assert network.calls.item() == 6
+
+
+def test_weights_alone_are_no_run_to_go_on_with(tmp_path: Path) -> None:
+    run_toy(tmp_path, steps=2, ema=0.0, optimizer="sgd")
+    folder = RunFolder(tmp_path)
+    folder.last.write_bytes(folder.best.read_bytes())
+    with pytest.raises(RunFolderError, match="expected the state of a run, got weights alone, as best"):
+        run_toy(tmp_path, steps=2, ema=0.0, optimizer="sgd", resume=True)
 
 
 def test_state_is_json(tmp_path: Path) -> None:
