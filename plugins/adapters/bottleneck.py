@@ -109,5 +109,5 @@ SPEC = AdapterSpec(
     config=BottleneckConfig,
     kinds=frozenset({"branch"}),
     build=build,
-    defaults={"learning_rate": 3e-3},  # docs/training.md, "Choosing sizes"
+    defaults={"optimizer": "muon", "learning_rate": 5e-3},  # docs/base.md, "Bottlenecks and prompts"
 )
