@@ -13,6 +13,7 @@ from adair_core.cli.models import base_of_adapter
 from adair_core.errors import UsageError, expected, listing
 
 INPUT, FROZEN = "input", "frozen"
+SAVED = ".json"
 _NAMED = re.compile(r"([\w.+ -]+)=(.+)", re.DOTALL)
 _STRENGTH = re.compile(r"(.+):(\d+\.?\d*|\.\d+)", re.DOTALL)
 
@@ -34,7 +35,7 @@ class Candidate:
     @property
     def is_saved(self) -> bool:
         """Whether it is a result of an earlier run."""
-        return self.what.lower().endswith(".json")
+        return self.what.lower().endswith(SAVED)
 
     @property
     def is_base(self) -> bool:
@@ -56,10 +57,11 @@ def parse_candidates(texts: Sequence[str]) -> list[Candidate]:
     Without a name, a candidate is called by the end of its path, as much of it as tells it from the others.
 
     Raises:
-        UsageError: there are less than two, or two of them are the same.
+        UsageError: there are less than two (but for a saved comparison), two of them are the same, or there is a
+            strength for results that are made already.
     """
     parts = [_parts(text) for text in texts]
-    if len(parts) < 2:
+    if len(parts) < 2 and not all(what.lower().endswith(SAVED) for _, what, _ in parts):
         kinds = "an adapter, a base, a folder of restored images, or saved results (.json)"
         wanted = f"two or more of: {INPUT}, {FROZEN}, {kinds}"
         raise UsageError(expected("--compare", expected=wanted, got=listing(texts) or "none"))
@@ -67,7 +69,11 @@ def parse_candidates(texts: Sequence[str]) -> list[Candidate]:
     candidates = []
     for name, what, strength in parts:
         own = name or (short[what] if strength == 1 else f"{short[what]}:{strength:g}")
-        candidates.append(Candidate(own, what, strength))
+        candidate = Candidate(own, what, strength)
+        if strength != 1 and (candidate.is_saved or candidate.is_folder):
+            got = f"{strength:g} for {what}, whose results are made already"
+            raise UsageError(expected("--compare", expected="a strength for what restores here", got=got))
+        candidates.append(candidate)
     names = [candidate.name for candidate in candidates]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -100,7 +100,9 @@ class Loaded:
         model: on its device, with its adapters active.
         title: base and adapters, in a few words.
         adapters: name or folder of each adapter -> how much of it.
-        task: that the first adapter was trained for, with its options, if it says so.
+        task: that the first adapter was trained for, if it says so.
+        task_options: of that task.
+        scales: that each adapter was trained for; 1 = the size stays.
     """
 
     model: RestorationModel
@@ -108,6 +110,7 @@ class Loaded:
     adapters: Mapping[str, float]
     task: str | None
     task_options: Mapping[str, Any]
+    scales: tuple[int, ...] = ()
 
 
 def load_model(
@@ -128,7 +131,7 @@ def load_model(
     from adair_core.training.processes import Processes
 
     if "=" in (parameters["blend"] or ""):
-        names, weights = _named_blend(parameters["blend"], parameters["adapters"])
+        names, weights = _named_blend(parameters["blend"], parameters["adapters"], scale=parameters.get("scale"))
     else:
         names = [trained_adapter(name) for name in parameters["adapters"]]
         if not names and parameters["base"] is None:
@@ -138,14 +141,15 @@ def load_model(
     model = load(base_for(parameters["base"], first))
     loaded = [model.load_adapter(name, accept_unknown_base=parameters["accept_unknown_base"]) for name in names]
     model.set_adapters(loaded, weights)
-    recipe = (first.card.recipe if first else None) or {}
+    options = [(read_trained(name).card.recipe or {}).get("task", {}).get("options", {}) for name in names]
     parts = " + ".join([model.info.name, *loaded])
     return Loaded(
         model=model.to(Processes(parameters["device"]).device),
         title=parts if loaded else f"{parts} without an adapter",
         adapters=dict(zip(names, weights or [1.0] * len(names), strict=True)),
         task=first.card.task if first else None,
-        task_options=recipe.get("task", {}).get("options", {}),
+        task_options=options[0] if options else {},
+        scales=tuple(each.get("scale") or 1 for each in options),
     )
 
 
@@ -211,8 +215,8 @@ def _blend(text: str | None, names: Sequence[str]) -> list[float] | None:
     return weights
 
 
-def _named_blend(text: str, given: Sequence[str]) -> tuple[list[str], list[float] | None]:
-    """Read ``denoise=0.7,deblur=0.3``: names of tasks or of trained adapters.
+def _named_blend(text: str, given: Sequence[str], *, scale: int | None) -> tuple[list[str], list[float] | None]:
+    """Read ``denoise=0.7,deblur=0.3``: names of tasks (with this scale, if they have one) or of trained adapters.
 
     Raises:
         UsageError: it is something else, or ``--adapter`` names adapters too.
@@ -229,13 +233,14 @@ def _named_blend(text: str, given: Sequence[str]) -> tuple[list[str], list[float
     if not weights or not all(names):
         wanted = "names with numbers, such as denoise=0.7,deblur=0.3"
         raise UsageError(expected("--blend", expected=wanted, got=repr(text)))
-    return [_adapter_or_task(name) for name in names], weights
+    return [_adapter_or_task(name, scale) for name in names], weights
 
 
-def _adapter_or_task(name: str) -> str:
+def _adapter_or_task(name: str, scale: int | None) -> str:
     """A trained adapter of that name, or the zoo's for the task of that name."""
     if weights_spec(name) is None and name in {*plugins().tasks, *plugins().degradations}:
-        return adapter_for_task(name, {})
+        scaled = scale is not None and "scale" in plugins().task(name).config.model_fields
+        return adapter_for_task(name, {"scale": scale} if scaled else {})
     return trained_adapter(name)
 
 

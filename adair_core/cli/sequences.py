@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from adair_core.cli.choices import adapter_choosing_group, task_group, task_parameters, trained_adapter
 from adair_core.cli.models import Loaded, adapter_for_task, base_for, load_model, read_trained
 from adair_core.cli.options import Group
+from adair_core.cli.output import say
 from adair_core.errors import BaseMismatchError, UsageError, expected, listing
 from adair_core.plugins import plugins
 
@@ -124,7 +125,11 @@ def load_restorations(
     if len(names) > 1:
         return _load_sequence(parameters, names, options, steps)
     (task, given), (step,) = (names[0], options[0]) if names else (None, {}), steps
+    if task is not None and "=" in (parameters["blend"] or ""):
+        raise UsageError("--blend NAME=X names the adapters itself: leave --task out")
     loaded = load_model(parameters, task=task, task_options=given)
+    if task is not None and loaded.task not in (None, task):
+        say(f"the adapter was trained for task {loaded.task!r}, and --task {task} does not change it")
     scale = given.get("scale", parameters["scale"])
     return Restorations(loaded.model, loaded.title, (replace(step, scale=_scale(scale, task, loaded)),))
 
@@ -166,9 +171,13 @@ def _load_sequence(
 
 def _scale(given: int | None, task: str | None, loaded: Loaded) -> int:
     """The scale of ``--scale``, of the adapter's own training, or of the task's default."""
+    if given is None and len(set(loaded.scales)) > 1:
+        got = listing([f"{adapter}: {scale}" for adapter, scale in zip(loaded.adapters, loaded.scales, strict=True)])
+        wanted = "how many times to enlarge, where the adapters were trained for different scales"
+        raise UsageError(expected("--scale", expected=wanted, got=got))
     task = task or loaded.task
     if task is None or task not in plugins().tasks:
-        return given or 1
+        return 1 if given is None else given
     if "scale" not in plugins().tasks[task].config.model_fields and given is not None:
         hint = "it is for super-resolve"
         raise UsageError(expected("--scale", expected="a task that enlarges", got=f"task {task!r}", hint=hint))
@@ -177,7 +186,8 @@ def _scale(given: int | None, task: str | None, loaded: Loaded) -> int:
 
 
 def _scale_of_task(options: Mapping[str, Any], task: str, trained: Mapping[str, Any]) -> int:
-    field = plugins().tasks[task].config.model_fields.get("scale")
+    # A degradation that has a scale of its own, such as `downsample`, enlarges nothing.
+    field = plugins().tasks[task].config.model_fields.get("scale") if task in plugins().tasks else None
     return 1 if field is None else int(options.get("scale") or trained.get("scale") or field.default)
 
 

@@ -83,6 +83,8 @@ def encode_jpeg(image: ImageFile, quality: int | Literal["keep"] | None, subsamp
         options["dpi"] = tuple(value * MM_PER_INCH for value in storage.resolution)
     if storage.is_progressive:
         options["progressive"] = True
+    if storage.jpeg_comment:
+        options["comment"] = storage.jpeg_comment
     if "xmp-data" in image.metadata:
         options["xmp"] = image.metadata["xmp-data"]
     content = iptc.for_jpeg(image.metadata["iptc-data"]) if "iptc-data" in image.metadata else None

@@ -173,6 +173,8 @@ def losses(info: ImageInfo, kind: Format) -> tuple[str, ...]:
         notes.append(f"without the colour profile, which is of gray values: {kind.upper()} stores RGB")
     if info.storage.resolution is not None and kind in ("webp", "avif"):
         notes.append("without the resolution")
+    if kind != "jpeg" and info.storage.jpeg_comment:
+        notes.append("without the JPEG's comment")
     if kind != "png" and "icc-profile-data" not in info.metadata:
         notes += [f"without PNG's {name.decode()}" for name in meaningful_color(info.storage.png_chunks)]
     return tuple(notes)

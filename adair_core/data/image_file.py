@@ -54,6 +54,7 @@ class Storage:
         is_progressive: of a JPEG.
         tiff_compression: of a TIFF.
         png_chunks: a PNG's chunks about colour and its texts.
+        jpeg_comment: a JPEG's.
     """
 
     lossless: bool = True
@@ -64,6 +65,7 @@ class Storage:
     is_progressive: bool = False
     tiff_compression: TiffCompression = "deflate"
     png_chunks: tuple[Chunk, ...] = ()
+    jpeg_comment: bytes = b""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from adair_core.data.image_file import Subsampling
 
-JFIF, TABLES, SCAN, END = 0xE0, 0xDB, 0xDA, 0xD9
+JFIF, TABLES, SCAN, END, COMMENT = 0xE0, 0xDB, 0xDA, 0xD9, 0xFE
 FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
 PROGRESSIVE = (0xC2, 0xCA)
 UNIT_INCH, UNIT_CENTIMETRE = 1, 2
@@ -42,19 +42,21 @@ class JpegHeader:
         subsampling: None for gray and for kinds without a usual name.
         is_progressive: as it says.
         density: dots per inch or centimetre across and down, with the unit; None if they only give a shape.
+        comment: the first one.
     """
 
     tables: tuple[tuple[int, ...], ...] = ()
     subsampling: Subsampling | None = None
     is_progressive: bool = False
     density: tuple[int, int, int] | None = None
+    comment: bytes = b""
 
 
 def read_jpeg_header(path: Path) -> JpegHeader:
     """Read a JPEG's header, as far as it makes sense."""
     tables: dict[int, tuple[int, ...]] = {}
     subsampling: Subsampling | None = None
-    is_progressive, density = False, None
+    is_progressive, density, comment = False, None, b""
     for marker, content in _segments(path):
         if marker == TABLES:
             tables |= _tables(content)
@@ -62,10 +64,12 @@ def read_jpeg_header(path: Path) -> JpegHeader:
             unit, across, down = struct.unpack_from(">BHH", content, 7)
             if unit in (UNIT_INCH, UNIT_CENTIMETRE) and min(across, down) > 0:
                 density = (across, down, unit)
+        elif marker == COMMENT:
+            comment = comment or content
         elif marker in FRAMES:
             is_progressive = marker in PROGRESSIVE
             subsampling = _subsampling(content)
-    return JpegHeader(tuple(tables[key] for key in sorted(tables)), subsampling, is_progressive, density)
+    return JpegHeader(tuple(tables[key] for key in sorted(tables)), subsampling, is_progressive, density, comment)
 
 
 def _segments(path: Path) -> Iterator[tuple[int, bytes]]:

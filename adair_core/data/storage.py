@@ -110,6 +110,7 @@ def _of_jpeg(path: Path, found: _Found) -> None:
         "jpeg_tables": header.tables,
         "subsampling": header.subsampling,
         "is_progressive": header.is_progressive,
+        "jpeg_comment": header.comment,
     }
     after = bytes_after_picture(path)
     if after:

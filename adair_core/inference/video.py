@@ -70,6 +70,8 @@ def restore_video(
         DataError: the video cannot be read, or not be written as asked.
     """
     av = import_av()
+    if not source.exists():
+        raise DataError(f"{source}: no such file")
     container = VIDEO_SUFFIXES[output.suffix.lower()]
     try:
         with replacing(output, overwrite=settings.overwrite) as temporary:

@@ -18,6 +18,11 @@ from adair_plugins.degradations.paths import SAMPLES_PER_PIXEL, draw_wander, spl
 from adair_plugins.degradations.smooth_field import smooth_field
 from adair_plugins.degradations.streaks import line_kernel
 
+OPACITY = 1.5
+"""Of the centre of a scratch before it is clipped to 1: the profile is a Gaussian with a flat top."""
+WIDENING = math.sqrt(math.log2(2 * OPACITY))
+"""How much wider at half of the clipped maximum it is for that, than the Gaussian."""
+
 
 class MaskConfig(Config):
     """Options of `Mask`."""
@@ -85,19 +90,19 @@ def scratch_mask(positions: Tensor, thickness: float, height: int, width: int) -
 
     Args:
         positions: ``(N, 2)`` float64, points close together along the curves.
-        thickness: full width at half maximum, in pixels.
+        thickness: full width at half maximum, in pixels; the grid makes those below 2 up to 0.4 wider.
         height: of the picture.
         width: of the picture.
 
     Returns:
         ``(height, width)`` float64 in [0, 1].
     """
-    nib = line_kernel(0, thickness, 0)
+    nib = line_kernel(0, thickness / WIDENING, 0)
     radius = nib.shape[0] // 2
     points = splat(positions + radius, height + 2 * radius, width + 2 * radius)
     # Along a straight curve the nibs add up to this on its centre line.
     full = SAMPLES_PER_PIXEL * nib[radius].sum()
-    return (convolve_valid(points, nib) / full * 1.5).clamp(0, 1)
+    return (convolve_valid(points, nib) / full * OPACITY).clamp(0, 1)
 
 
 def draw_hole(config: MaskConfig, generator: torch.Generator) -> Tensor:

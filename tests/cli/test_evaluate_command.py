@@ -104,6 +104,11 @@ def test_saved_results_give_the_same_comparison(adapters, denoising):
     assert saved.exit_code == 0, saved.stderr
     live = run_program(*denoising, "--compare", f"one={adapters[0]}", f"two={adapters[1]}", "--json")
     assert saved.json == live.json
+    assert run_program(*denoising, "--compare", *adapters, "--report", "both.json").exit_code == 0
+    alone = run_program("evaluate", "--compare", "both.json", "--json")
+    assert alone.exit_code == 0, alone.stderr
+    assert set(alone.json["reports"]) == set(run_program(*denoising, "--compare", *adapters, "--json").json["reports"])
+    assert "expected at least two candidates, got 1" in run_program("evaluate", "--compare", "one.json").stderr
 
 
 def test_saved_results_of_other_images_are_refused(adapters, denoising):
@@ -170,6 +175,11 @@ def test_a_protocol_of_ones_own(adapters, photos, denoising):
         (["--task", "denoise", "--report", "x.pdf"], "--report: expected a folder, or a file name in"),
         (["--protocol", "none.json"], "none.json: there is no such file"),
         (["--compare", "a.json", "b.json"], "a.json: there is no such file"),
+        (["--compare", "a.json"], "a.json: there is no such file"),
+        (["--compare", "a.json", "b.json", "--self-ensemble"], "--self-ensemble: saved results bring their protocol"),
+        (["--compare", "a.json", "b.json", "--show-protocol"], "--show-protocol: saved results bring their protocol"),
+        (["--compare", "a.json:0.5", "b.json"], "a strength for what restores here, got 0.5 for a.json"),
+        (["--compare", "input", ".:0.5", "--task", "denoise"], "a strength for what restores here, got 0.5 for ."),
     ],
 )
 def test_wrong_requests(arguments, message):

@@ -30,6 +30,18 @@ def test_the_package_works(kind, workplace):
         assert f"{kind} 'my-own' exists already, in adair-plugin-my-own 0.1.0" in taken.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"), [("none", "degradation"), ("block", "backbone"), ("degradation-spec", "degradation")]
+)
+def test_names_that_the_module_needs_itself(name, kind, workplace):
+    assert run_program("new-plugin", name, "--kind", kind).exit_code == 0
+    install(workplace / f"adair-plugin-{name}", workplace / "site")
+    with installed(workplace / "site") as loaded:
+        registry = {"degradation": loaded.degradations, "backbone": loaded.backbones}[kind]
+        assert registry[name].name == name
+        assert run_tests(workplace / f"adair-plugin-{name}" / "tests" / f"test_{name.replace('-', '_')}.py") > 10
+
+
 def test_an_existing_folder_is_left_alone(workplace):
     (workplace / "adair-plugin-grain").mkdir()
     (workplace / "adair-plugin-grain" / "work.txt").write_text("precious")

@@ -58,6 +58,17 @@ def test_exif_xmp_and_profile_survive(tmp_path, source, target):
         assert xmp_of(written) == XMP
 
 
+def test_a_jpegs_comment_is_kept_or_its_loss_is_told(tmp_path):
+    Image.fromarray(COLORS).save(tmp_path / "x.jpg", comment=b"by the lake")
+    with Image.open(again(tmp_path / "x.jpg", "y.jpg")) as peer:
+        assert peer.info["comment"] == b"by the lake"
+    info = read_image(tmp_path / "x.jpg").info
+    assert losses(info, "jpeg") == ()
+    assert losses(info, "png") == ("without the JPEG's comment",)
+    Image.fromarray(COLORS).save(tmp_path / "x.jpg")
+    assert losses(read_image(tmp_path / "x.jpg").info, "png") == ()
+
+
 @pytest.mark.parametrize("target", ["jpg", "png", "webp"])
 def test_dimensions_in_the_first_directory_follow(tmp_path, target):
     about = camera_exif()

@@ -300,6 +300,10 @@ def test_what_does_not_fit_is_said_and_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 
+def test_a_video_that_is_missing(tmp_path: Path) -> None:
+    assert restore(tmp_path / "a.mp4", tmp_path / "b.mp4", factor=0.5).message == f"{tmp_path}/a.mp4: no such file"
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
 def test_a_full_disk_is_said_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:

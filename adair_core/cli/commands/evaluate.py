@@ -169,12 +169,15 @@ def _measured(
 
 
 _MEASURING = ("task", "data", "pairs", "protocol_file", "limit", "scale", "metrics", "adapters", "base", "blend")
+_COMPUTING = {"precision": "float32", "tile": "auto", "exact": False, "self_ensemble": False, "show_protocol": False}
 
 
 def _measuring(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that say what to measure, as they were typed."""
+    """The options that say what to measure and how, as they were typed."""
     names = {"protocol_file": "--protocol", "metrics": "--metric", "adapters": "--adapter"}
-    return {names.get(name, f"--{name}"): parameters[name] for name in _MEASURING if parameters[name] not in (None, ())}
+    given = [name for name in _MEASURING if parameters[name] not in (None, ())]
+    given += [name for name, usual in _COMPUTING.items() if parameters[name] != usual]
+    return {names.get(name, f"--{name.replace('_', '-')}"): parameters[name] for name in given}
 
 
 @dataclass(frozen=True)

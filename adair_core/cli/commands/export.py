@@ -49,7 +49,9 @@ def _groups(typed: Mapping[str, Any]) -> list[Group]:
 @rich_click.argument("out", type=click.Path(path_type=Path))
 @rich_click.option("--task", metavar="NAME", help="what the file restores; chooses the zoo's adapter for it")
 @weights_options
-@rich_click.option("--scale", type=int, metavar="N", help="of the zoo's adapter for --task super-resolve")
+@rich_click.option(
+    "--scale", type=rich_click.IntRange(min=1), metavar="N", help="of the zoo's adapter for --task super-resolve"
+)
 @rich_click.option(
     "--format",
     "kind",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import re
 import sys
 from importlib import resources
 from pathlib import Path
@@ -55,7 +56,7 @@ def command(name: str, kind: str, out: Path) -> None:
         "name": name,
         "distribution": distribution,
         "module": module,
-        "class_name": "".join(word.capitalize() for word in name.split("-")),
+        "class_name": _class_name(name, kind),
         "summary": f"The {kind} {name}",
         "usage": _USAGE[kind].format(name=name),
     }
@@ -74,6 +75,14 @@ def command(name: str, kind: str, out: Path) -> None:
         file.write_text(Template(text).substitute(values), encoding="utf-8")
     say(f"wrote {folder}")
     say(f"next: pip install -e '{folder}[dev]' && pytest {folder}, then {values['usage']}")
+
+
+def _class_name(name: str, kind: str) -> str:
+    """``FilmGrain`` for ``film-grain``; with the kind where Python, or the module that is written, has that name."""
+    made = "".join(word.capitalize() for word in name.split("-"))
+    template = resources.files("adair_core.cli") / "templates" / kind / "plugin.py.template"
+    taken = re.search(rf"\b{made}\b", template.read_text(encoding="utf-8"))
+    return made + kind.capitalize() if keyword.iskeyword(made) or taken else made
 
 
 def _check_name(name: str, kind: str) -> None:

@@ -63,7 +63,9 @@ def _groups(typed: Mapping[str, Any]) -> list[Group]:
     help="gray image, or folder of one for each input: white restores, black keeps the input, gray mixes",
 )
 @rich_click.option("--resize-strength-map", is_flag=True, help="stretch a strength map of another size over its image")
-@rich_click.option("--scale", type=int, metavar="N", help="enlarge N times first (super-resolution)")
+@rich_click.option(
+    "--scale", type=rich_click.IntRange(min=1), metavar="N", help="enlarge N times first (super-resolution)"
+)
 @rich_click.option(
     "--page", type=rich_click.IntRange(min=1), metavar="N", help="only this page of a TIFF, from 1 on [default: all]"
 )

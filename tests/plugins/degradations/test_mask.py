@@ -37,16 +37,16 @@ def test_nothing_damaged_keeps_the_bits():
     assert torch.equal(degrade(x, scratches=0, holes=0), x)
 
 
-@pytest.mark.parametrize("thickness", [1.5, 3, 6])
+@pytest.mark.parametrize("thickness", [1.5, 3, 6, 20])
 def test_scratch_has_its_thickness(thickness: float):
     path = wandering_path(200, 0, 0, torch.zeros(4, dtype=torch.float64)) + 30
     mask = scratch_mask(path, thickness, 61, 61).numpy()
     profile = mask[:, 30]
     assert profile[30] == pytest.approx(1)
-    rows = np.arange(61) - 30
-    np.testing.assert_allclose(
-        profile, np.clip(1.5 * np.exp(-4 * math.log(2) * (rows / thickness) ** 2), 0, 1), atol=0.02
-    )
+    # Where it falls to a half, between two rows.
+    first = int(np.argmax(profile >= 0.5))
+    rise = (0.5 - profile[first - 1]) / (profile[first] - profile[first - 1])
+    assert 2 * (30 - (first - 1 + rise)) == pytest.approx(thickness, abs=0.25)
     np.testing.assert_allclose(mask, np.repeat(profile[:, None], 61, 1), atol=0.02)
 
 
