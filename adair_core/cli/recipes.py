@@ -204,8 +204,7 @@ def run(training: Callable[..., Any], recipe: Recipe, parameters: Mapping[str, A
     tuning = tune(parameters["threads"], recorded=recipe.environment.get("threads"))
     if tuning is not None:
         say(f"threads: {tuning.threads} ({tuning.threads_reason})")
-    phase = str(type(recipe).model_fields["phase"].default)
-    command = f"adair {phase} --resume --out {shlex.quote(str(out))}"
+    command = f"adair {recipe.phase} --resume --out {shlex.quote(str(out))}"
     try:
         result = training(recipe, out, resume=parameters["resume"])
     except KeyboardInterrupt as stop:  # the second Ctrl-C, or one before the first step

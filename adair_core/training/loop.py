@@ -93,7 +93,6 @@ class Loop:
     def __init__(self, job: Job, folder: RunFolder, processes: Processes, callbacks: Sequence[Callback]) -> None:
         self.job, self.folder, self.processes = job, folder, processes
         self.settings = job.recipe.settings
-        self.phase = str(type(job.recipe).model_fields["phase"].default)
         self.callbacks = callbacks if processes.is_main else ()
         self.device = processes.device
         self.precision = Precision(self.settings.precision, self.device)
@@ -147,7 +146,7 @@ class Loop:
                 if interrupted:
                     raise Interrupted(
                         f"stopped after step {self.state.step} of {self.settings.steps}, the checkpoint is written; go "
-                        f"on with: adair {self.phase} --resume --out {shlex.quote(str(self.folder.path))}"
+                        f"on with: adair {self.job.recipe.phase} --resume --out {shlex.quote(str(self.folder.path))}"
                     )
                 if self.state.step == self.settings.steps:
                     return

@@ -8,16 +8,15 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from adair_core.errors import RunFolderError
 from adair_core.training.callbacks import Callback, Run, RunResult, StepRecord, ValidationRecord
-from adair_core.training.run_folder import RunFolder, write_text
+from adair_core.training.run_folder import RunFolder, appending, write_text
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -86,22 +85,17 @@ class MetricsLog(Callback):
 
     def _append(self, kind: str, values: dict[str, Any]) -> None:
         line = json.dumps({"kind": kind, **_readable(values)}) + "\n"
-        self._guarded(lambda file: file.write(line))
+        assert self._file is not None
+        with appending(self._path):
+            self._file.write(line)
 
     def _flush(self, *, sync: bool = False) -> None:
         self._flushed = time.monotonic()
-        self._guarded(lambda file: file.flush())
-        if sync:
-            self._guarded(lambda file: os.fsync(file.fileno()))
-
-    def _guarded(self, action: Callable[[IO[str]], object]) -> None:
         assert self._file is not None
-        try:
-            action(self._file)
-        except OSError as error:
-            raise RunFolderError(
-                f"{self._path}: cannot be written ({error.strerror}); free space, then go on with --resume"
-            ) from error
+        with appending(self._path):
+            self._file.flush()
+            if sync:
+                os.fsync(self._file.fileno())
 
 
 class TensorBoard(Callback):
@@ -121,7 +115,7 @@ class TensorBoard(Callback):
         """Open a file; what an earlier sitting wrote after the first step is hidden."""
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-        with self._told():
+        with appending(self._path):
             self._writer = SummaryWriter(str(self._path), purge_step=run.start + 1 if run.start else None)
         self._hook_before, threading.excepthook = threading.excepthook, self._on_thread_error
 
@@ -154,17 +148,8 @@ class TensorBoard(Callback):
 
     def _scalar(self, name: str, value: float, step: int) -> None:
         if self._writer is not None:
-            with self._told():
+            with appending(self._path):
                 self._writer.add_scalar(name, value, step)
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise RunFolderError(
-                f"{self._path}: cannot be written ({error.strerror}); free space, then go on with --resume"
-            ) from error
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, Any]]:

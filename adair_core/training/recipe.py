@@ -123,6 +123,7 @@ class Recipe(_Frozen):
     """What both training phases share.
 
     Attributes:
+        phase: ``pretrain`` or ``train``, as the commands are called.
         environment: what bits depend on besides the recipe: versions, CPU, threads, a hash of the images; recorded,
             compared on resume. ``earlier`` has what was otherwise in sittings before.
     """
@@ -130,6 +131,7 @@ class Recipe(_Frozen):
     data: Data = Data()
     settings: Settings = Settings()
     environment: dict[str, Any] = Field(default_factory=dict)
+    phase: str
 
     def with_every_option(self) -> Self:
         """Fill in what its choices leave out, as those of a recipe do that is older than an option.

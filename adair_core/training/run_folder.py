@@ -147,6 +147,21 @@ def writing(path: Path) -> Iterator[Path]:
         ) from error
 
 
+@contextmanager
+def appending(path: Path) -> Iterator[None]:
+    """Guard what writes to a file of a run that is open.
+
+    Raises:
+        RunFolderError: the disk is full or may not be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunFolderError(
+            f"{path}: cannot be written ({_reason(error)}); free space, then go on with --resume"
+        ) from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file, all of it or nothing.
 

@@ -79,7 +79,7 @@ def test_an_adapter_type_has_its_learning_rate(asked, base):
 
     usual = Settings().learning_rate
     rates = {kind: rate("--adapter", kind) for kind in ("lora", "bottleneck", "prompt", "full")}
-    assert rates == {"lora": 5 * usual, "bottleneck": 3 * usual, "prompt": 3 * usual, "full": usual}
+    assert rates == {"lora": 5 * usual, "bottleneck": 5 * usual, "prompt": 5 * usual, "full": usual}
     assert rate("--adapter", "lora", "--learning-rate", 0.5) == 0.5
     for kind in ("lora", "full"):
         default = f"[default: {rates[kind]:g}]"
