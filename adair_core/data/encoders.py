@@ -18,7 +18,7 @@ import pyvips
 from PIL import Image
 from PIL import ImageFile as ImageFileModule
 
-from adair_core.data import iptc
+from adair_core.data import exif, iptc
 from adair_core.data.exif import HEADER
 from adair_core.data.image_file import ImageFile, ImageInfo, Subsampling
 from adair_core.data.iptc import LONGEST_IN_JPEG
@@ -31,6 +31,8 @@ from adair_core.data.vips_target import writing_to
 JPEG_QUALITY = 95
 XMP_IN_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
 """What XMP data begin with in a segment of a JPEG."""
+EXIF_IN_AVIF = 65_000
+"""Bytes; libexif, by which libvips writes them, has little more room."""
 MM_PER_INCH = 25.4
 BAND_FORMATS = {
     "uint8": ("uchar", "b-w", "srgb"),
@@ -114,14 +116,21 @@ def encode_avif(image: ImageFile, quality: int | None) -> bytes:
             metadata=image.metadata,
         )
     vips = to_vips(image)
-    for name in ("exif-data", "icc-profile-data", "xmp-data"):
+    for name in ("icc-profile-data", "xmp-data"):
         if name in image.metadata:
             vips.set_type(pyvips.GValue.blob_type, name, image.metadata[name])
     vips.set_type(pyvips.GValue.gint_type, "orientation", 1)
-    # without EXIF data of the image's own, libvips makes some up
-    keep = "exif:icc:xmp" if "exif-data" in image.metadata else "icc:xmp"
     choice: dict[str, Any] = {"lossless": True} if quality is None else {"Q": quality}
-    return _bytes(vips.heifsave_buffer(compression="av1", bitdepth=bits, keep=keep, **choice))
+    options: dict[str, Any] = {"compression": "av1", "bitdepth": bits, "keep": "icc:xmp", **choice}
+    own = image.metadata.get("exif-data", b"")
+    if not 0 < len(own) <= EXIF_IN_AVIF:
+        return _bytes(vips.heifsave_buffer(**options))
+    # libvips writes EXIF data anew, with a resolution and more that it makes up; these are where the own ones fit.
+    vips.set_type(pyvips.GValue.blob_type, "exif-data", exif.blank(len(own)))
+    content = _bytes(vips.heifsave_buffer(**{**options, "keep": "exif:icc:xmp"}))
+    written = pyvips.Image.new_from_buffer(content, "").get("exif-data")
+    before, _, after = content.partition(written)
+    return before + own.ljust(len(written), b"\0") + after
 
 
 def save_tiff(vips: Any, info: ImageInfo, file: GrowingTiff) -> None:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from adair_core.atomic_file import replacing
 from adair_core.data import exif, iptc, xmp
-from adair_core.data.encoders import JPEG_QUALITY, too_long_for_jpeg
+from adair_core.data.encoders import EXIF_IN_AVIF, JPEG_QUALITY, too_long_for_jpeg
 from adair_core.data.image_file import ORIENTED, SUFFIXES, Format, ImageFile, ImageInfo
 from adair_core.data.page_writing import DEEPEST, ROWWISE, Coding, PageRows, Quality, held_type
 from adair_core.data.png_chunks import meaningful_color
@@ -169,6 +169,8 @@ def losses(info: ImageInfo, kind: Format) -> tuple[str, ...]:
         notes.append("without IPTC data")
     if kind == "jpeg":
         notes += [f"without {name} data, which are too long for JPEG" for name in too_long_for_jpeg(info.metadata)]
+    if kind == "avif" and len(info.metadata.get("exif-data", b"")) > EXIF_IN_AVIF:
+        notes.append("without EXIF data, which are too long for AVIF")
     if _stores_gray_of_profile(kind, info):
         notes.append(f"without the colour profile, which is of gray values: {kind.upper()} stores RGB")
     if info.storage.resolution is not None and kind in ("webp", "avif"):

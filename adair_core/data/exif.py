@@ -52,6 +52,14 @@ def for_pixels(data: bytes, *, height: int, width: int) -> bytes:
     return data[: len(HEADER)] + bytes(content)
 
 
+def blank(size: int) -> bytes:
+    """EXIF data that say nothing: a user's comment of `size` zero bytes, and what leads there."""
+    comment, undefined, long = 0x9286, 7, 4
+    directories = [(INNER, long, 1, 26), (comment, undefined, size, 44)]  # 26 and 44 are where the next begins
+    entries = b"".join(struct.pack("<HHHIII", 1, *entry, 0) for entry in directories)
+    return HEADER + b"II*\0" + struct.pack("<I", 8) + entries + bytes(size)
+
+
 def _number(content: bytearray, place: int, order: str) -> int:
     return int(struct.unpack_from(f"{order}I", content, place)[0])
 

@@ -147,6 +147,24 @@ def test_data_that_are_too_long_for_a_jpeg_are_left_out_and_said(tmp_path, name)
         assert losses(image.info, "png") == ()
 
 
+@pytest.mark.parametrize("source", ["jpg", "avif"])
+def test_exif_data_in_avif_are_those_of_the_source_byte_for_byte(tmp_path, source):
+    about = camera_exif()
+    about[0x0112] = 1
+    Image.fromarray(COLORS).save(tmp_path / "x.jpg", exif=about)
+    path = tmp_path / "x.jpg" if source == "jpg" else again(tmp_path / "x.jpg", "x.avif")
+    own = read_image(path).metadata["exif-data"]
+    with Image.open(again(path, "y.avif")) as peer:
+        assert peer.info["exif"].rstrip(b"\0") == own.rstrip(b"\0")
+        assert 0x011A not in peer.getexif()  # a resolution
+    image = read_image(tmp_path / "x.jpg")
+    longer = replace(image, metadata={"exif-data": own + bytes(70_000)})
+    write_image(tmp_path / "z.avif", longer)
+    with Image.open(tmp_path / "z.avif") as peer:
+        assert "exif" not in peer.info
+    assert losses(longer.info, "avif")[0] == "without EXIF data, which are too long for AVIF"
+
+
 def test_what_avif_cannot_hold_is_told_before_it_is_encoded(tmp_path):
     with pytest.raises(DataError, match="at most 16,384 rows and columns, got 16385 x 1"):
         write_image(tmp_path / "x.avif", ImageFile(pixels=np.zeros((1, 16385, 3), np.uint8)))
