@@ -125,6 +125,16 @@ def test_quality_subsampling_and_white(adapter, photos):
     assert run_program("restore", "float.tif", "-o", "f.tif", "--adapter", adapter, "--white", 255).exit_code == 0
 
 
+def test_options_that_no_result_can_have_are_told(adapter, photos):
+    run = ["restore", photos / "photo0.png", "--adapter", adapter, "-o"]
+    outcome = run_program(*run, "x.png", "--quality", "30", "--subsampling", "4:2:0", "--crf", "20")
+    assert outcome.exit_code == 0
+    assert "--quality changes nothing: no result is a jpeg or webp or avif file\n" in outcome.stderr
+    assert "--subsampling changes nothing: no result is a jpeg or video file\n" in outcome.stderr
+    assert "--crf changes nothing: no result is a video file\n" in outcome.stderr
+    assert "changes nothing" not in run_program(*run, "x.jpg", "--quality", "30", "--subsampling", "4:2:0").stderr
+
+
 def test_a_video(adapter, workplace):
     make_clip(workplace / "clip.mp4", sound="aac")
     outcome = run_program("restore", "clip.mp4", "--adapter", adapter, "--crf", 30)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from adair_core.errors import UsageError, expected, listing
 
 if TYPE_CHECKING:
     from adair_core.data.encoding import Quality
-    from adair_core.inference import FileResult, Settings
+    from adair_core.inference import FileResult, Job, Settings
 
 
 def _groups(typed: Mapping[str, Any]) -> list[Group]:
@@ -107,6 +107,8 @@ def command(inputs: Sequence[str], task: str | None, as_json: bool, **parameters
     jobs = plan(names, parameters["out"], suffix=parameters["suffix"], strength_map=parameters["strength_map"])
     if any(job.is_video for job in jobs):
         require_video()
+    for text in _of_no_use(parameters, jobs):
+        say(text)
     tune(parameters["threads"])
     request = Request(parameters, task, tasks, options, settings)
     loaded, choose = request.load()
@@ -222,6 +224,21 @@ def require_video() -> None:
     from adair_core.inference.video import import_av
 
     import_av()
+
+
+def _of_no_use(parameters: Mapping[str, Any], jobs: Sequence[Job]) -> Iterator[str]:
+    """Tell which options about the results' files none of them can have."""
+    from adair_core.data.image_file import SUFFIXES
+
+    kinds = {"video" if job.is_video else SUFFIXES.get(job.output.suffix.lower()) for job in jobs}
+    for option, having in {
+        "quality": ("jpeg", "webp", "avif"),
+        "subsampling": ("jpeg", "video"),
+        "codec": ("video",),
+        "crf": ("video",),
+    }.items():
+        if parameters[option] is not None and kinds.isdisjoint(having):
+            yield f"--{option} changes nothing: no result is a {' or '.join(having)} file"
 
 
 def _settings(parameters: Mapping[str, Any], tasks: Sequence[str]) -> Settings:
