@@ -160,9 +160,15 @@ class Plugins:
         Raises:
             UnknownNameError: no plugin offers it.
             UsageError: its options are not valid.
+            PluginError: its plugin builds something else.
         """
-        spec = self.degradations[choice.name]
-        return spec.build(parse_config(spec.config, choice.options, what=f"degradation {choice.name!r}"))
+        from adair_core.degradation import Degradation  # which needs torch
+
+        spec, what = self.degradations[choice.name], f"degradation {choice.name!r}"
+        made: object = spec.build(parse_config(spec.config, choice.options, what=what))
+        if not isinstance(made, Degradation):
+            raise PluginError(f"{what}: build: expected a Degradation, got {made!r}")
+        return made
 
     def _load(self, entry_point: metadata.EntryPoint, *, strict: bool) -> None:
         source = _provenance(entry_point)

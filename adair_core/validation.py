@@ -114,6 +114,9 @@ def validate_record(hook: str, record: Any) -> None:
     config = getattr(record, "config", BaseModel)
     if not (isinstance(config, type) and issubclass(config, BaseModel)):
         raise PluginError(f"{hook}: {record.name}: config: expected a pydantic model, got {config!r}")
+    aliased = next((name for name, info in config.model_fields.items() if info.alias or info.validation_alias), None)
+    if aliased is not None:
+        raise PluginError(f"{hook}: {record.name}: config: {aliased}: expected a field without an alias")
     presets = getattr(record, "presets", {})
     if not (isinstance(presets, Mapping) and all(isinstance(options, Mapping) for options in presets.values())):
         raise PluginError(f"{hook}: {record.name}: presets: expected a mapping name -> options, got {presets!r}")

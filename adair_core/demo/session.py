@@ -183,6 +183,11 @@ class Session:
         with self._turn():
             self._forget()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody waits for it."""
+        return self._busy.locked()
+
     def close(self) -> None:
         """Remove everything; what is running ends at its next tile."""
         self._is_closed = True

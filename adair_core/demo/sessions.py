@@ -45,9 +45,12 @@ class Sessions:
                 name = secrets.token_hex(16)
                 session = Session(self._private / name, self._served / name, self.limits)
             self._open[key] = session, now
-            while len(self._open) > self.limits.sessions or self._is_idle(now):
-                _, (quiet, _) = self._open.popitem(last=False)
-                quiet.close()
+            # A tab that waits for its result is not quiet, however long ago it asked.
+            quiet = [name for name, (other, _) in self._open.items() if name != key and not other.is_busy]
+            for name in quiet:
+                if len(self._open) <= self.limits.sessions and not self._is_idle(name, now):
+                    break
+                self._open.pop(name)[0].close()
             return session
 
     def uploaded(self, path: str | Path) -> Path:
@@ -79,6 +82,5 @@ class Sessions:
             if path != self._served and time.time() - path.stat().st_mtime > self.limits.idle_seconds:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-    def _is_idle(self, now: float) -> bool:
-        _, last = next(iter(self._open.values()))
-        return now - last > self.limits.idle_seconds
+    def _is_idle(self, key: str, now: float) -> bool:
+        return now - self._open[key][1] > self.limits.idle_seconds

@@ -217,7 +217,9 @@ class Report(Config):
             if infinite:
                 remarks.append(f"{name}: {infinite} restored exactly, not in the mean")
             if undefined:
-                remarks.append(f"{name}: undefined on {undefined} (too small), not in the mean")
+                remarks.append(
+                    f"{name}: undefined on {undefined} (NaN, as SSIM of an image that is too small), not in the mean"
+                )
         return remarks
 
 

@@ -277,7 +277,8 @@ def _values(
     if protocol.ground_truth_mean:
         image = with_mean_of(image, target)
     form = measured(image, protocol)
-    return {name: float(metric(form, reference)) for name, metric in measures.items()}
+    # Copies: a metric of somebody's may write into what it gets, and the next one gets the same.
+    return {name: float(metric(form.clone(), reference.clone())) for name, metric in measures.items()}
 
 
 def _software() -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from adair_core.model.adapter_card import AdapterCard
@@ -31,16 +32,33 @@ def shared_card(text: str, card: AdapterCard, *, title: str, terms: str | None, 
     return "\n\n".join(parts) + "\n"
 
 
-def without_folders(value: Any) -> Any:
+PLACES = frozenset({"data", "base", "start_from"})
+"""Parts of a recipe whose texts are all names of files and folders."""
+ABSOLUTE = re.compile(r"(/|~|[A-Za-z]:\\|\\\\).*", re.DOTALL)
+
+
+def recipe_without_folders(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep of each file or folder in a recipe its name alone.
+
+    Options may have slashes that are none of a path's; there only absolute paths count.
+
+    >>> recipe_without_folders({"data": {"images": ["photos/kodak"]}, "task": {"of": "1/255", "psf": "/jo/psf.png"}})
+    {'data': {'images': ['kodak']}, 'task': {'of': '1/255', 'psf': 'psf.png'}}
+    """
+    return {key: without_folders(value, everywhere=key in PLACES) for key, value in recipe.items()}
+
+
+def without_folders(value: Any, *, everywhere: bool = True) -> Any:
     """Keep of each file or folder in JSON data its name alone: where it lies says whose it is, and helps nobody else.
 
-    >>> without_folders({"images": ["/home/jo/photos/kodak/"], "steps": 200})
-    {'images': ['kodak'], 'steps': 200}
+    Args:
+        value: the data.
+        everywhere: every text is the name of a file or folder; else only those that are absolute paths.
     """
-    if isinstance(value, dict):
-        return {key: without_folders(item) for key, item in value.items()}
+    if isinstance(value, Mapping):
+        return {key: without_folders(item, everywhere=everywhere) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [without_folders(item) for item in value]
-    if isinstance(value, str):
+        return [without_folders(item, everywhere=everywhere) for item in value]
+    if isinstance(value, str) and (everywhere or ABSOLUTE.fullmatch(value)):
         return re.split(r"[/\\]", value.rstrip("/\\"))[-1]
     return value

@@ -25,7 +25,7 @@ from adair_core.model.adapter_files import (
     read_adapter,
 )
 from adair_core.model.load import load
-from adair_core.model.shared_card import shared_card, without_folders
+from adair_core.model.shared_card import recipe_without_folders, shared_card, without_folders
 from adair_core.model.weights_file import read_tensors, write_tensors
 from adair_core.model.zoo import find_weights
 from adair_core.new_folder import make_folder
@@ -113,7 +113,7 @@ def push_adapter(folder: Path, place: Place, *, base: str | None = None, terms: 
         raise UsageError(f"{folder}: its base {named} is not here to be compared; name its file with --base")
     model = load(named)
     adapter = install_read(file, model.sites, info=model.info)
-    card = replace(file.card, recipe=without_folders(file.card.recipe))
+    card = replace(file.card, recipe=recipe_without_folders(file.card.recipe or {}) or None)
     info = replace(model.info, name=without_folders(model.info.name))
     own = card_text(adapter, info=info, card=card, size=sum(t.nbytes for t in file.tensors.values()))
     spec = plugins().weights_named(model.info.name) if _is_of_zoo(model.info.name) else None
@@ -160,6 +160,8 @@ def pull_adapter(
             # Where it was looked at is gone when people read this.
             raise type(error)(str(error).replace(str(temporary), place.title)) from error
     try:
+        if CARD_FILE not in fetched.files:
+            (folder / CARD_FILE).unlink(missing_ok=True)  # of the adapter that is replaced
         _write(folder, fetched.files)
     except OSError as error:
         raise WeightsError(f"{folder}: the adapter cannot be written: {error.strerror or error}") from error

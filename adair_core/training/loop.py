@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -128,10 +129,24 @@ class Loop:
                 self._train()
                 result = self._finish()
                 self._tell("on_end", self.run_view, result)
-                return result
-        finally:
-            for callback in self.callbacks:
+        except BaseException:
+            for callback, error in self._close_callbacks():  # which does not hide why the run ended
+                text = f"{type(callback).__name__}.on_close: {type(error).__name__}: {error}"
+                warnings.warn(text, RuntimeWarning, stacklevel=2)
+            raise
+        for _, error in self._close_callbacks():
+            raise error
+        return result
+
+    def _close_callbacks(self) -> list[tuple[Callback, Exception]]:
+        """Close all of them, whatever one raises; return what they raised."""
+        raised = []
+        for callback in self.callbacks:
+            try:
                 callback.on_close()
+            except Exception as error:
+                raised.append((callback, error))
+        return raised
 
     def _train(self) -> None:
         with batches(self.job.dataset, self.schedule, self.settings.workers, self.device, self.processes) as source:

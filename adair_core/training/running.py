@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from adair_core.errors import AdairError, RunFolderError, listing
+from adair_core.errors import AdairError, PluginError, RunFolderError, listing
 from adair_core.plugins import plugins
 from adair_core.training.callbacks import Callback, RunResult
 from adair_core.training.environment import (
@@ -60,7 +60,7 @@ def conduct(
         AdairError: what `prepare` and the loop raise.
     """
     processes = Processes(recipe.settings.device)
-    named = [plugins().callbacks[name].build() for name in recipe.settings.callbacks]
+    named = [_callback(name) for name in recipe.settings.callbacks]
     report = ProgressReport(title)
     say: Say = report.say if progress and processes.is_main else _say_nothing
     asked, recipe = recipe.environment, recipe.model_copy(update={"environment": environment(processes)})
@@ -96,6 +96,13 @@ def _start(
         if loop.run_view.start:
             say(f"going on after step {loop.run_view.start} of {recipe.settings.steps}")
     return loop.run()
+
+
+def _callback(name: str) -> Callback:
+    made: object = plugins().callbacks[name].build()
+    if not isinstance(made, Callback):
+        raise PluginError(f"callback {name!r}: build: expected a Callback, got {made!r}")
+    return made
 
 
 def _refuse_another(before: dict[str, Any] | None, recipe: Recipe, folder: RunFolder) -> None:

@@ -139,6 +139,9 @@ def test_nothing_is_replaced_unless_asked(adapter, workplace):
     assert set(contents(Path("adapters/shared"))) == FILES
     assert "is there already" in run_program(*pull).stderr
     assert run_program(*pull, "--overwrite").exit_code == 0
+    Path("shared/README.md").unlink()  # as PEFT's adapters often have none
+    assert run_program(*pull, "--overwrite").exit_code == 0
+    assert not Path("adapters/shared/README.md").exists()  # that of another adapter
 
 
 def test_from_the_folder_above(adapter, base, workplace, monkeypatch):

@@ -12,7 +12,8 @@ import pytest
 from adair_core import plugins as program_plugins
 from adair_core.errors import PluginError, UnknownNameError, UsageError
 from adair_core.plugins import Plugins, PluginWarning, load
-from adair_core.specs import Choice
+from adair_core.registry import Provenance
+from adair_core.specs import Choice, Config, DegradationSpec
 from adair_core.testing import installed, write_package
 
 GRAIN = """
@@ -368,3 +369,11 @@ def test_broken_metadata_of_a_package(tmp_path, lenient):
     (tmp_path / "adair_plugin_odd-1.0.dist-info" / "METADATA").unlink()
     with installed(tmp_path) as loaded:
         assert "odd-grain" in loaded.degradations
+
+
+def test_what_a_plugin_builds_must_be_what_it_says() -> None:
+    found = Plugins()
+    forgetful = DegradationSpec(name="nothing", summary="s", config=Config, build=lambda _: None)
+    found.degradations.add([forgetful], Provenance("here", "1", "here", "here", __file__))
+    with pytest.raises(PluginError, match="degradation 'nothing': build: expected a Degradation, got None"):
+        found.degradation(Choice(name="nothing"))

@@ -4,6 +4,7 @@ from typing import Literal
 
 import click
 import pytest
+from pydantic import Field
 
 from adair_core import AdapterSpec, BackboneSpec, Config, DegradationSpec, Range, TaskSpec, WeightsSpec
 from adair_core.errors import PluginError, UsageError
@@ -14,6 +15,10 @@ class Options(Config):
     sigma: Range = (5, 55)
     rank: int = 8
     mode: Literal["a", "b"] = "a"
+
+
+class Aliased(Config):
+    class_: int = Field(1, alias="class")
 
 
 class Required(Config):
@@ -86,6 +91,7 @@ def backbone(**changes):
         ("adair_degradations", degradation(build="grain"), "x: build: expected a callable, got 'grain'"),
         ("adair_degradations", degradation(config=dict), "x: config: expected a pydantic model, got <class 'dict'>"),
         ("adair_degradations", degradation(config=Options()), "x: config: expected a pydantic model"),
+        ("adair_degradations", degradation(config=Aliased), "x: config: class_: expected a field without an alias"),
         ("adair_adapters", adapter(kinds=frozenset()), "x: kinds: expected a frozenset of some of conv1x1"),
         ("adair_adapters", adapter(kinds=frozenset({"conv"})), "kinds: expected a frozenset"),
         ("adair_adapters", adapter(kinds=["branch"]), "kinds: expected a frozenset"),

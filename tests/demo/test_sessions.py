@@ -69,6 +69,19 @@ def test_the_quietest_tab_makes_room(sessions, tmp_path):
     assert sessions.of("b") is not second
 
 
+def test_a_tab_that_waits_for_its_result_is_not_quiet(tmp_path):
+    now = [0.0]
+    sessions = Sessions(tmp_path / "root", Limits(sessions=2, idle_seconds=60), clock=lambda: now[0])
+    waiting, second = sessions.of("a"), sessions.of("b")
+    with waiting._turn():
+        now[0] = 100.0
+        sessions.of("c")
+        sessions.of("d")
+        assert sessions.of("a") is waiting
+        assert sessions.of("b") is not second
+    assert waiting._private.exists()
+
+
 def test_quiet_tabs_are_forgotten_after_a_while(tmp_path):
     now = [0.0]
     sessions = Sessions(tmp_path / "root", Limits(idle_seconds=60), clock=lambda: now[0])

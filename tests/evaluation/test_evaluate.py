@@ -90,6 +90,18 @@ def test_metrics_compare_with_the_target_and_means_are_means() -> None:
     assert report.mean("error", side="gain") == pytest.approx(0.25, abs=1e-6)
 
 
+def test_a_metric_that_writes_into_images_changes_no_other() -> None:
+    def writing(restored: Tensor, target: Tensor) -> float:
+        return float((restored.mul_(9) - target.zero_()).mean())
+
+    measures = {"writing": writing, "error": mean_error}
+    both, alone = (
+        evaluate(lambda x: x - 0.25, protocol(0.0), photos(), metrics=m) for m in (measures, {"error": mean_error})
+    )
+    assert numbers(both, "sigma 0.0") == numbers(alone, "sigma 0.0")
+    assert both.statistic("error") == alone.statistic("error")
+
+
 def test_conditions_do_not_multiply_the_images() -> None:
     def darker(x: Tensor) -> Tensor:
         return x - 0.25 * x.mean()

@@ -406,6 +406,24 @@ def test_the_best_weights_are_kept_and_the_run_itself_goes_on(tmp_path: Path, em
     assert network.calls.item() == 6
 
 
+def test_no_callback_keeps_others_open_or_hides_why_a_run_ended(tmp_path: Path) -> None:
+    closed = []
+
+    class Broken(Callback):
+        def on_close(self) -> None:
+            raise ValueError("nothing was opened")
+
+    class Last(Callback):
+        def on_close(self) -> None:
+            closed.append(True)
+
+    with pytest.raises(Interrupted), pytest.warns(RuntimeWarning, match=r"Broken\.on_close: ValueError: nothing was"):
+        run_toy(tmp_path / "stopped", callbacks=[Interrupt(2), Broken(), Last()])
+    with pytest.raises(ValueError, match="nothing was opened"):
+        run_toy(tmp_path / "finished", steps=1, callbacks=[Broken(), Last()])
+    assert closed == [True, True]
+
+
 def test_weights_alone_are_no_run_to_go_on_with(tmp_path: Path) -> None:
     run_toy(tmp_path, steps=2, ema=0.0, optimizer="sgd")
     folder = RunFolder(tmp_path)
