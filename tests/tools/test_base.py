@@ -34,7 +34,7 @@ def test_the_base_from_its_training_to_the_package(place: Place, tmp_path: Path,
     assert publish_base(made, package) is None
     (spec,) = json.loads((package / "index.json").read_text())
     assert (spec["kind"], spec["version"]) == ("base", 1)
-    assert spec["summary"].startswith("Restormer of 1.35 M parameters, pre-trained for 2 steps on a mixture of 11 ")
+    assert spec["summary"].startswith("Restormer of 1.35 M parameters, pre-trained for 2 steps on one ")
     assert spec["summary"].endswith(", from restormer-tiny@5")
     assert load_base(package / spec["path"])[1].fingerprint == info.fingerprint
     monkeypatch.setattr(base, "SETTINGS", base.SETTINGS.model_copy(update={"seed": 12}))
