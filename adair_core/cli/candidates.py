@@ -13,7 +13,6 @@ from adair_core.cli.models import base_of_adapter
 from adair_core.errors import UsageError, expected, listing
 
 INPUT, FROZEN = "input", "frozen"
-SAVED = ".json"
 _NAMED = re.compile(r"([\w.+ -]+)=(.+)", re.DOTALL)
 _STRENGTH = re.compile(r"(.+):(\d+\.?\d*|\.\d+)", re.DOTALL)
 
@@ -35,7 +34,7 @@ class Candidate:
     @property
     def is_saved(self) -> bool:
         """Whether it is a result of an earlier run."""
-        return self.what.lower().endswith(SAVED)
+        return _is_saved(self.what)
 
     @property
     def is_base(self) -> bool:
@@ -61,7 +60,7 @@ def parse_candidates(texts: Sequence[str]) -> list[Candidate]:
             strength for results that are made already.
     """
     parts = [_parts(text) for text in texts]
-    if len(parts) < 2 and not all(what.lower().endswith(SAVED) for _, what, _ in parts):
+    if len(parts) < 2 and not all(_is_saved(what) for _, what, _ in parts):
         kinds = "an adapter, a base, a folder of restored images, or saved results (.json)"
         wanted = f"two or more of: {INPUT}, {FROZEN}, {kinds}"
         raise UsageError(expected("--compare", expected=wanted, got=listing(texts) or "none"))
@@ -130,6 +129,10 @@ def frozen_base(candidates: Sequence[Candidate], given: str | None) -> str | Non
         found = " and ".join(f"{base} ({adapter})" for base, adapter in bases.items())
         raise UsageError(expected(FROZEN, expected="adapters of one base", got=found, hint="name the base instead"))
     return next(iter(bases), None)
+
+
+def _is_saved(what: str) -> bool:
+    return what.lower().endswith(".json")
 
 
 def _parts(text: str) -> tuple[str, str, float]:

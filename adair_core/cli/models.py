@@ -110,7 +110,7 @@ class Loaded:
     adapters: Mapping[str, float]
     task: str | None
     task_options: Mapping[str, Any]
-    scales: tuple[int, ...] = ()
+    scales: tuple[int, ...]
 
 
 def load_model(
@@ -137,19 +137,19 @@ def load_model(
         if not names and parameters["base"] is None:
             names = [adapter_for_task(task, task_options or {})]
         weights = _blend(parameters["blend"], names)
-    first = read_trained(names[0]) if names else None
+    files = [read_trained(name) for name in names]
+    first = files[0] if files else None
     model = load(base_for(parameters["base"], first))
     loaded = [model.load_adapter(name, accept_unknown_base=parameters["accept_unknown_base"]) for name in names]
     model.set_adapters(loaded, weights)
-    options = [(read_trained(name).card.recipe or {}).get("task", {}).get("options", {}) for name in names]
     parts = " + ".join([model.info.name, *loaded])
     return Loaded(
         model=model.to(Processes(parameters["device"]).device),
         title=parts if loaded else f"{parts} without an adapter",
         adapters=dict(zip(names, weights or [1.0] * len(names), strict=True)),
         task=first.card.task if first else None,
-        task_options=options[0] if options else {},
-        scales=tuple(each.get("scale") or 1 for each in options),
+        task_options=first.card.task_options if first else {},
+        scales=tuple(file.card.task_options.get("scale") or 1 for file in files),
     )
 
 

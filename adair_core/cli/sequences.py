@@ -163,7 +163,7 @@ def _load_sequence(
     made = []
     for step, task, adapter, chosen in zip(steps, names, wanted_adapters, options, strict=True):
         card = files[adapter].card
-        trained = ((card.recipe or {}).get("task", {}).get("options", {})) if card.task == task else {}
+        trained = card.task_options if card.task == task else {}
         made.append(replace(step, adapters={loaded[adapter]: 1.0}, scale=_scale_of_task(chosen, task, trained)))
     title = f"{model.info.name} + {', then '.join(loaded[adapter] for adapter in wanted_adapters)}"
     return Restorations(model.to(Processes(parameters["device"]).device), title, tuple(made))

@@ -19,7 +19,6 @@ from PIL import Image
 from PIL import ImageFile as ImageFileModule
 
 from adair_core.data import exif, iptc
-from adair_core.data.exif import HEADER
 from adair_core.data.image_file import ImageFile, ImageInfo, Subsampling
 from adair_core.data.iptc import LONGEST_IN_JPEG
 from adair_core.data.pixels import Array
@@ -56,7 +55,7 @@ def save_png(vips: Any, info: ImageInfo, file: BinaryIO) -> None:
     if info.storage.resolution is not None:
         chunks.append(resolution_chunk(info.storage.resolution))
     if "exif-data" in metadata:
-        chunks.append(Chunk(b"eXIf", metadata["exif-data"].removeprefix(HEADER)))
+        chunks.append(Chunk(b"eXIf", metadata["exif-data"].removeprefix(exif.HEADER)))
     if "xmp-data" in metadata:
         chunks.append(xmp_chunk(metadata["xmp-data"]))
     chunks += [chunk for chunk in info.storage.png_chunks if not chunk.is_about_color]

@@ -54,8 +54,7 @@ def offer_of(name: str) -> Offer:
     file = read_adapter(found.path)
     spec = next((spec for spec in plugins().weights.values() if spec.versioned_name == found.name), None)
     task = spec.task if spec is not None else file.card.task
-    recipe = file.card.recipe or {}
-    trained = recipe.get("task", {}).get("options", {}) | (dict(spec.options) if spec is not None else {})
+    trained = {**file.card.task_options, **(spec.options if spec is not None else {})}
     told = {} if spec is None else spec.options
     return Offer(
         label=_label(task, told) if task else found.short_name,

@@ -32,6 +32,12 @@ class AdapterCard:
     recipe: dict[str, Any] | None = None
     notes: str = ""
 
+    @property
+    def task_options(self) -> Mapping[str, Any]:
+        """Of the task that it was trained for, as its recipe has them."""
+        options: Mapping[str, Any] = (self.recipe or {}).get("task", {}).get("options", {})
+        return options
+
     def as_dict(self) -> dict[str, Any]:
         """The card as JSON types."""
         return asdict(self)

@@ -113,7 +113,8 @@ def push_adapter(folder: Path, place: Place, *, base: str | None = None, terms: 
         raise UsageError(f"{folder}: its base {named} is not here to be compared; name its file with --base")
     model = load(named)
     adapter = install_read(file, model.sites, info=model.info)
-    card = replace(file.card, recipe=recipe_without_folders(file.card.recipe or {}) or None)
+    recipe = file.card.recipe
+    card = replace(file.card, recipe=None if recipe is None else recipe_without_folders(recipe))
     info = replace(model.info, name=without_folders(model.info.name))
     own = card_text(adapter, info=info, card=card, size=sum(t.nbytes for t in file.tensors.values()))
     spec = plugins().weights_named(model.info.name) if _is_of_zoo(model.info.name) else None

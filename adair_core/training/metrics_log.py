@@ -43,8 +43,8 @@ class MetricsLog(Callback):
     @override
     def on_start(self, run: Run) -> None:
         """Keep the lines up to the first step and append from there."""
-        kept = [line for line in read_metrics(self._path) if line["step"] <= run.start and line["kind"] != "end"]
-        kept = kept if run.start else []
+        lines = read_metrics(self._path) if run.start else ()
+        kept = [line for line in lines if line["step"] <= run.start and line["kind"] != "end"]
         self._validated = {line["step"] for line in kept if line["kind"] == "validation"}
         write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = self._path.open("a", encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -133,6 +134,7 @@ class Recipe(_Frozen):
     environment: dict[str, Any] = Field(default_factory=dict)
     phase: str
 
+    @abstractmethod
     def with_every_option(self) -> Self:
         """Fill in what its choices leave out, as those of a recipe do that is older than an option.
 
@@ -140,7 +142,6 @@ class Recipe(_Frozen):
             UnknownNameError: no plugin offers what it names.
             UsageError: an option is wrong.
         """
-        raise NotImplementedError
 
 
 class PretrainRecipe(Recipe):

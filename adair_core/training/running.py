@@ -126,7 +126,7 @@ def warn_of_changes(before: dict[str, Any], now: dict[str, Any], *, stacklevel: 
     """Warn if the images are others, or the environment, in which the same recipe may give other bits."""
     if not before:
         return
-    images = [environment.get("images") for environment in (before, now)]
+    images = [each.get("images") for each in (before, now)]
     if None not in images and images[0] != images[1]:
         warnings.warn(
             f"the training images are not those of the recipe (hash {images[0]} before, {images[1]} now): the run "

@@ -77,3 +77,11 @@ def randomise() -> Callable[[RestorationModel, str], None]:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
 
     return randomise
+
+
+@pytest.fixture
+def adapted(model: RestorationModel, randomise: Callable[[RestorationModel, str], None]) -> RestorationModel:
+    """The model with an adapter that does something."""
+    model.add_adapter("a", "lora")
+    randomise(model, "a")
+    return model

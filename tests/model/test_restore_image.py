@@ -8,13 +8,6 @@ from adair_core.errors import AdairError, DataError, UsageError
 from adair_core.model import SmallerTilesWarning
 
 
-@pytest.fixture
-def adapted(model, randomise):
-    model.add_adapter("a", "lora")
-    randomise(model, "a")
-    return model
-
-
 def network(model, array):
     """What the network makes of (H, W, 3) values, in float64 and with no code of the model's own image path."""
     batch = torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1))[None]).double()

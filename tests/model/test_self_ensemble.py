@@ -13,13 +13,6 @@ from adair_core.model.self_ensemble import self_ensemble
 RNG = np.random.default_rng(5)
 
 
-@pytest.fixture
-def adapted(model, randomise):
-    model.add_adapter("a", "lora")
-    randomise(model, "a")
-    return model
-
-
 def mean_of_turns(restore, image):
     """Quarter turns of ``(H, W, C)``, and of its mirror image."""
     results = []

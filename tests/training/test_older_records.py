@@ -17,7 +17,7 @@ from adair_core.errors import Interrupted, RunFolderError, WeightsError
 from adair_core.model import resolve_backbone, save_base
 from adair_core.model.load import untrained
 from adair_core.specs import Choice
-from adair_core.training import Callback, pretrain, train
+from adair_core.training import AdapterRecipe, Callback, pretrain, train
 from adair_core.training.environment import EnvironmentWarning
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
@@ -96,11 +96,16 @@ class StopAt(Callback):
             raise Interrupted("stopped")
 
 
-def test_a_run_goes_on(base: Path, tmp_path: Path) -> None:
-    photos = write_photos(tmp_path / "photos")
-    recipe = adapter_recipe(base, photos, checkpoint_every=2, validate_every=0)
+@pytest.fixture
+def recipe(base: Path, tmp_path: Path) -> AdapterRecipe:
+    """That of a run in ``run``, which was stopped after three steps."""
+    recipe = adapter_recipe(base, write_photos(tmp_path / "photos"), checkpoint_every=2, validate_every=0)
     with pytest.raises(Interrupted):
         train(recipe, tmp_path / "run", progress=False, callbacks=[StopAt(3)])
+    return recipe
+
+
+def test_a_run_goes_on(recipe: AdapterRecipe, tmp_path: Path) -> None:
     path = tmp_path / "run" / "recipe.json"
     older = json.loads(path.read_text())
     del older["settings"]["flat_share"], older["adapter"]["options"]["blocks_only"]
@@ -111,16 +116,12 @@ def test_a_run_goes_on(base: Path, tmp_path: Path) -> None:
     assert train(recipe, tmp_path / "run", progress=False, resume=True).step == 12
 
 
-def test_what_was_otherwise_in_earlier_sittings_is_told_and_kept(base: Path, tmp_path: Path) -> None:
-    photos = write_photos(tmp_path / "photos")
-    recipe = adapter_recipe(base, photos, checkpoint_every=2, validate_every=0)
-    with pytest.raises(Interrupted):
-        train(recipe, tmp_path / "run", progress=False, callbacks=[StopAt(3)])
+def test_what_was_otherwise_in_earlier_sittings_is_told_and_kept(recipe: AdapterRecipe, tmp_path: Path) -> None:
     path = tmp_path / "run" / "recipe.json"
     first = json.loads(path.read_text())["environment"]
     assert "earlier" not in first
     write_photos(tmp_path / "more", count=7)
-    (tmp_path / "more" / "6.png").rename(photos / "6.png")
+    (tmp_path / "more" / "6.png").rename(tmp_path / "photos" / "6.png")
     with pytest.warns(EnvironmentWarning, match="the training images are not those"), pytest.raises(Interrupted):
         train(recipe, tmp_path / "run", progress=False, resume=True, callbacks=[StopAt(6)])
     threads = first["threads"] % 2 + 1
