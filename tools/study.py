@@ -25,13 +25,12 @@ import torch
 from adaptation import baselines, published, study_report
 from adaptation.results import Outcome, mean
 from adaptation.runs import Measurement, Place, Run, alone, at_once, perform, plan_of, trained
-from adaptation.study_plan import BLENDED, BLURRED_NOISY, Plan
+from adaptation.study_plan import BASE, BLENDED, BLURRED_NOISY, Plan
 from adaptation.study_trainings import Scale
 from adaptation.tasks import TASKS, StudiedTask
 
 import adair_core as adair
 from adair_core.atomic_file import write_atomically
-from adair_core.cli.choices import DEFAULT_BASE
 from adair_core.errors import expected
 
 DOCS = Path(__file__).parents[1] / "docs" / "study.md"
@@ -51,7 +50,7 @@ def plan_options(function: Any) -> Any:
     options = [
         click.option("--data", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True),
         click.option("--out", type=click.Path(path_type=Path), default=OUT, show_default=True),
-        click.option("--base", default=DEFAULT_BASE, show_default=True),
+        click.option("--base", default=BASE, show_default=True),
         click.option("--task", "tasks", multiple=True, type=click.Choice(sorted(TASKS)), help="only these tasks"),
         click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), help="only these parts"),
         click.option("--steps", default=Scale.steps, show_default=True),

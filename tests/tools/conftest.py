@@ -32,8 +32,8 @@ def place(tmp_path: Path) -> Place:
         for side in ("input", "target"):
             folder = data / "train_paired" / str(task.pairs) / side
             folder.mkdir(parents=True)
-            for index in range(1, 11):
-                (folder / f"{index}.png").hardlink_to(photo)
+            for index in range(1, 10):
+                (folder / f"{index:03}.png").hardlink_to(photo)
     for index in range(5, max(IMAGES)):
         (data / folders[0] / f"{index}.png").hardlink_to(photo)
     return Place(data, tmp_path / "out", threads=1)

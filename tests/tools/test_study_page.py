@@ -96,7 +96,10 @@ def test_the_page_has_the_numbers(tmp_path: Path):
         outcome("lora-2%", [29.0, 31.0], seed=0),
         outcome("full", [29.5, 31.5], seed=0),
         outcome("lora-4%", [29.25, 31.25], part="sizes"),
-        *(rate("lora-2%", value, validated) for value, validated in ((1e-3, 24.0), (3e-3, 24.99), (1e-2, 25.0))),
+        *(
+            rate("lora-2%", value, validated)
+            for value, validated in ((1e-3, 24.0), (3e-3, 24.91), (1e-2, 25.0), (3e-2, 24.5))
+        ),
         *(rate("full", value, validated) for value, validated in ((1e-3, 24.0), (3e-3, 25.0))),
         outcome("blend", [25.0, 27.0], part="blends", task="blurred-noisy", blend=[0.5, 1.0]),
         *(cost("lora-2%", round_, seconds) for round_, seconds in enumerate((0.4, 0.5, 0.8))),
@@ -122,8 +125,10 @@ def test_the_page_has_the_numbers(tmp_path: Path):
     (row,) = [line for line in text.splitlines() if line.startswith("| 4%")]
     assert row == "| 4% | -0.25 [-0.25, -0.25] |"
     assert "| 0.5 denoise + 1 gaussian-deblur | 26.00 [" in text
-    assert "| deraining | LoRA, 2 % | 10 | 24.00 | **24.99** | 25.00 |" in text
-    assert "| deraining | full fine-tuning | 10 | 24.00 | 25.00 |  |" in text  # what is beside the best was not tried
+    assert "| deraining | LoRA, 2 % | 10 | 24.00 | **24.91** | 25.00 | 24.50 |" in text
+    assert (
+        "| deraining | full fine-tuning | 10 | 24.00 | 25.00 |  |  |" in text
+    )  # what is beside the best was not tried
     assert "The base is `some-base@1`. Everything trains for 1,500 steps of 8 patches of 64 x 64, unless" in text
     assert "Not measured yet: kinds of pre-training, few images, one network" in text
     assert "Not measured yet of denoising, sigma 5-55: LoRA, 8 %, bottleneck" in text
@@ -152,40 +157,79 @@ def page_of(documents: list[dict[str, Any]], folder: Path) -> str:
 def test_what_a_base_was_pre_trained_on(tmp_path: Path):
     part = {"part": "pretraining", "pretraining": "one degradation"}
     documents = [outcome("frozen base", [20.0, 22.0], **part), outcome("lora-8%", [25.0, 26.0], **part)]
-    text = page_of(documents, tmp_path)
+    text = page_of([*documents, outcome("full", [25.5, 26.5], **part)], tmp_path)
     assert cells_of(text, "pre-trained on")[2:] == ["denoising, sigma 5-55"]
     rows = [line for line in text.splitlines() if line.startswith("| one degradation |")]
-    assert [row.split("|")[2].strip() for row in rows] == ["base alone", "LoRA, 8 %"]
-    assert [row.split("|")[3].split()[0] for row in rows] == ["21.00", "25.50"]
+    assert [row.split("|")[2].strip() for row in rows] == ["base alone", "LoRA, 8 %", "full fine-tuning"]
+    assert [row.split("|")[3].strip() for row in rows] == ["21.00", "25.50, -0.50 [-0.50, -0.50]", "26.00"]
+
+
+def test_all_weights_on_no_pre_training_are_those_from_scratch(tmp_path: Path):
+    part = {"part": "pretraining", "pretraining": "none"}
+    documents = [outcome("lora-8%", [25.0, 26.0], **part), outcome("scratch", [26.0, 27.0])]
+    documents += [outcome("full", [30.0, 30.0], part="pretraining", pretraining="one degradation")]
+    rows = [line for line in page_of(documents, tmp_path).splitlines() if line.startswith("| none |")]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    assert cells == [
+        ["none", "LoRA, 8 %", "25.50, -1.00 [-1.00, -1.00]"],
+        ["none", "full fine-tuning", "26.50"],
+    ]
 
 
 def test_seeds_are_compared_with_the_same_seed(tmp_path: Path):
     values = {"full": (30.0, 31.0, 32.0), "lora-8%": (30.5, 31.5, 32.5)}
     documents = [outcome(name, [psnr], seed=seed) for name, own in values.items() for seed, psnr in enumerate(own)]
     text = page_of(documents, tmp_path)
-    assert cells_of(text, "LoRA, 8 % | 31.50 (s.d. 1.00 of 3)")[2] == "+0.50 (s.d. 0.00 of 3)"
+    row = cells_of(text, "denoising, sigma 5-55 | LoRA, 8 % | 31.50 (s.d. 1.00 of 3)")
+    assert row[3] == "+0.50 (s.d. 0.00 of 3)"
 
 
 def test_results_on_several_bases_are_refused(tmp_path: Path):
-    other = {**outcome("full", [30.0]), "plan": {"base": "other-base@2"}}
+    published.write(tmp_path / "study", outcome("lora-8%", [30.0]))
+    (kept,) = (tmp_path / "study").iterdir()
+    before = kept.read_bytes()
+    other = {**outcome("lora-8%", [29.0], seed=0), "plan": {"base": "other-base@2"}}
+    for run, document in (("methods/lora-8%", other), ("methods/full", outcome("full", [30.0]))):
+        folder = tmp_path / "runs" / run
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text(json.dumps(document))
+    published.write(tmp_path / "study", {**outcome("full", [30.0]), "run": "methods/denoise/full"})
     with pytest.raises(UsageError, match=r"results on one base.*other-base@2.*some-base@1"):
-        page_of([outcome("lora-8%", [30.0]), other], tmp_path)
+        study_report.write(tmp_path / "runs", tmp_path / "study.md")
+    assert kept.read_bytes() == before  # nothing is lost
+
+
+def test_results_on_bases_of_one_mixture_but_other_bits_are_refused(tmp_path: Path):
+    part = {"part": "pretraining", "pretraining": "one degradation"}
+    documents = [
+        {**outcome(method, [25.0], **part), "base_fingerprint": mark}
+        for method, mark in (("frozen base", "a"), ("lora-8%", "b"))
+    ]
+    with pytest.raises(UsageError, match="'one degradation': expected one base, got two with other weights"):
+        page_of(documents, tmp_path)
 
 
 def test_few_images(tmp_path: Path):
     part = {"part": "amounts", "images": 50}
-    text = page_of([outcome("full", [29.0], **part), outcome("lora-8%", [30.0], **part)], tmp_path)
-    assert cells_of(text, "images") == ["images", "lora-8%", "full"]
-    assert cells_of(text, "50") == ["50", "30.00", "29.00"]
+    documents = [outcome("full", [29.0, 31.0], **part), outcome("lora-8%", [30.0, 32.0], **part)]
+    documents += [outcome("full", [28.0], part="amounts", images=10), outcome("lora-8%", [33.0], task="snow")]
+    documents += [outcome("frozen base", [20.0], task="snow")]
+    text = page_of(documents, tmp_path)
+    assert "Snow, which no base has seen: Kodak24, PSNR in dB. The base alone has 20.00 dB." in text
+    assert cells_of(text, "images") == ["images", "LoRA, 8 %", "full fine-tuning", "LoRA minus full"]
+    assert cells_of(text, "50") == ["50", "31.00", "30.00", "+1.00 [+1.00, +1.00]"]
+    assert cells_of(text, "10") == ["10", "", "28.00", ""]
+    assert cells_of(text, "all") == ["all", "33.00", "", ""]
 
 
 def test_one_network_for_all(tmp_path: Path):
     whole = outcome("all in one", [29.0, 31.0], part="union")
     single = outcome("lora-8%", [29.5, 31.5], part="union")
+    network = outcome("full", [29.75, 31.75], part="methods", seed=0)
     whole["training"]["bytes"], single["training"]["bytes"] = 5_000_000, 200_000
-    text = page_of([whole, single], tmp_path)
+    text = page_of([whole, single, network], tmp_path)
     row = cells_of(text, "denoise-CBSD68")
-    assert [cell.split(" ")[0] for cell in row[1:]] == ["30.50", "30.00", "+0.50"]
+    assert [cell.split(" ")[0] for cell in row[1:]] == ["30.50", "30.75", "30.00", "+0.50", "+0.75"]
     assert "the base and ten adapters take 7.0 MB, ten fully fine-tuned networks 50.0 MB" in text
 
 

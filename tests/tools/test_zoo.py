@@ -35,7 +35,7 @@ def test_entries_are_tasks_with_options_that_they_have():
             **defaults,
             **{name: entry.task.options.get(name, defaults[name]) for name in defaults},
         } == entry.options
-    assert set(ENTRIES) == set(TASKS)
+    assert set(TASKS) - set(ENTRIES) == {"snow"}  # which is only studied
 
 
 def test_an_entry_from_its_training_to_the_package(place: Place, tmp_path: Path):
@@ -109,7 +109,8 @@ def test_pairs_after_synthetic_damage(place: Place):
     (place.data / "test/Rain100L").symlink_to(place.data / "train_paired/Rain100L")
     card = (make(entry, place, BASE) / "README.md").read_text()
     assert '"start_from": "RUNS/derain/first/training/derain"' in card
-    assert '"pairs_input": "IMAGES/train_paired/Rain100L/input"' in card
+    assert '"pairs_input": "RUNS/pairs/derain/all/input"' in card
+    assert "the pairs of Rain100L without 005 and 025, whose scenes are in the test set" in card
     took = r"1 steps in \d+\.\d minutes"
     assert re.search(f"Training: {took} after {took} on synthetic damage, on one core of a CPU", card)
 

@@ -28,6 +28,7 @@ import click
 from adair_core.atomic_file import write_atomically
 from adair_core.errors import AdairError, UsageError, expected
 from adair_core.evaluation import Report
+from adair_core.model.load import load
 from adair_core.training.recipe import AdapterRecipe, PretrainRecipe
 from adaptation import published
 from adaptation.tasks import StudiedTask, TestSet
@@ -158,11 +159,26 @@ def _perform(run: Run, place: Place) -> dict[str, Any]:
         "run": run.name,
         "labels": run.labels,
         "plan": plan,
+        "revision": revision(),
+        "base_fingerprint": None if run.base is None else load(run.base).info.fingerprint,
         "training": training,
         "measurements": measurements,
     }
     write_atomically(folder / "result.json", json.dumps(result, indent=1).encode())
     return result
+
+
+def revision() -> str | None:
+    """The commit of the code that runs, with ``+`` where files differ from it; ``None`` outside of a clone."""
+    git = ("git", "-C", str(Path(__file__).parent))
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}{'+' if changed.stdout else ''}"
 
 
 def weights_of(run: Run, place: Place) -> Path:

@@ -18,21 +18,27 @@ from adair_core.model.load import load
 from adair_core.plugins import plugins
 from adair_core.specs import Choice
 from adair_core.training.recipe import Data, PretrainRecipe, Settings
+from adaptation.links import linked
 from adaptation.methods import BUDGETS, Method, methods, of_size
 from adaptation.runs import Measurement, Place, Run, weights_of
-from adaptation.study_rates import Rates
-from adaptation.study_trainings import Scale, Trainings, linked
-from adaptation.tasks import CLEAN_SETS, MAIN, TASKS, StudiedTask, TestSet
+from adaptation.study_rates import SCRATCH_TASK, Rates
+from adaptation.study_trainings import Scale, Trainings
+from adaptation.tasks import CLEAN_SETS, MAIN, TASKS, StudiedTask, TestSet, clean_images
 
+BASE = "restormer-tiny@6"
+"""The study's base."""
 SEEDS = (0, 1, 2)
-SEEDED_TASK = "denoise"
 IMAGES = (10, 50, 400)
+FEW = "snow"
+"""The task that few images teach: not one that the base knows of many images."""
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1)
 SIZES = (0.01, 0.02, 0.04, 0.08, 0.16)  # of the base's parameters, for the gap to full fine-tuning
+SIZED = ("derain", "hybrid")
+"""The tasks on which all sizes are tried."""
 ADAPTER = f"lora-{BUDGETS[-1]:.0%}"
 """The method that stands for adapters where not all of them are tried."""
-FULLY_TUNED = ("denoise", "hybrid")
-"""Tasks for which each base of the ablation is fine-tuned, too."""
+SEEDED = (ADAPTER, "full")
+"""The methods whose further seeds are trained."""
 COST_STEPS, COST_ROUNDS = 120, 3
 PRETRAINING_RATE = 2e-3
 """Of the bases of the ablation: that of the package's base."""
@@ -52,9 +58,9 @@ BLURRED_NOISY = StudiedTask(
 )
 
 MIXTURES: dict[str, list[dict[str, Any]]] = {
-    "one degradation": [{"name": "gaussian-noise", "options": {"sigma": [0, 55]}}],
+    "one degradation": [{"name": "gaussian-noise"}],
     "three degradations": [
-        {"name": "gaussian-noise", "options": {"sigma": [0, 55]}},
+        {"name": "gaussian-noise"},
         {"name": "downsample"},
         {"name": "jpeg"},
     ],
@@ -88,7 +94,7 @@ class Plan:
     def rates(self) -> list[Run]:
         """Runs that choose learning rates, as far as is known which: see `Rates.runs`."""
         whole = [task for task in self.tasks if task.name in MAIN]
-        groups = [(list(self.methods.values()), [TASKS[SEEDED_TASK], *whole])]
+        groups = [(list(self.methods.values()), [TASKS[SCRATCH_TASK], *whole])]
         groups += [(self._methods(task), [task]) for task in self.tasks if task not in whole]
         runs = [run for methods, tasks in groups for run in self.chosen.runs(methods, tasks)]
         return list({run.name: run for run in runs}.values())
@@ -107,7 +113,7 @@ class Plan:
         """Methods with equal data and equal steps, on every task; the further seeds last."""
         for seed in SEEDS:
             for task in self.tasks:
-                if seed == SEEDS[0] or task.name == SEEDED_TASK:
+                if seed == SEEDS[0] or task.name in MAIN:
                     yield from self._compared(task, seed)
 
     def _compared(self, task: StudiedTask, seed: int) -> Iterator[Run]:
@@ -115,6 +121,8 @@ class Plan:
         if seed == SEEDS[0]:
             yield self._frozen(f"methods/{task.name}/frozen", self.base, task, {**labels, "method": "frozen base"})
         for method in self._methods(task):
+            if seed != SEEDS[0] and method.name not in SEEDED:
+                continue
             yield self.trainings.run(
                 f"methods/{task.name}/{method.name}{f'-seed{seed}' if seed else ''}",
                 method,
@@ -143,7 +151,7 @@ class Plan:
         """LoRA of more sizes than the comparison has."""
         for task in self.tasks:
             for size in SIZES:
-                if task.name not in MAIN or size in BUDGETS:
+                if task.name not in SIZED or size in BUDGETS:
                     continue
                 method = of_size(self.base, "lora", size)
                 yield self.trainings.run(
@@ -194,15 +202,14 @@ class Plan:
 
     def pretraining(self) -> Iterator[Run]:
         """What an adapter owes to the degradations that its base was pre-trained on."""
-        tasks = [task for task in self.tasks if task.name in MAIN]
-        snow = StudiedTask("snow", "snow, in no mixture", "snow", tests=(TestSet("Kodak24"),))
+        tasks = [task for task in self.tasks if task.name in (*MAIN, "snow")]
         bases: dict[str, tuple[str, tuple[Run, ...]]] = {"none": (str(self.trainings.random_base()), ())}
         for title, mixture in MIXTURES.items():
             options = {"degradations": mixture} if mixture else {}
             run = Run(
                 name=f"pretraining/{title.replace(' ', '-')}/base",
                 recipe=PretrainRecipe(
-                    data=TASKS["denoise"].data(self.place.data),
+                    data=clean_images(self.place.data),
                     settings=self.trainings.settings(steps=self.scale.pretraining, learning_rate=PRETRAINING_RATE),
                     backbone=load(self.base).info.backbone,
                     degradation=Choice(name="one-of", options=options),
@@ -215,12 +222,13 @@ class Plan:
             bases[title] = (str(weights_of(run, self.place)), (run,))
         for title, (base, after) in bases.items():
             folder = f"pretraining/{title.replace(' ', '-')}"
-            for task in (*tasks, snow):
+            for task in tasks:
                 labels = {"part": "pretraining", "pretraining": title, "task": task.name}
                 yield self._frozen(
                     f"{folder}/{task.name}-frozen", base, task, {**labels, "method": "frozen base"}, after
                 )
-                for method in (ADAPTER, *(("full",) if task.name in FULLY_TUNED else ())):
+                # All weights, from random ones, are what the comparison calls from scratch.
+                for method in (ADAPTER,) if title == "none" else (ADAPTER, "full"):
                     yield self.trainings.run(
                         f"{folder}/{task.name}-{method}",
                         self.methods[method],
@@ -233,7 +241,7 @@ class Plan:
 
     def amounts(self) -> Iterator[Run]:
         """Adapters and full fine-tuning with few images."""
-        task = TASKS["denoise"]
+        task = TASKS[FEW]
         for count in IMAGES:
             data = Data(images=(self.some_images(count),))
             for method in (self.methods[ADAPTER], self.methods["full"]):
@@ -269,15 +277,15 @@ class Plan:
             labels={"part": "union", "method": "all in one"},
         )
         yield replace(run, measurements=tuple(Measurement(task, test) for task in singles for test in task.tests))
-        method = self.methods[ADAPTER]
         for task in (task for task in singles if task.name not in TASKS):  # the comparison has the others
-            yield self.trainings.run(
-                f"union/{task.name}-{method.name}",
-                method,
-                task,
-                self._chosen(method, task),
-                labels={"part": "union", "task": task.name, "method": method.name},
-            )
+            for method in (self.methods[ADAPTER], self.methods["full"]):
+                yield self.trainings.run(
+                    f"union/{task.name}-{method.name}",
+                    method,
+                    task,
+                    self._chosen(method, task),
+                    labels={"part": "union", "task": task.name, "method": method.name},
+                )
 
     def strengths(self) -> Iterator[Run]:
         """How the result changes with an adapter's strength; no training."""

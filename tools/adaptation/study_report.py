@@ -10,7 +10,7 @@ from adair_core.errors import UsageError, expected, listing
 from adaptation import published, study_figures
 from adaptation.results import Outcomes
 from adaptation.study_methods import comparison, costs, rates, seeds, sizes
-from adaptation.study_plan import ADAPTER, SEEDED_TASK, SEEDS
+from adaptation.study_plan import ADAPTER, SEEDED, SEEDS
 from adaptation.study_questions import amounts, blends, pretraining, strengths, union
 from adaptation.study_tables import METHODS
 from adaptation.tasks import MAIN, TASKS
@@ -19,10 +19,13 @@ INTRODUCTION = """# The study
 
 What an adapter reaches against full fine-tuning, and what pre-training has to do with it: made by `tools/study.py` on
 CPU cores, with a small network and short trainings. Numbers of methods compare with each other, because data, steps and
-seeds are equal; they are not what any of them reaches in the end. Intervals are 95 % bootstrap intervals over
-images, differences paired image by image: how a mean would move with other images. Of few images (5 in Set5, 15 in LOL
-and CC15) they are too narrow. They leave out the variance of training: *What the seed changes* has it. Classical
-methods (in italics) are told the strength of the noise or the kernel of the blur, which the networks are not.
+seeds are equal; they are not what any of them reaches in the end, and what starts from the base starts from its
+pre-training, too, which training from scratch does without. Intervals are 95 % bootstrap intervals over images,
+differences paired image by image: how a mean would move with other images. Where images are few or akin (5 in Set5, 15
+in LOL, 15 of five cameras' settings in CC15, 20 of ten rooms in SOTS, and four scenes of Rain100L are there twice) they
+are too narrow; and of many intervals of 95 % some miss. They leave out the variance of training: *What the seed
+changes* has it. Classical methods (in italics) are told the strength of the noise or the kernel of the blur, which the
+networks are not.
 
 `python tools/study.py repeat NAME --data IMAGES` trains and measures a row again, by the name of its file in
 `docs/study/` without the ending, and with `/` for `--`; each file has the recipe, the environment and every number.
@@ -57,10 +60,12 @@ def write(out: Path, page: Path) -> None:
         page: docs/study.md; what stands before the marker is kept, if it exists.
     """
     folder = results_of(page)
-    for file in sorted(out.rglob("result.json")):
-        published.write(folder, json.loads(file.read_text(encoding="utf-8")))
+    made = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(out.rglob("result.json"))]
+    found = {document["run"]: document for document in (*published.read_all(folder), *made)}
+    base = base_of(Outcomes(found.values()), folder)
+    for document in made:
+        published.write(folder, document)
     outcomes = Outcomes(published.read_all(folder))
-    base = base_of(outcomes, folder)
     figures = study_figures.draw(outcomes, folder)
     sections = [
         f"The base is `{base}`.{trained(outcomes)} {missing(outcomes)}",
@@ -95,6 +100,13 @@ def base_of(outcomes: Outcomes, folder: Path) -> str:
     if len(bases) != 1:
         hint = "remove what is of another base"
         raise UsageError(expected(str(folder), expected="results on one base", got=listing(bases) or "none", hint=hint))
+    weights: dict[str, str] = {}
+    for outcome in outcomes.where(part="pretraining"):
+        title, own = outcome.labels["pretraining"], outcome.document.get("base_fingerprint")
+        if own is not None and weights.setdefault(title, own) != own:
+            hint = "a base that is trained on another machine has other bits; make what is on it on one machine"
+            what = f"{folder}: results on the base of {title!r}"
+            raise UsageError(expected(what, expected="one base", got="two with other weights", hint=hint))
     return bases[0]
 
 
@@ -119,9 +131,7 @@ def missing(outcomes: Outcomes) -> str:
         if lacking:
             everything = len(lacking) == len(wanted)
             lines.append(f"Not measured yet of {task.title}: {'anything' if everything else ', '.join(lacking)}.")
-    counts = {
-        len(outcomes.where(part="methods", task=SEEDED_TASK, method=name)) for name in METHODS if name != "frozen base"
-    }
+    counts = {len(outcomes.where(part="methods", task=task, method=name)) for task in MAIN for name in SEEDED}
     if min(counts) < len(SEEDS):
         lines.append(f"Not all of the {len(SEEDS)} seeds are trained yet.")
     return " ".join(lines)

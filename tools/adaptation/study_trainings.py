@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +94,7 @@ class Trainings:
         """
         base = base or (str(self.random_base(settings.seed)) if method.random else self.base)
         recipe = AdapterRecipe(
-            data=data or task.data(self.place.data),
+            data=data or task.data(self.place.data, self.place.out),
             settings=settings,
             base=base,
             adapter=method.adapter,
@@ -112,15 +111,3 @@ class Trainings:
             file.parent.mkdir(parents=True, exist_ok=True)
             save_base(file, untrained(backbone.name, seed=seed, **backbone.options).backbone, backbone=backbone)
         return file
-
-
-def linked(folder: Path, files: Mapping[str, Path]) -> Path:
-    """Make a folder of links with these names, unless it is there; all of them, or none."""
-    if not folder.exists():
-        made = folder.with_name(f"{folder.name}.partial")
-        shutil.rmtree(made, ignore_errors=True)
-        made.mkdir(parents=True)
-        for name, file in files.items():
-            (made / name).symlink_to(file)
-        made.rename(folder)
-    return folder

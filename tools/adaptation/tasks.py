@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from adair_core.data.folders import find_images
 from adair_core.training.recipe import Data
+from adaptation.links import linked
 
 CLEAN_SETS = ("train/BSD400", "train/DIV2K_test_LRx4", "train/SunHays80_half", "train/T91")
 
@@ -63,6 +65,7 @@ class StudiedTask:
         pairs: the folder below ``train_paired/`` that it learns from; ``None`` = clean images that the task degrades.
         tests: where it is measured.
         own_split: whether the training and the test pairs are our own split of a set that others split otherwise.
+        left_out: names, without endings, of pairs that are not trained on: their scene is in the test set, too.
     """
 
     name: str
@@ -72,13 +75,23 @@ class StudiedTask:
     pairs: str | None = None
     tests: tuple[TestSet, ...] = ()
     own_split: bool = False
+    left_out: tuple[str, ...] = ()
 
-    def data(self, root: Path) -> Data:
-        """The training images."""
+    def data(self, root: Path, out: Path) -> Data:
+        """The training images.
+
+        Args:
+            root: of the image sets.
+            out: where a folder of links is made if some of a set's pairs are left out.
+        """
         if self.pairs is None:
             return clean_images(root)
-        folder = root / "train_paired" / self.pairs
-        return Data(pairs_input=folder / "input", pairs_target=folder / "target")
+        sides = {side: root / "train_paired" / self.pairs / side for side in ("input", "target")}
+        if self.left_out:
+            for side, folder in sides.items():
+                kept = {file.name: file for file in find_images(folder) if file.stem not in self.left_out}
+                sides[side] = linked(out / "pairs" / self.name / "all" / side, kept)
+        return Data(pairs_input=sides["input"], pairs_target=sides["target"])
 
     def arguments(self, test: TestSet) -> list[str]:
         """The options of ``adair evaluate`` that name the task, as this set judges it."""
@@ -99,7 +112,14 @@ TASKS = {
     for task in (
         StudiedTask("denoise", "denoising, sigma 5-55", "denoise", tests=(TestSet("CBSD68"),)),
         StudiedTask(
-            "derain", "deraining", "derain", PAIRS, "Rain100L", (TestSet("Rain100L", pairs=True),), own_split=True
+            "derain",
+            "deraining",
+            "derain",
+            PAIRS,
+            "Rain100L",
+            (TestSet("Rain100L", pairs=True),),
+            own_split=True,
+            left_out=("005", "025"),  # with other rain they are 014 and 006 of the test set
         ),
         StudiedTask("low-light", "low light", "low-light", PAIRS, "LOL", (TestSet("LOL_eval15", pairs=True),)),
         StudiedTask("hybrid", "small, noisy JPEG photos", "hybrid", tests=(TestSet("Kodak24"),)),
@@ -118,6 +138,7 @@ TASKS = {
         StudiedTask("super-resolve-x3", "super-resolution x3", "super-resolve", {"scale": 3}, tests=(TestSet("Set5"),)),
         StudiedTask("super-resolve-x4", "super-resolution x4", "super-resolve", {"scale": 4}, tests=(TestSet("Set5"),)),
         StudiedTask("dejpeg", "JPEG, quality 10-90", "dejpeg", tests=(TestSet("Kodak24"),)),
+        StudiedTask("snow", "snow, which no base has seen", "snow", tests=(TestSet("Kodak24"),)),
     )
 }
 MAIN = ("denoise", "derain", "low-light", "hybrid")

@@ -165,7 +165,7 @@ def training(entry: Entry, place: Place, base: str) -> Run:
     """The run that trains an entry, and what it starts from."""
     task, labels = entry.task, {"part": "zoo", "task": entry.name}
     recipe = AdapterRecipe(
-        data=task.data(place.data),
+        data=task.data(place.data, place.out),
         settings=Settings(**{**SETTINGS, **entry.settings}),
         base=base,
         adapter=ADAPTER,
@@ -297,7 +297,8 @@ def _interval(statistic: Statistic) -> str:
 def _notes(entry: Entry, last: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> str:
     task = entry.task
     clean = [] if task.pairs and entry.before is None else [path.name for path in clean_images(Path()).images]
-    images = [*clean, *([f"the pairs of {task.pairs}"] if task.pairs else [])]
+    without = f" without {' and '.join(task.left_out)}, whose scenes are in the test set" if task.left_out else ""
+    images = [*clean, *([f"the pairs of {task.pairs}{without}"] if task.pairs else [])]
     others = f"The pairs that it is measured on are others{', in a split of our own' if task.own_split else ''}. "
     return (
         f"Limits: {entry.limits}.\n\n"
