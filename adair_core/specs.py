@@ -272,11 +272,14 @@ class MetricSpec(Spec):
         build: makes the metric: ``metric(restored, target) -> float`` on ``(1, C, H, W)`` float tensors in [0, 1].
         higher_is_better: direction.
         unit: such as ``"dB"``; empty for none.
+        color: ``"rgb"`` if it compares coloured images even where a protocol judges the luma, as networks that were
+            trained on RGB do.
     """
 
     build: Callable[[], Metric]
     higher_is_better: bool
     unit: str = ""
+    color: Literal["protocol", "rgb"] = "protocol"
 
 
 WeightsKind = Literal["base", "adapter", "diagnoser"]

@@ -23,9 +23,9 @@ class PatchPairs(Dataset[dict[str, Any]]):
 
     Sample n shows image ``order[n mod N]`` of epoch ``n div N``: N images in an order of the epoch's own. A patch is
     cut at a uniform place and turned or mirrored (one of the 8 symmetries of the square), floats are clipped to [0, 1],
-    and clean images are then degraded. A share of the samples has a `FlatArea`. Every draw comes from a generator of
-    (seed, n) alone, so neither workers nor processes, prefetching or the batch change a bit. If an image turns out to
-    be damaged, the sample shows the next one in the epoch's order.
+    and clean images are then degraded, gray ones in their one channel. A share of the samples has a `FlatArea`. Every
+    draw comes from a generator of (seed, n) alone, so neither workers nor processes, prefetching or the batch change a
+    bit. If an image turns out to be damaged, the sample shows the next one in the epoch's order.
 
     Args:
         source: images or pairs.
@@ -79,9 +79,10 @@ class PatchPairs(Dataset[dict[str, Any]]):
             raise UsageError("clean images need a degradation that makes pairs of them")
         else:
             if area is not None and area.damaged:
-                target, area = area.laid_on(target), None
-            with torch.no_grad():
+                target, area = area.laid_on(_in_colour(target)), None
+            with torch.no_grad():  # of a gray image as it is, in one channel
                 degraded = self.degradation(target[None], generator(self.seed, "degradation", index))[0]
+        degraded, target = _in_colour(degraded), _in_colour(target)
         if area is not None:
             degraded, target = area.laid_on(degraded), area.laid_on(target)
         return {"input": degraded, "target": target, "index": index}
@@ -110,9 +111,12 @@ def _epoch_order(seed: int, epoch: int, count: int) -> tuple[int, ...]:
 
 
 def _to_tensor(patch: Array, symmetry: int) -> Tensor:
-    """Turn a patch ``(P, P, C)`` by ``symmetry mod 4`` quarters, mirror it if ``symmetry >= 4``; -> ``(3, P, P)``."""
+    """Turn a patch ``(P, P, C)`` by ``symmetry mod 4`` quarters, mirror it if ``symmetry >= 4``; -> ``(C, P, P)``."""
     turned = np.rot90(patch, symmetry % 4)
     planes = turned[:, ::-1] if symmetry >= 4 else turned
     copy = np.array(planes.transpose(2, 0, 1), order="C")  # the image may be a read-only file
-    values = to_unit(torch.from_numpy(copy)).clamp_(0, 1)
-    return values.expand(3, -1, -1).contiguous()
+    return to_unit(torch.from_numpy(copy)).clamp_(0, 1)
+
+
+def _in_colour(image: Tensor) -> Tensor:
+    return image.expand(3, -1, -1).contiguous()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -113,6 +113,11 @@ class Sample:
     image: MeasuredImage
 
 
+def is_gray(image: Tensor) -> bool:
+    """Whether all channels of ``(1, C, H, W)`` are the same."""
+    return torch.equal(image, image[:, :1].expand_as(image))
+
+
 class Samples:
     """The images under one condition; each is degraded when it is asked for, to the same bits every time.
 
@@ -135,7 +140,9 @@ class Samples:
         target = cropped_to_multiple(whole, self._protocol.multiple_of, name=name)
         if self._degradation is not None:
             draws = generator("evaluation", self._protocol.seed, self._condition.label, index)
-            degraded: Tensor = self._degradation(target.float(), draws)
+            # A gray picture is degraded as one: with noise that is the same in all channels.
+            clean = target[:, :1] if is_gray(target) else target
+            degraded: Tensor = self._degradation(clean.float(), draws).expand_as(target)
         else:
             assert given is not None
             degraded = cropped_to_multiple(given, self._protocol.multiple_of)
@@ -203,6 +210,7 @@ def _reports(
     check_images(protocol, images)
     require_known_data_set(protocol, images)
     measures = _built(metrics if metrics is not None else protocol.metrics)
+    judged = _judged(measures, protocol)
     total = len(protocol.conditions) * len(images)
     rows: dict[str, list[ImageResult]] = {name: [] for name in restorations}
     seen: dict[int, MeasuredImage] = {}
@@ -216,12 +224,12 @@ def _reports(
             if places.setdefault(sample.name, index) != index:  # means and differences go by the name
                 wanted, got = "a name of its own for each", f"images {places[sample.name]} and {index} of one"
                 raise UsageError(expected(f"evaluation image {sample.name!r}", expected=wanted, got=got))
-            reference = measured(sample.target, protocol, name=sample.name)
-            values = _values(measures, sample.degraded, sample.target, reference, protocol)
+            references = _forms(sample.target, judged, name=sample.name)
+            values = _values(measures, sample.degraded, sample.target, references, judged)
             for name, restore in restorations.items():
                 restored = restored_by(restore, sample)
                 unchanged = restored is sample.degraded or torch.equal(restored, sample.degraded)
-                result = values if unchanged else _values(measures, restored, sample.target, reference, protocol)
+                result = values if unchanged else _values(measures, restored, sample.target, references, judged)
                 row = ImageResult(condition=condition.label, image=sample.name, input=values, restored=result)
                 rows[name].append(row)
             done += 1
@@ -271,14 +279,34 @@ def _described(measures: Mapping[str, Metric]) -> dict[str, MetricInfo]:
     }
 
 
+def _judged(measures: Iterable[str], protocol: Protocol) -> dict[str, Protocol]:
+    """For each metric the protocol in the colours that it compares."""
+    specs: dict[str, MetricSpec] = {spec.name: spec for spec in plugins().metrics.values()}
+    in_rgb = protocol.model_copy(update={"color": "rgb"})
+    return {name: in_rgb if name in specs and specs[name].color == "rgb" else protocol for name in measures}
+
+
+def _forms(image: Tensor, judged: Mapping[str, Protocol], *, name: str = "image") -> dict[str, Tensor]:
+    """Colours of a protocol -> the image in the form in which that compares it."""
+    return {colors: measured(image, each, name=name) for colors, each in {p.color: p for p in judged.values()}.items()}
+
+
 def _values(
-    measures: Mapping[str, Metric], image: Tensor, target: Tensor, reference: Tensor, protocol: Protocol
+    measures: Mapping[str, Metric],
+    image: Tensor,
+    target: Tensor,
+    references: Mapping[str, Tensor],
+    judged: Mapping[str, Protocol],
 ) -> dict[str, float]:
-    if protocol.ground_truth_mean:
+    if any(protocol.ground_truth_mean for protocol in judged.values()):
         image = with_mean_of(image, target)
-    form = measured(image, protocol)
-    # Copies: a metric of somebody's may write into what it gets, and the next one gets the same.
-    return {name: float(metric(form.clone(), reference.clone())) for name, metric in measures.items()}
+    forms = _forms(image, judged)
+    values = {}
+    for name, metric in measures.items():
+        colors = judged[name].color
+        # Copies: a metric of somebody's may write into what it gets, and the next one gets the same.
+        values[name] = float(metric(forms[colors].clone(), references[colors].clone()))
+    return values
 
 
 def _software() -> dict[str, str]:

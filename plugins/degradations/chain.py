@@ -46,7 +46,9 @@ class Chain(ConfiguredDegradation):
 
     Every link draws from a generator of its own, so that no link's options change the draws of another.
 
-    Source: the classical pipeline blur, resize, noise, JPEG of Wang et al., "Real-ESRGAN", ICCVW 2021.
+    Source: the classical pipeline blur, resize, noise, JPEG of Wang et al., "Real-ESRGAN", ICCVW 2021. By default the
+    resized image is enlarged again before noise and JPEG, whose grain and blocks are then of the full size; to have
+    them in the small image, as there and in the task ``hybrid``, give them to ``downsample`` as ``small``.
     """
 
     config: ChainConfig

@@ -13,6 +13,7 @@ from torch import Tensor
 from adair_core.degradation import ConfiguredDegradation, Draws, Range, in_bounds, uniform
 from adair_core.specs import Config, DegradationSpec
 from adair_plugins.degradations.convolution import convolve
+from adair_plugins.degradations.storage import STORED, draw_share, stored
 
 
 class GaussianBlurConfig(Config):
@@ -25,6 +26,7 @@ class GaussianBlurConfig(Config):
         (0.4, 1.0), description="narrower axis over wider axis; 1 = isotropic"
     )
     angle: Range = Field((0.0, 180.0), description="direction of the wider axis, degrees anticlockwise from horizontal")
+    stored: float = Field(0.0, ge=0, le=1, description=STORED)
 
 
 def gaussian_kernel(sigma: float, ratio: float = 1.0, angle: float = 0.0) -> Tensor:
@@ -50,7 +52,7 @@ def gaussian_kernel(sigma: float, ratio: float = 1.0, angle: float = 0.0) -> Ten
 
 
 class GaussianBlur(ConfiguredDegradation):
-    """Convolution with a Gaussian, reflecting the image at its borders.
+    """Convolution with a Gaussian, reflecting the image at its borders; rounded to 8 bits if stored.
 
     Equation::
 
@@ -68,14 +70,16 @@ class GaussianBlur(ConfiguredDegradation):
             "sigma": uniform(self.config.sigma, generator),
             "ratio": uniform(self.config.ratio, generator),
             "angle": uniform(self.config.angle, generator),
+            "stored": draw_share(self.config.stored, generator, "stored"),
         }
 
     def degrade(self, images: Tensor, draws: Sequence[Draws]) -> Tensor:
         """Convolve each image with its kernel."""
         pairs = zip(images, draws, strict=True)
-        return torch.stack(
-            [convolve(image, gaussian_kernel(draw["sigma"], draw["ratio"], draw["angle"])) for image, draw in pairs]
-        )
+        blurred = [
+            convolve(image, gaussian_kernel(draw["sigma"], draw["ratio"], draw["angle"])) for image, draw in pairs
+        ]
+        return stored(torch.stack(blurred), draws)
 
 
 SPEC = DegradationSpec(

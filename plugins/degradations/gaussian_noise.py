@@ -11,16 +11,24 @@ from torch import Tensor
 
 from adair_core.degradation import ConfiguredDegradation, Draws, Range, in_bounds, stack, uniform
 from adair_core.specs import Config, DegradationSpec
+from adair_plugins.degradations.storage import STORED, draw_share, stored
 
 
 class GaussianNoiseConfig(Config):
     """Options of `GaussianNoise`."""
 
     sigma: Annotated[Range, in_bounds(0)] = Field((5.0, 55.0), description="standard deviation of the noise, of 255")
+    shared: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the images that have the same noise in all channels, like the grain of film",
+    )
+    stored: float = Field(0.0, ge=0, le=1, description=STORED)
 
 
 class GaussianNoise(ConfiguredDegradation):
-    """White Gaussian noise, independent in every pixel and channel; not clipped.
+    """White Gaussian noise, independent in every pixel, and in every channel unless it is shared; clipped if stored.
 
     Equation::
 
@@ -37,11 +45,17 @@ class GaussianNoise(ConfiguredDegradation):
         return {
             "sigma": uniform(self.config.sigma, generator),
             "noise": torch.randn(shape, generator=generator),
+            "shared": draw_share(self.config.shared, generator, "shared"),
+            "stored": draw_share(self.config.stored, generator, "stored"),
         }
 
     def degrade(self, images: Tensor, draws: Sequence[Draws]) -> Tensor:
         """Add the noise."""
-        return images + stack(draws, "noise", images) * (stack(draws, "sigma", images) / 255)
+        drawn = stack(draws, "noise", images)
+        noise = torch.stack(
+            [own[:1].expand_as(own) if draw["shared"] else own for own, draw in zip(drawn, draws, strict=True)]
+        )
+        return stored(images + noise * (stack(draws, "sigma", images) / 255), draws)
 
 
 SPEC = DegradationSpec(

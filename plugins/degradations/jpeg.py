@@ -12,9 +12,10 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor
 
-from adair_core.degradation import ConfiguredDegradation, Draws, Range, in_bounds, uniform
+from adair_core.degradation import ConfiguredDegradation, Draws, Range, in_bounds, uniform, uniform_integer
 from adair_core.errors import UsageError, expected
 from adair_core.specs import Config, DegradationSpec
+from adair_plugins.degradations.storage import beside
 
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 
@@ -28,22 +29,39 @@ class JpegConfig(Config):
     subsampling: Subsampling | Literal["random"] = Field(
         "4:2:0", description="resolution of the colour channels; random = each of the three equally often"
     )
+    grid: Literal["origin", "random"] = Field(
+        "origin",
+        description="where the blocks begin; origin = at the image's upper left corner, random = as in a part of a "
+        "larger JPEG",
+    )
 
 
 SUBSAMPLINGS: tuple[Subsampling, ...] = ("4:4:4", "4:2:2", "4:2:0")
 
 
-def compress(image: Tensor, *, quality: int, subsampling: Subsampling) -> Tensor:
+BLOCKS = 16
+"""Side of the largest blocks, those of colour at 4:2:0, in pixels."""
+
+
+def compress(image: Tensor, *, quality: int, subsampling: Subsampling, corner: tuple[int, int] = (0, 0)) -> Tensor:
     """Write an image as a JPEG file in memory and read it back.
 
     Args:
         image: ``(C, H, W)`` float in [0, 1], C = 1 or 3; clipped and rounded to 8 bits.
         quality: 1 to 100, as in libjpeg.
         subsampling: of the two chroma channels.
+        corner: the image's, row and column in the larger picture that is compressed; what lies above and to the left is
+            continued from its border.
 
     Returns:
         ``(C, H, W)``, dtype and device of the image, multiples of 1/255.
     """
+    top, left = corner
+    if top or left:
+        rows = torch.arange(-top, image.shape[1], device=image.device).clamp(min=0)
+        columns = torch.arange(-left, image.shape[2], device=image.device).clamp(min=0)
+        larger = image[:, rows][:, :, columns]
+        return compress(larger, quality=quality, subsampling=subsampling)[:, top:, left:]
     channels, height, width = image.shape
     if channels not in (1, 3) or max(height, width) > 65535:
         got = f"{channels} channels, {height} x {width}"
@@ -58,7 +76,7 @@ def compress(image: Tensor, *, quality: int, subsampling: Subsampling) -> Tensor
 
 
 class Jpeg(ConfiguredDegradation):
-    """JPEG: 8 x 8 blocks of the discrete cosine transform in YCbCr, quantised.
+    """JPEG: 8 x 8 blocks of the discrete cosine transform in YCbCr, quantised, which begin at the corner or anywhere.
 
     Equation::
 
@@ -78,14 +96,18 @@ class Jpeg(ConfiguredDegradation):
         return {
             "quality": quality,
             "subsampling": drawn if self.config.subsampling == "random" else self.config.subsampling,
+            "corner": self._corner(generator),
         }
+
+    def _corner(self, generator: torch.Generator) -> tuple[int, int]:
+        if self.config.grid == "origin":
+            return 0, 0
+        own = beside(generator, "grid")
+        return uniform_integer(0, BLOCKS - 1, own), uniform_integer(0, BLOCKS - 1, own)
 
     def degrade(self, images: Tensor, draws: Sequence[Draws]) -> Tensor:
         """Compress each image."""
-        pairs = zip(images, draws, strict=True)
-        return torch.stack(
-            [compress(image, quality=draw["quality"], subsampling=draw["subsampling"]) for image, draw in pairs]
-        )
+        return torch.stack([compress(image, **draw) for image, draw in zip(images, draws, strict=True)])
 
 
 SPEC = DegradationSpec(name="jpeg", summary="JPEG compression by a real codec", config=JpegConfig, build=Jpeg)

@@ -14,6 +14,7 @@ from adair_core.degradation import ConfiguredDegradation, Draws, Range, in_bound
 from adair_core.specs import Config, DegradationSpec
 from adair_plugins.degradations.convolution import convolve
 from adair_plugins.degradations.paths import draw_wander, splat, wandering_path
+from adair_plugins.degradations.storage import STORED, draw_share, stored
 
 
 class MotionBlurConfig(Config):
@@ -26,6 +27,7 @@ class MotionBlurConfig(Config):
     shake: Annotated[Range, in_bounds(0, 1)] = Field(
         (0.0, 0.8), description="how far the direction strays during the exposure; 0 = a straight line"
     )
+    stored: float = Field(0.0, ge=0, le=1, description=STORED)
 
 
 def path_kernel(path: Tensor) -> Tensor:
@@ -44,7 +46,7 @@ def path_kernel(path: Tensor) -> Tensor:
 
 
 class MotionBlur(ConfiguredDegradation):
-    """The image moves during the exposure; reflected at its borders.
+    """The image moves during the exposure; reflected at its borders, rounded to 8 bits if stored.
 
     Equation::
 
@@ -65,6 +67,7 @@ class MotionBlur(ConfiguredDegradation):
             "angle": uniform(self.config.angle, generator),
             "shake": uniform(self.config.shake, generator),
             "wander": draw_wander(generator),
+            "stored": draw_share(self.config.stored, generator, "stored"),
         }
 
     def degrade(self, images: Tensor, draws: Sequence[Draws]) -> Tensor:
@@ -73,7 +76,7 @@ class MotionBlur(ConfiguredDegradation):
         for image, draw in zip(images, draws, strict=True):
             path = wandering_path(draw["length"], draw["angle"], draw["shake"], draw["wander"])
             blurred.append(convolve(image, path_kernel(path)))
-        return torch.stack(blurred)
+        return stored(torch.stack(blurred), draws)
 
 
 SPEC = DegradationSpec(

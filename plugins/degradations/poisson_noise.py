@@ -30,7 +30,9 @@ class PoissonNoise(ConfiguredDegradation):
 
         y = k / P + (read / 255) n,    k ~ Poisson(P x),  n ~ N(0, 1)
 
-    so that ``E[y] = x`` and ``Var[y] = x / P + (read / 255)^2``, P the photons at white.
+    so that ``E[y] = x`` and ``Var[y] = x / P + (read / 255)^2``, P the photons at white. Photons are counted of the
+    picture's values as they are, not of linear light: the usual training noise, and no model of a sensor, which
+    `CameraNoise` is.
 
     Source: Foi et al., "Practical Poissonian-Gaussian Noise Modeling and Fitting for Single-Image Raw-Data",
     IEEE TIP 2008.

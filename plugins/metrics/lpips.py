@@ -91,4 +91,5 @@ SPEC = MetricSpec(
     summary="learned perceptual distance (AlexNet)",
     build=Lpips,
     higher_is_better=False,
+    color="rgb",
 )

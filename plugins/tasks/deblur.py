@@ -9,6 +9,7 @@ from typing_extensions import Self
 
 from adair_core import Choice, Config, Protocol, Range, TaskSpec
 from adair_core.degradation import in_bounds
+from adair_plugins.degradations.storage import STORED
 from adair_plugins.tasks.protocol_files import load_protocol, within
 
 OPTIONS_OF: dict[str, tuple[str, ...]] = {"gaussian": ("sigma",), "motion": ("length", "shake")}
@@ -25,6 +26,7 @@ class DeblurConfig(Config):
         (4, 24), description="motion: length of the path, in pixels; a number or low,high"
     )
     shake: Annotated[Range, in_bounds(0, 1)] = Field((0, 0.8), description="motion: 0 = straight paths")
+    stored: float = Field(1.0, ge=0, le=1, description=STORED)
     pairs: bool = Field(
         False, description="train and judge on folders of real pairs, as on GoPro, not on synthetic blur"
     )
@@ -42,7 +44,7 @@ def degradation(config: DeblurConfig) -> Choice | None:
     """Blur with a kernel drawn anew for each image."""
     if config.pairs:
         return None
-    options = {name: list(getattr(config, name)) for name in OPTIONS_OF[config.kind]}
+    options = {**{name: list(getattr(config, name)) for name in OPTIONS_OF[config.kind]}, "stored": config.stored}
     if config.kind == "gaussian":
         return Choice(name="gaussian-blur", options={**options, "ratio": 1.0})
     return Choice(name="motion-blur", options=options)

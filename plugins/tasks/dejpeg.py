@@ -20,6 +20,10 @@ class DejpegConfig(Config):
     subsampling: Literal["4:4:4", "4:2:2", "4:2:0", "random"] = Field(
         "4:2:0", description="resolution of the colour channels in training"
     )
+    grid: Literal["origin", "random"] = Field(
+        "random",
+        description="where blocks begin in training; origin = at the corner alone, as no part of a JPEG has them",
+    )
 
 
 def degradation(config: DejpegConfig) -> Choice:

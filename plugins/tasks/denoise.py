@@ -8,6 +8,7 @@ from pydantic import Field
 
 from adair_core import Choice, Config, Protocol, Range, TaskSpec
 from adair_core.degradation import in_bounds
+from adair_plugins.degradations.storage import STORED
 from adair_plugins.tasks.protocol_files import load_protocol, within
 
 
@@ -17,11 +18,18 @@ class DenoiseConfig(Config):
     sigma: Annotated[Range, in_bounds(0, 255)] = Field(
         (5, 55), description="standard deviation of the noise, of 255: one number, or low,high for blind denoising"
     )
+    shared: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the images that have the same noise in all channels, like the grain of film",
+    )
+    stored: float = Field(0.0, ge=0, le=1, description=STORED)
 
 
 def degradation(config: DenoiseConfig) -> Choice:
     """Add noise of a strength drawn anew for each image."""
-    return Choice(name="gaussian-noise", options={"sigma": list(config.sigma)})
+    return Choice(name="gaussian-noise", options=config.model_dump(mode="json"))
 
 
 def protocol(config: DenoiseConfig) -> Protocol:

@@ -12,7 +12,7 @@ from adair_plugins.tasks.protocol_files import load_protocol
 
 
 class HybridConfig(Config):
-    """What to train on; the protocol stays the same."""
+    """What to train on; judged at the protocol's three conditions, reduced by the same scale."""
 
     scale: int = Field(2, ge=2, le=4, description="how many times larger the result is than the photo")
     blur: Annotated[Range, in_bounds(0, 100)] = Field(
@@ -28,7 +28,7 @@ def degradation(config: HybridConfig) -> Choice:
     """Blur, shrink, add noise and compress, then enlarge again."""
     small = [
         {"name": "gaussian-noise", "options": {"sigma": list(config.sigma)}},
-        {"name": "jpeg", "options": {"quality": list(config.quality), "subsampling": "random"}},
+        {"name": "jpeg", "options": {"quality": list(config.quality), "subsampling": "random", "grid": "random"}},
     ]
     links = [
         {"name": "gaussian-blur", "options": {"sigma": list(config.blur)}, "probability": 0.5},
@@ -37,9 +37,18 @@ def degradation(config: HybridConfig) -> Choice:
     return Choice(name="chain", options={"degradations": links})
 
 
-def protocol(config: HybridConfig) -> Protocol:  # noqa: ARG001
-    """Judge on three fixed photos of half the size."""
-    return load_protocol("hybrid")
+def protocol(config: HybridConfig) -> Protocol:
+    """Judge on three fixed small photos."""
+    found = load_protocol("hybrid")
+    conditions = []
+    for condition in found.conditions:
+        assert condition.degradation is not None
+        options = {**condition.degradation.options, "scale": [config.scale]}
+        label = condition.label.replace("x2", f"x{config.scale}")
+        reduced = condition.degradation.model_copy(update={"options": options})
+        conditions.append(condition.model_copy(update={"label": label, "degradation": reduced}))
+    update = {"conditions": tuple(conditions), "crop": config.scale, "multiple_of": config.scale}
+    return found.model_copy(update=update)
 
 
 SPEC = TaskSpec(

@@ -216,3 +216,24 @@ def test_a_patch_larger_than_the_image(source):
 def test_clean_images_need_a_degradation(source):
     with pytest.raises(UsageError, match="clean images need a degradation"):
         PatchPairs(source, seed=0)[0, 8]
+
+
+class Noise(Degradation):
+    def draw(self, shape, generator):
+        return {"noise": torch.randn(shape, generator=generator)}
+
+    def degrade(self, images, draws):
+        return images + torch.stack([draw["noise"] for draw in draws])
+
+
+def test_a_gray_image_has_gray_noise_and_a_coloured_one_has_not(tmp_path):
+    """As in the files that people restore: a gray file has one noise, whatever number of channels the network sees."""
+    (tmp_path / "data").mkdir()
+    gray = np.random.default_rng(0).integers(0, 256, (20, 20), dtype=np.uint8)
+    for mode, is_gray in (("L", True), ("RGB", False)):
+        file = tmp_path / "data" / "0.png"
+        Image.fromarray(gray).convert(mode).save(file)
+        sample = PatchPairs(CleanImages([file]), seed=0, degradation=Noise())[0, 16]
+        assert sample["input"].shape == sample["target"].shape == (3, 16, 16)
+        assert torch.equal(sample["target"][0], sample["target"][1])
+        assert torch.equal(sample["input"][0], sample["input"][1]) == is_gray

@@ -52,6 +52,7 @@ def only_test_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     specs = [
         MetricSpec(name="error", summary="s", build=lambda: mean_error, higher_is_better=False, unit="u"),
         MetricSpec(name="size", summary="s", build=lambda: size, higher_is_better=True),
+        MetricSpec(name="perceived", summary="s", build=lambda: size, higher_is_better=True, color="rgb"),
     ]
     found.metrics.add(specs, HERE)
     monkeypatch.setattr("adair_core.evaluation.run.plugins", lambda: found)
@@ -146,12 +147,21 @@ def test_global_random_state_is_neither_used_nor_changed() -> None:
     assert evaluate(identity, protocol(0.1), photos()) == first
 
 
+def test_a_metric_of_coloured_images_gets_them_where_a_protocol_judges_luma() -> None:
+    judged = protocol(0.1, color="y", crop=1, metrics=("size", "perceived"))
+    (row,) = evaluate(identity, judged, photos(1)).rows
+    assert row.restored == row.input == {"size": 5 * 7, "perceived": 3 * 5 * 7}
+    (row,) = evaluate(lambda x: x.clone() * 0.5, judged, photos(1)).rows
+    assert row.restored == {"size": 5 * 7, "perceived": 3 * 5 * 7}
+
+
 def test_the_noise_is_pinned() -> None:
     """Numbers measured with one version must be those of the next."""
-    seen = []
-    evaluate(lambda x: (seen.append(x), x)[1], protocol(1.0), [("a", torch.zeros(3, 4, 4))])
+    seen, coloured = [], torch.zeros(3, 4, 4)
+    coloured[0, 0, 0] = 1
+    evaluate(lambda x: (seen.append(x), x)[1], protocol(1.0), [("a", coloured)])
     digest = hashlib.sha256(seen[0].numpy().tobytes()).hexdigest()
-    assert digest[:16] == "da958f38db97f9ce"
+    assert digest[:16] == "52602d0037fac0b3"
 
 
 def test_the_network_gets_unclipped_input_without_gradients() -> None:

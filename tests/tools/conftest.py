@@ -33,7 +33,7 @@ def place(tmp_path: Path) -> Place:
             folder = data / "train_paired" / str(task.pairs) / side
             folder.mkdir(parents=True)
             for index in range(1, 10):
-                (folder / f"{index:03}.png").hardlink_to(photo)
+                Image.new("RGB", (80, 72), (20 * index, 100, 100)).save(folder / f"{index:03}.png")
     for index in range(5, max(IMAGES)):
         (data / folders[0] / f"{index}.png").hardlink_to(photo)
     return Place(data, tmp_path / "out", threads=1)

@@ -29,7 +29,7 @@ from adair_core.model.load import load
 from adair_core.specs import Choice
 from adair_core.training.recipe import AdapterRecipe, Data, PretrainRecipe, Settings
 
-BASE = "restormer-tiny@5"
+BASE = "restormer-tiny@6"
 
 
 def chosen_rates(plan: Plan, rate: float) -> None:
@@ -116,6 +116,16 @@ def test_pairs_have_rates_of_their_own_chosen_on_pairs_that_teach_nothing(place:
     data = plan.chosen.held_out(TASKS["derain"])
     names = [{file.name for file in folder.iterdir()} for folder in (data.pairs_input, data.validation_input) if folder]
     assert names == [{f"{index:03}.png" for index in (1, 2, 3, 4, 6, 7)}, {"008.png", "009.png"}]
+
+
+def test_a_scene_that_validates_teaches_nothing_in_another_pair_either(place: Place):
+    targets = place.data / "train_paired/LOL/target"
+    (targets / "002.png").write_bytes((targets / "009.png").read_bytes())
+    plan = Plan(place, BASE, Scale(), ["low-light"])
+    data = plan.chosen.held_out(TASKS["low-light"])
+    for folder in (data.pairs_input, data.pairs_target):
+        assert folder is not None
+        assert {file.name for file in folder.iterdir()} == {f"{index:03}.png" for index in (1, 3, 4, 5, 6, 7)}
 
 
 def test_pairs_whose_scene_is_in_the_test_set_are_not_trained_on(place: Place):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -10,18 +12,20 @@ from adair_core.model import BaseInfo, load_base, resolve_backbone, save_base
 from adair_core.specs import Choice
 from adair_core.training.recipe import PretrainRecipe, Settings
 from adaptation.package_index import add, newest
-from adaptation.runs import Place, Run, perform, weights_of
+from adaptation.runs import Place, Run, perform, portable, weights_of
 from adaptation.tasks import clean_images
 from adaptation.zoo import STORED, TERMS
 
 BACKBONE, PRESET = "restormer", "tiny"
 NAME = f"{BACKBONE}-{PRESET}"
-MIXTURE = {"gaussian-noise": 1}
-"""How often each degradation is drawn: docs/base.md, "A last phase of noise alone"."""
+MIXTURE: tuple[Mapping[str, Any], ...] = (
+    {"name": "gaussian-noise", "options": {"sigma": [0, 55], "shared": 0.15, "stored": 0.25}},
+)
+"""What it learns to undo: docs/base.md, "A last phase of noise alone"."""
 START = f"{NAME}@5"
 """The version whose weights it goes on from."""
 SETTINGS = Settings(
-    steps=2_500,
+    steps=9_000,
     optimizer="muon",
     learning_rate=2e-3,
     warmup=200,
@@ -38,14 +42,13 @@ SETTINGS = Settings(
 
 def training(place: Place) -> Run:
     """The run that makes the base."""
-    degradations = [{"name": name, "weight": weight} for name, weight in MIXTURE.items()]
     recipe = PretrainRecipe(
         data=clean_images(place.data),
         settings=SETTINGS,
         base=START,
         backbone=resolve_backbone(BACKBONE, preset=PRESET),
         preset=PRESET,
-        degradation=Choice(name="one-of", options={"degradations": degradations}),
+        degradation=Choice(name="one-of", options={"degradations": list(MIXTURE)}),
     )
     return Run(NAME, recipe, None, (), {"part": "zoo"})
 
@@ -60,7 +63,7 @@ def make_base(place: Place) -> Path:
     perform(run, place)
     stored = place.folder(run) / f"{NAME}.safetensors"
     network, info = load_base(weights_of(run, place))
-    save_base(stored, network, backbone=info.backbone, recipe=info.recipe, dtype=STORED)
+    save_base(stored, network, backbone=info.backbone, recipe=portable(info.recipe, place), dtype=STORED)
     return stored
 
 
@@ -89,8 +92,9 @@ def publish_base(source: Path, package: Path) -> str | None:
 def _summary(network: nn.Module, info: BaseInfo) -> str:
     recipe = PretrainRecipe.model_validate(info.recipe)
     millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
-    steps, drawn = recipe.settings.steps, len(recipe.degradation.options["degradations"])
+    steps, drawn = recipe.settings.steps, recipe.degradation.options["degradations"]
     start = "" if recipe.base is None else f", from {recipe.base}"
-    what = "one synthetic degradation" if drawn == 1 else f"a mixture of {drawn} synthetic degradations"
+    name = str(drawn[0]["name"]).replace("-", " ")
+    what = f"{name} alone" if len(drawn) == 1 else f"a mixture of {len(drawn)} synthetic degradations"
     trained = f"pre-trained for {steps:,} steps on {what}{start}"
     return f"{BACKBONE.capitalize()} of {millions:.2f} M parameters, {trained}"

@@ -71,17 +71,25 @@ class Rates:
         return self._best[key]
 
     def held_out(self, task: StudiedTask) -> Data:
-        """A task's training pairs, of which the last validate."""
+        """A task's training pairs, of which the last validate; no other pair of their clean images teaches."""
         trainings = self.trainings
         pairs = task.data(trainings.place.data, trainings.place.out)
         parts: dict[str, dict[str, Path]] = {"train": {}, "validation": {}}
+        files: dict[str, list[Path]] = {}
         for side, folder in (("input", pairs.pairs_input), ("target", pairs.pairs_target)):
             assert folder is not None
-            files = sorted(find_images(folder), key=lambda file: (len(file.stem), file.stem))
-            first = len(files) - round(HELD_OUT * len(files))
-            for part, own in (("train", files[:first]), ("validation", files[first:])):
+            files[side] = sorted(find_images(folder), key=lambda file: (len(file.stem), file.stem))
+        count = len(files["target"])
+        first = count - round(HELD_OUT * count)
+        clean = [file.read_bytes() for file in files["target"]]
+        chosen = {
+            "train": [place for place in range(first) if clean[place] not in clean[first:]],
+            "validation": list(range(first, count)),
+        }
+        for part, places in chosen.items():
+            for side, own in files.items():
                 links = trainings.place.out / "pairs" / task.name / part / side
-                parts[part][side] = linked(links, {file.name: file for file in own})
+                parts[part][side] = linked(links, {own[place].name: own[place] for place in places})
         train, validation = parts["train"], parts["validation"]
         return Data(
             pairs_input=train["input"],

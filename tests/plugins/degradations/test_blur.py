@@ -139,3 +139,14 @@ def test_blur_of_one_pixel_images_is_the_pixel():
     x = image(3, 1, 1)
     for name, options in (("gaussian-blur", {"sigma": 20}), ("motion-blur", {"length": 60})):
         torch.testing.assert_close(degrade(name, x, **options), x, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize(("name", "options"), [("gaussian-blur", {"sigma": 2}), ("motion-blur", {"length": 9})])
+def test_a_stored_blur_is_that_of_a_file(name: str, options: dict[str, float]):
+    images = image(3, 21, 30).expand(50, -1, -1, -1)
+    whole, stored = degrade(name, images, **options), degrade(name, images, stored=1, **options)
+    np.testing.assert_array_equal(stored.numpy(), np.round(whole.numpy() * 255) / 255)
+    some = degrade(name, images, stored=0.5, **options)
+    which = (some == stored).flatten(1).all(1)
+    assert 10 < which.sum() < 40
+    assert torch.equal(some[~which], whole[~which])

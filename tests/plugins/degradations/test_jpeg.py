@@ -109,6 +109,28 @@ def test_random_subsampling_draws_all_three():
     assert min(kinds.count(kind) for kind in ("4:4:4", "4:2:2", "4:2:0")) > 70
 
 
+def test_blocks_begin_where_the_larger_picture_has_them():
+    """The mean of a block survives coarse quantisation as steps between blocks of a ramp: the steps lie on the grid."""
+    ramp = torch.linspace(0.1, 0.9, 64).expand(3, 48, 64).contiguous()
+    for left in (0, 3, 7):
+        found = compress(ramp, quality=1, subsampling="4:4:4", corner=(5, left))
+        steps = set(((found[0, 0, 1:] - found[0, 0, :-1]).abs() > 1e-6).nonzero().flatten().add(1).tolist())
+        assert steps
+        assert all((column + left) % 8 == 0 for column in steps)
+    larger = np.pad(ramp.numpy(), ((0, 0), (5, 0), (3, 0)), mode="edge")
+    whole = compress(torch.from_numpy(larger), quality=30, subsampling="4:2:0")
+    assert torch.equal(compress(ramp, quality=30, subsampling="4:2:0", corner=(5, 3)), whole[:, 5:, 3:])
+
+
+def test_a_random_grid_has_every_place_of_the_largest_blocks():
+    degradation = plugins().degradation(Choice(name="jpeg", options={"grid": "random"}))
+    generator = torch.Generator().manual_seed(0)
+    corners = []
+    for _ in range(3000):
+        corners.append(degradation.draw((3, 8, 8), generator)["corner"])
+    assert set(corners) == {(row, column) for row in range(16) for column in range(16)}
+
+
 def test_other_channel_counts_are_refused():
     with pytest.raises(UsageError, match=r"expected 1 or 3 channels .* got 4 channels, 8 x 9"):
         degrade(torch.zeros(1, 4, 8, 9))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -37,6 +39,23 @@ def test_gaussian_noise_does_not_depend_on_the_image_and_is_not_clipped():
     assert black.min() < 0
     assert white.max() > 1
     torch.testing.assert_close(white - 1, black, atol=2e-7, rtol=0)
+
+
+def test_a_share_of_the_images_has_one_noise_in_all_channels_and_another_share_is_stored():
+    """Which ones does not depend on each other, and the noise is the one that they would have had."""
+    images = torch.full((400, 3, 8, 8), 0.5)
+    usual = degrade("gaussian-noise", images, sigma=100)
+    found = degrade("gaussian-noise", images, sigma=100, shared=0.3, stored=0.6)
+    shared = (found == found[:, :1]).flatten(1).all(1)
+    levels = found * 255
+    stored = ((levels - levels.round()).abs() < 1e-4).flatten(1).all(1)
+    for which, share in ((shared, 0.3), (stored, 0.6), (shared & stored, 0.18), (~shared & ~stored, 0.28)):
+        assert abs(which.float().mean().item() - share) < 4 * math.sqrt(share * (1 - share) / 400)
+    assert torch.equal(found[~shared & ~stored], usual[~shared & ~stored])
+    one = usual[shared & ~stored][:, :1].expand(-1, 3, -1, -1)
+    assert torch.equal(found[shared & ~stored], one)
+    expected = np.clip(np.round(usual[~shared & stored].numpy() * np.float32(255)), 0, 255) / np.float32(255)
+    np.testing.assert_array_equal(found[~shared & stored].numpy(), expected)
 
 
 def test_gaussian_noise_draws_sigma_uniformly():

@@ -256,3 +256,35 @@ def test_configurations_are_immutable() -> None:
     _, config = resolved("denoise")
     with pytest.raises(ValidationError):
         config.sigma = (1, 2)
+
+
+def test_a_gray_picture_is_judged_with_gray_noise() -> None:
+    """As in BSD68 and Set12, whose one channel has one noise: three draws of it would tell a network more."""
+    gray = photo()[:, :1]
+    seen: list[Tensor] = []
+
+    def spy(degraded: Tensor) -> Tensor:
+        seen.append(degraded)
+        return degraded
+
+    for image in (gray, gray.expand(-1, 3, -1, -1), photo()):
+        evaluate(spy, protocol_of("denoise", sigma=25), [("photo", image)])
+    one, three, coloured = seen
+    assert one.shape == three.shape == (1, 3, 36, 48)
+    assert torch.equal(one, three)
+    assert torch.equal(one[:, :1].expand_as(one), one)
+    assert abs((one[:, 0] - gray[:, 0]).std().item() * 255 - 25) < 2
+    assert not torch.equal(coloured[:, 0] - photo()[:, 0], coloured[:, 1] - photo()[:, 1])
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_hybrid_is_judged_at_the_scale_that_it_learns(scale: int) -> None:
+    protocol = protocol_of("hybrid", scale=scale)
+    assert [condition.label for condition in protocol.conditions] == [
+        f"x{scale}, sigma 5, quality 80",
+        f"x{scale}, sigma 10, quality 60",
+        f"x{scale}, sigma 20, quality 40",
+    ]
+    assert (protocol.crop, protocol.multiple_of) == (scale, scale)
+    scales = {tuple(each.degradation.options["scale"]) for each in protocol.conditions if each.degradation}
+    assert scales == {(scale,)}
