@@ -25,7 +25,8 @@ MIXTURE: tuple[Mapping[str, Any], ...] = (
 START = f"{NAME}@5"
 """The version whose weights it goes on from."""
 SETTINGS = Settings(
-    steps=9_000,
+    steps=15_000,
+    stages="0:64:8,0.5:96:4,0.8:128:2",
     optimizer="muon",
     learning_rate=2e-3,
     warmup=200,
