@@ -17,6 +17,8 @@ from adair_core.data.sources import Pixels, Source
 from adair_core.degradation import Degradation, uniform, uniform_integer
 from adair_core.errors import DataError, UsageError, expected
 
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
 
 class PatchPairs(Dataset[dict[str, Any]]):
     """Endless training samples, numbered from 0.
@@ -32,15 +34,23 @@ class PatchPairs(Dataset[dict[str, Any]]):
         seed: of every draw.
         degradation: for clean images; None for pairs.
         flat_share: of the samples, those with a flat area, in [0, 1].
+        gray_share: of the samples, those of which input and target become their luma in all channels, in [0, 1].
 
     Raises:
         UsageError: clean images without a degradation.
     """
 
     def __init__(
-        self, source: Source, *, seed: int, degradation: Degradation | None = None, flat_share: float = 0.0
+        self,
+        source: Source,
+        *,
+        seed: int,
+        degradation: Degradation | None = None,
+        flat_share: float = 0.0,
+        gray_share: float = 0.0,
     ) -> None:
-        self.source, self.seed, self.degradation, self.flat_share = source, seed, degradation, flat_share
+        self.source, self.seed, self.degradation = source, seed, degradation
+        self.flat_share, self.gray_share = flat_share, gray_share
 
     def __len__(self) -> int:
         """Return the samples of one epoch, the number of images."""
@@ -85,6 +95,8 @@ class PatchPairs(Dataset[dict[str, Any]]):
         degraded, target = _in_colour(degraded), _in_colour(target)
         if area is not None:
             degraded, target = area.laid_on(degraded), area.laid_on(target)
+        if self.gray_share and uniform((0, 1), generator(self.seed, "gray", index)) < self.gray_share:
+            degraded, target = _in_gray(degraded), _in_gray(target)
         return {"input": degraded, "target": target, "index": index}
 
     def _flat_area(self, index: int, size: int) -> FlatArea | None:
@@ -116,6 +128,14 @@ def _to_tensor(patch: Array, symmetry: int) -> Tensor:
     planes = turned[:, ::-1] if symmetry >= 4 else turned
     copy = np.array(planes.transpose(2, 0, 1), order="C")  # the image may be a read-only file
     return to_unit(torch.from_numpy(copy)).clamp_(0, 1)
+
+
+def _in_gray(image: Tensor) -> Tensor:
+    """Show the luma of ``(3, P, P)`` in all channels; of a gray image, that one's very values."""
+    red, green, blue = image[:1], image[1:2], image[2:]
+    # Differences to green, so that equal channels stay the bits that they are.
+    luma = green + LUMA[0] * (red - green) + LUMA[2] * (blue - green)
+    return _in_colour(luma)
 
 
 def _in_colour(image: Tensor) -> Tensor:

@@ -96,7 +96,13 @@ def gather(data: Data, settings: Settings, degradation: Degradation | None, *, s
         chosen = listing([names[index] for index in held_out])
         note = f"held out for validation: {chosen}" if rest else f"validation on the only training image, {chosen}"
         say(f"{len(training)} training images; {note}")
-    patches = PatchPairs(training, seed=settings.seed, degradation=degradation, flat_share=settings.flat_share)
+    patches = PatchPairs(
+        training,
+        seed=settings.seed,
+        degradation=degradation,
+        flat_share=settings.flat_share,
+        gray_share=settings.gray_share,
+    )
     return Examples(patches, validation, _identity(source))
 
 

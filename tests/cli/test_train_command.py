@@ -64,7 +64,7 @@ def test_every_kind_of_option(asked, base, photos):
     assert recipe.adapter.options["kinds"] == ["conv1x1", "dwconv"]
     assert recipe.adapter.options["blocks_only"] is True
     assert recipe.preset == "1.9M"
-    assert recipe.task.options == {"sigma": [15, 25]}
+    assert recipe.task.options == {"sigma": [15, 25], "shared": 0, "stored": 0}
     assert recipe.data.images == (photos, photos / "more")
     assert recipe.data.strict is True
     settings = recipe.settings
@@ -240,7 +240,7 @@ def test_a_recipe_is_repeated_from_an_adapter_on_another_base(asked, base, train
     recipe = asked("train", "--recipe", "recipe.json", "--start-from", "mine")[0]
     assert (recipe.base, recipe.base_fingerprint) == (str(base), None)
     assert (recipe.start_from, recipe.adapter.name, recipe.adapter.options["rank"]) == ("mine", "lora", 2)
-    assert recipe.task.options == {"sigma": [15, 15]}
+    assert recipe.task.options == {"sigma": [15, 15], "shared": 0, "stored": 0}
 
 
 def test_the_run_of_a_trained_adapter_is_resumed_by_its_name(asked, base, trained):
@@ -388,7 +388,8 @@ def test_a_backbones_settings_are_under_what_is_given(asked, base, workplace):
 def test_mixture_as_json_and_by_default(asked):
     text = '[{"name": "jpeg", "options": {"quality": [10, 40]}, "weight": 2}]'
     members = asked("pretrain", "--mixture", text)[0].degradation.options["degradations"]
-    assert members == [{"name": "jpeg", "options": {"quality": [10.0, 40.0], "subsampling": "4:2:0"}, "weight": 2.0}]
+    options = {"quality": [10.0, 40.0], "subsampling": "4:2:0", "grid": "origin"}
+    assert members == [{"name": "jpeg", "options": options, "weight": 2.0}]
     default = plugins().degradations["one-of"].config().model_dump(mode="json")
     assert asked("pretrain")[0].degradation.options == default
 

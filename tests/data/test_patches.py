@@ -237,3 +237,29 @@ def test_a_gray_image_has_gray_noise_and_a_coloured_one_has_not(tmp_path):
         assert sample["input"].shape == sample["target"].shape == (3, 16, 16)
         assert torch.equal(sample["target"][0], sample["target"][1])
         assert torch.equal(sample["input"][0], sample["input"][1]) == is_gray
+
+
+def test_a_share_of_the_samples_is_their_luma(tmp_path, folder):
+    source = CleanImages.from_folders([folder])
+    some, plain = (PatchPairs(source, seed=1, degradation=Noise(), gray_share=share) for share in (0.25, 0))
+    weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64).view(3, 1, 1)
+    changed = 0
+    for index in range(400):
+        one, other = some[index, 8], plain[index, 8]
+        if torch.equal(one["target"], other["target"]):
+            assert torch.equal(one["input"], other["input"])
+            continue
+        changed += 1
+        for side in ("input", "target"):
+            luma = (other[side].double() * weights).sum(0).expand(3, -1, -1)
+            torch.testing.assert_close(one[side].double(), luma, atol=1e-6, rtol=0)
+            assert torch.equal(one[side][0], one[side][2])
+    assert changed / 400 == pytest.approx(0.25, abs=0.09)
+
+
+def test_a_gray_image_in_gray_is_itself(tmp_path):
+    file = tmp_path / "gray.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 20), dtype=np.uint8)).save(file)
+    source = CleanImages([file])
+    always, never = (PatchPairs(source, seed=1, degradation=Noise(), gray_share=share)[0, 16] for share in (1, 0))
+    assert all(torch.equal(always[side], never[side]) for side in ("input", "target"))
