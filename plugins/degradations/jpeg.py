@@ -20,6 +20,12 @@ from adair_plugins.degradations.storage import beside
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 
 
+SHIFTED = (
+    "share of the images whose blocks begin anywhere, as in a part of a larger JPEG; those of others at the corner"
+)
+"""Description of the option."""
+
+
 class JpegConfig(Config):
     """Options of `Jpeg`."""
 
@@ -29,11 +35,7 @@ class JpegConfig(Config):
     subsampling: Subsampling | Literal["random"] = Field(
         "4:2:0", description="resolution of the colour channels; random = each of the three equally often"
     )
-    grid: Literal["origin", "random"] = Field(
-        "origin",
-        description="where the blocks begin; origin = at the image's upper left corner, random = as in a part of a "
-        "larger JPEG",
-    )
+    shifted: float = Field(0.0, ge=0, le=1, description=SHIFTED)
 
 
 SUBSAMPLINGS: tuple[Subsampling, ...] = ("4:4:4", "4:2:2", "4:2:0")
@@ -100,9 +102,9 @@ class Jpeg(ConfiguredDegradation):
         }
 
     def _corner(self, generator: torch.Generator) -> tuple[int, int]:
-        if self.config.grid == "origin":
+        own = beside(generator, "corner")
+        if uniform((0.0, 1.0), own) >= self.config.shifted:
             return 0, 0
-        own = beside(generator, "grid")
         return uniform_integer(0, BLOCKS - 1, own), uniform_integer(0, BLOCKS - 1, own)
 
     def degrade(self, images: Tensor, draws: Sequence[Draws]) -> Tensor:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from adair_core import Choice, Config, Protocol, Range, TaskSpec
 from adair_core.degradation import in_bounds
+from adair_plugins.degradations.jpeg import SHIFTED
 from adair_plugins.tasks.protocol_files import load_protocol, within
 
 
@@ -20,10 +21,7 @@ class DejpegConfig(Config):
     subsampling: Literal["4:4:4", "4:2:2", "4:2:0", "random"] = Field(
         "4:2:0", description="resolution of the colour channels in training"
     )
-    grid: Literal["origin", "random"] = Field(
-        "random",
-        description="where blocks begin in training; origin = at the corner alone, as no part of a JPEG has them",
-    )
+    shifted: float = Field(0.5, ge=0, le=1, description=SHIFTED)
 
 
 def degradation(config: DejpegConfig) -> Choice:

@@ -28,7 +28,7 @@ def degradation(config: HybridConfig) -> Choice:
     """Blur, shrink, add noise and compress, then enlarge again."""
     small = [
         {"name": "gaussian-noise", "options": {"sigma": list(config.sigma)}},
-        {"name": "jpeg", "options": {"quality": list(config.quality), "subsampling": "random", "grid": "random"}},
+        {"name": "jpeg", "options": {"quality": list(config.quality), "subsampling": "random", "shifted": 0.5}},
     ]
     links = [
         {"name": "gaussian-blur", "options": {"sigma": list(config.blur)}, "probability": 0.5},

@@ -388,7 +388,7 @@ def test_a_backbones_settings_are_under_what_is_given(asked, base, workplace):
 def test_mixture_as_json_and_by_default(asked):
     text = '[{"name": "jpeg", "options": {"quality": [10, 40]}, "weight": 2}]'
     members = asked("pretrain", "--mixture", text)[0].degradation.options["degradations"]
-    options = {"quality": [10.0, 40.0], "subsampling": "4:2:0", "grid": "origin"}
+    options = {"quality": [10.0, 40.0], "subsampling": "4:2:0", "shifted": 0.0}
     assert members == [{"name": "jpeg", "options": options, "weight": 2.0}]
     default = plugins().degradations["one-of"].config().model_dump(mode="json")
     assert asked("pretrain")[0].degradation.options == default

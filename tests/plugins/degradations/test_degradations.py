@@ -104,7 +104,7 @@ FIXED = [
     (module.SPEC.name, field)
     for module in MODULES
     for field in module.SPEC.config.model_fields
-    if field not in SIZES.get(module.SPEC.name, ()) and field not in ("degradations", "subsampling", "grid", "small")
+    if field not in SIZES.get(module.SPEC.name, ()) and field not in ("degradations", "subsampling", "small")
 ]
 
 

@@ -122,8 +122,15 @@ def test_blocks_begin_where_the_larger_picture_has_them():
     assert torch.equal(compress(ramp, quality=30, subsampling="4:2:0", corner=(5, 3)), whole[:, 5:, 3:])
 
 
-def test_a_random_grid_has_every_place_of_the_largest_blocks():
-    degradation = plugins().degradation(Choice(name="jpeg", options={"grid": "random"}))
+def test_half_of_the_images_keep_the_grid_at_the_corner():
+    degradation = plugins().degradation(Choice(name="jpeg", options={"shifted": 0.5}))
+    generator = torch.Generator().manual_seed(0)
+    corners = [degradation.draw((3, 8, 8), generator)["corner"] for _ in range(1000)]
+    assert abs(corners.count((0, 0)) / 1000 - 0.5) < 0.07
+
+
+def test_a_shifted_grid_has_every_place_of_the_largest_blocks():
+    degradation = plugins().degradation(Choice(name="jpeg", options={"shifted": 1}))
     generator = torch.Generator().manual_seed(0)
     corners = []
     for _ in range(3000):

@@ -133,7 +133,7 @@ def test_a_recipe_holds_every_option_of_every_part(name: str):
     config = build(name, ["haze", nested]).config
     haze, chain = config.model_dump(mode="json")["degradations"]
     assert haze["options"]["beta"] == [0.6, 1.8]
-    expected = {"quality": [30.0, 30.0], "subsampling": "4:2:0", "grid": "origin"}
+    expected = {"quality": [30.0, 30.0], "subsampling": "4:2:0", "shifted": 0.0}
     assert chain["options"]["degradations"][0]["options"] == expected
     assert all(part.options for part in build(name).config.degradations)
     assert build(name, config.model_dump(mode="json")["degradations"]).config == config
