@@ -11,13 +11,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from adair_core.data.flat_areas import FlatArea
-from adair_core.data.pixels import Array, to_unit
+from adair_core.data.pixels import LUMA, Array, to_unit
 from adair_core.data.seeds import generator
 from adair_core.data.sources import Pixels, Source
 from adair_core.degradation import Degradation, uniform, uniform_integer
 from adair_core.errors import DataError, UsageError, expected
-
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 class PatchPairs(Dataset[dict[str, Any]]):

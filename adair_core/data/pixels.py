@@ -26,6 +26,8 @@ Image: TypeAlias = Array | Tensor
 FULL_SCALE = {torch.uint8: 255.0, torch.uint16: 65535.0}
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 KINDS = "uint8, uint16 or floating point"
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in the gray of BT.601, in full range, as OpenCV converts colour to gray."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +129,15 @@ def from_unit(image: Tensor, dtype: torch.dtype) -> Tensor:
         return image.to(dtype)
     # fp16 and bf16 cannot hold every 8 or 16 bit level
     return image.to(torch.float32).nan_to_num(0.0).clamp(0, 1).mul(scale).round().to(torch.int32).to(dtype)
+
+
+def quantized(image: Tensor) -> Tensor:
+    """Round to the nearest of 256 levels, as saving to 8 bits does.
+
+    Args:
+        image: any shape, float; what lies outside [0, 1] is clipped.
+    """
+    return (image.clamp(0, 1) * 255).round() / 255
 
 
 def to_gray(image: Tensor) -> Tensor:

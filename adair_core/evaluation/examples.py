@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from adair_core.data.pixels import quantized
 from adair_core.evaluation.comparison import Comparison
 from adair_core.evaluation.images import EvaluationImages
-from adair_core.evaluation.measurement import quantized
 from adair_core.evaluation.report import ImageResult
 from adair_core.evaluation.run import Candidate, Samples, restored_by
 

@@ -5,17 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from adair_core.data.pixels import LUMA, quantized
 from adair_core.errors import DataError, expected
 from adair_core.specs import Protocol
-
-
-def quantized(image: Tensor) -> Tensor:
-    """Round to the nearest of 256 levels, as saving to 8 bits does.
-
-    Args:
-        image: any shape, float; what lies outside [0, 1] is clipped.
-    """
-    return (image.clamp(0, 1) * 255).round() / 255
 
 
 def luma(image: Tensor) -> Tensor:
@@ -37,10 +29,6 @@ def luma(image: Tensor) -> Tensor:
     return (y / 255).to(image.dtype)
 
 
-GRAY = (0.299, 0.587, 0.114)
-"""Weights of BT.601 in full range, as OpenCV converts colour to gray."""
-
-
 def with_mean_of(image: Tensor, target: Tensor) -> Tensor:
     """Scale an image so that its mean gray level is the target's: `Protocol.ground_truth_mean`.
 
@@ -55,7 +43,7 @@ def with_mean_of(image: Tensor, target: Tensor) -> Tensor:
         The same shape, float64 in [0, 1]; a black image stays black.
     """
     image = image.double().clamp(0, 1)
-    weights = torch.tensor(GRAY, dtype=torch.float64, device=image.device).view(3, 1, 1)
+    weights = torch.tensor(LUMA, dtype=torch.float64, device=image.device).view(3, 1, 1)
     mean, wanted = ((each.double() * weights).sum(1).mean() for each in (image, target))
     return image if mean == 0 else (image * (wanted / mean)).clamp(0, 1)
 

@@ -269,8 +269,12 @@ def _built(metrics: Sequence[str] | Mapping[str, Metric]) -> dict[str, Metric]:
     return {name: plugins().metrics[name].build() for name in metrics}
 
 
+def _metric_specs() -> dict[str, MetricSpec]:
+    return {spec.name: spec for spec in plugins().metrics.values()}
+
+
 def _described(measures: Mapping[str, Metric]) -> dict[str, MetricInfo]:
-    known: dict[str, MetricSpec] = {spec.name: spec for spec in plugins().metrics.values()}
+    known = _metric_specs()
     return {
         name: MetricInfo(unit=known[name].unit, higher_is_better=known[name].higher_is_better)
         if name in known
@@ -281,7 +285,7 @@ def _described(measures: Mapping[str, Metric]) -> dict[str, MetricInfo]:
 
 def _judged(measures: Iterable[str], protocol: Protocol) -> dict[str, Protocol]:
     """For each metric the protocol in the colours that it compares."""
-    specs: dict[str, MetricSpec] = {spec.name: spec for spec in plugins().metrics.values()}
+    specs = _metric_specs()
     in_rgb = protocol.model_copy(update={"color": "rgb"})
     return {name: in_rgb if name in specs and specs[name].color == "rgb" else protocol for name in measures}
 

@@ -39,10 +39,7 @@ class Settings(_Frozen):
         0.0, ge=0, le=1, description="share of the patches with an area of one exact colour, such as a border"
     )
     gray_share: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="share of the patches that are shown in gray, degraded and clean",
+        0.0, ge=0, le=1, description="share of the patches that are shown in gray, degraded and clean"
     )
     accumulate: int = Field(1, ge=1, description="gradient accumulation: parts in which a batch is computed")
     optimizer: Literal["adamw", "muon", "sgd"] = Field(

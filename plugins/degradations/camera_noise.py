@@ -92,8 +92,8 @@ class CameraNoise(ConfiguredDegradation):
     with g the white-balance gains (1 for green), ``M = I + matrix (C - I)`` of a usual camera's C, and p the camera's
     `NoiseProcessing`, or nothing. Only the noise is demosaiced: the clean picture is the one that the
     same camera makes without noise, as in data sets whose targets average many shots. So the noise is correlated over
-    neighbouring pixels, differs between the colours, and is largest in the developed shadows. The
-    JPEG keeps all pixels' colours (4:4:4).
+    neighbouring pixels, differs between the colours, and is largest in the developed shadows. The JPEG keeps all
+    pixels' colours (4:4:4).
 
     Source: the pipeline of Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019, and the noise of
     Foi et al., IEEE TIP 2008 (see `PoissonNoise`).

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from adair_core.data.pixels import LUMA
 from adair_core.degradation import uniform
 from adair_plugins.degradations.convolution import convolve
 from adair_plugins.degradations.gaussian_blur import gaussian_kernel
-
-LUMA = (0.299, 0.587, 0.114)
-"""Of BT.601."""
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,8 @@ class Jpeg(ConfiguredDegradation):
         }
 
     def _corner(self, generator: torch.Generator) -> tuple[int, int]:
+        if not self.config.shifted:
+            return 0, 0
         own = beside(generator, "corner")
         if uniform((0.0, 1.0), own) >= self.config.shifted:
             return 0, 0

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from adair_core.data.pixels import quantized
 from adair_core.degradation import Draws, uniform
 from adair_plugins.degradations.photons import draw_seed
 
@@ -24,10 +25,13 @@ def beside(generator: torch.Generator, purpose: str) -> torch.Generator:
 
 def draw_share(share: float, generator: torch.Generator, purpose: str) -> bool:
     """Draw whether an image is among this share, `beside` the generator."""
-    return uniform((0.0, 1.0), beside(generator, purpose)) < share
+    return share > 0 and uniform((0.0, 1.0), beside(generator, purpose)) < share
 
 
 def stored(images: Tensor, draws: Sequence[Draws]) -> Tensor:
     """Clip and round those of ``(B, C, H, W)`` images to multiples of 1/255 whose draws say ``stored``."""
-    which = torch.tensor([draw["stored"] for draw in draws], device=images.device).view(-1, 1, 1, 1)
-    return torch.where(which, (images.clamp(0, 1) * 255).round() / 255, images)
+    those = [draw["stored"] for draw in draws]
+    if not any(those):
+        return images
+    which = torch.tensor(those, device=images.device).view(-1, 1, 1, 1)
+    return torch.where(which, quantized(images), images)

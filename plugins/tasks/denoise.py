@@ -6,25 +6,18 @@ from typing import Annotated
 
 from pydantic import Field
 
-from adair_core import Choice, Config, Protocol, Range, TaskSpec
+from adair_core import Choice, Protocol, Range, TaskSpec
 from adair_core.degradation import in_bounds
-from adair_plugins.degradations.storage import STORED
+from adair_plugins.degradations.gaussian_noise import GaussianNoiseConfig
 from adair_plugins.tasks.protocol_files import load_protocol, within
 
 
-class DenoiseConfig(Config):
+class DenoiseConfig(GaussianNoiseConfig):
     """Which noise to train on; judged at those of sigma 15, 25 and 50 that lie in the range."""
 
     sigma: Annotated[Range, in_bounds(0, 255)] = Field(
         (5, 55), description="standard deviation of the noise, of 255: one number, or low,high for blind denoising"
     )
-    shared: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="share of the images that have the same noise in all channels, like the grain of film",
-    )
-    stored: float = Field(0.0, ge=0, le=1, description=STORED)
 
 
 def degradation(config: DenoiseConfig) -> Choice:

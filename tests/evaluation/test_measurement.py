@@ -9,9 +9,10 @@ from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from adair_core import Choice, Condition, Protocol
+from adair_core.data.pixels import quantized
 from adair_core.errors import DataError
 from adair_core.evaluation import evaluate
-from adair_core.evaluation.measurement import cropped_to_multiple, luma, measured, quantized, with_mean_of
+from adair_core.evaluation.measurement import cropped_to_multiple, luma, measured, with_mean_of
 
 CONDITION = Condition(label="x", degradation=Choice(name="x"))
 

@@ -126,9 +126,8 @@ def test_the_page_has_the_numbers(tmp_path: Path):
     assert row == "| 4% | -0.25 [-0.25, -0.25] |"
     assert "| 0.5 denoise + 1 gaussian-deblur | 26.00 [" in text
     assert "| deraining | LoRA, 2 % | 10 | 24.00 | **24.91** | 25.00 | 24.50 |" in text
-    assert (
-        "| deraining | full fine-tuning | 10 | 24.00 | 25.00 |  |  |" in text
-    )  # what is beside the best was not tried
+    # Of full fine-tuning, what is beside the best was not tried.
+    assert "| deraining | full fine-tuning | 10 | 24.00 | 25.00 |  |  |" in text
     assert "The base is `some-base@1`. Everything trains for 1,500 steps of 8 patches of 64 x 64, unless" in text
     assert "Not measured yet: kinds of pre-training, few images, one network" in text
     assert "Not measured yet of denoising, sigma 5-55: LoRA, 8 %, bottleneck" in text

@@ -16,14 +16,10 @@ def pretraining(outcomes: Outcomes) -> str:
     methods = [method for method in METHODS if any(outcome.labels["method"] == method for outcome in found)]
     rows = []
     for title in ("none", *MIXTURES):
-
-        def of(method: str, task: str, title: str = title) -> Outcome | None:
-            if (title, method) == ("none", "full"):
-                return outcomes.compared(task, "scratch")
-            return outcomes.one(part="pretraining", pretraining=title, task=task, method=method)
-
+        full = [_learned_on(outcomes, title, task, "full") for task in tasks]
         for method in methods:
-            cells = [_on_a_base(of(method, task), of("full", task), method) for task in tasks]
+            own = [_learned_on(outcomes, title, task, method) for task in tasks]
+            cells = [_on_a_base(*each, method) for each in zip(own, full, strict=True)]
             if any(cells):
                 rows.append([title, METHODS[method], *cells])
     if not rows:
@@ -39,6 +35,13 @@ def pretraining(outcomes: Outcomes) -> str:
     )
     names = [TASKS[task].title if task in TASKS else task for task in tasks]
     return "\n\n".join(["## What pre-training makes that true", text, table(["pre-trained on", "", *names], rows)])
+
+
+def _learned_on(outcomes: Outcomes, title: str, task: str, method: str) -> Outcome | None:
+    """What a method came to on a base of the ablation; all weights of none are the comparison's from scratch."""
+    if (title, method) == ("none", "full"):
+        return outcomes.compared(task, "scratch")
+    return outcomes.one(part="pretraining", pretraining=title, task=task, method=method)
 
 
 def _on_a_base(own: Outcome | None, full: Outcome | None, method: str) -> str:

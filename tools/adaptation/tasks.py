@@ -86,12 +86,15 @@ class StudiedTask:
         """
         if self.pairs is None:
             return clean_images(root)
-        sides = {side: root / "train_paired" / self.pairs / side for side in ("input", "target")}
-        if self.left_out:
-            for side, folder in sides.items():
-                kept = {file.name: file for file in find_images(folder) if file.stem not in self.left_out}
-                sides[side] = linked(out / "pairs" / self.name / "all" / side, kept)
-        return Data(pairs_input=sides["input"], pairs_target=sides["target"])
+        whole = root / "train_paired" / self.pairs
+
+        def side(name: str) -> Path:
+            if not self.left_out:
+                return whole / name
+            kept = {file.name: file for file in find_images(whole / name) if file.stem not in self.left_out}
+            return linked(out / "pairs" / self.name / "all" / name, kept)
+
+        return Data(pairs_input=side("input"), pairs_target=side("target"))
 
     def arguments(self, test: TestSet) -> list[str]:
         """The options of ``adair evaluate`` that name the task, as this set judges it."""

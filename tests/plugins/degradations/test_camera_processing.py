@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from adair_core.data.pixels import LUMA
 from adair_core.data.seeds import generator
-from adair_plugins.degradations.camera_processing import LUMA, NoiseProcessing, blurred
+from adair_plugins.degradations.camera_processing import NoiseProcessing, blurred
 
 
 def neighbours(noise):
