@@ -61,7 +61,29 @@ def test_held_out_images_of_one_name_are_several(tmp_path: Path) -> None:
     examples, said = _gathered(Data(images=(tmp_path,)))
     names = [name for name, *_ in examples.validation]
     assert names == ["clip-00/0.png", "clip-01/0.png"]
-    assert said[-1].endswith("held out for validation: clip-00/0.png, clip-01/0.png")
+    assert "held out for validation: clip-00/0.png, clip-01/0.png; left out, as" in said[-1]
+
+
+def test_pairs_of_a_held_out_scene_do_not_teach(tmp_path: Path) -> None:
+    clean, rainy = write_photos(tmp_path / "clean", count=20), write_photos(tmp_path / "rainy", count=20)
+    data = Data(pairs_input=rainy, pairs_target=clean)
+
+    def gathered() -> tuple[object, list[str]]:
+        said: list[str] = []
+        return gather(data, tiny_settings(), None, say=said.append), said
+
+    ((held_out, *_),) = gathered()[0].validation
+    assert gathered()[1][-1] == f"19 training images; held out for validation: {held_out}"
+    again = [name for name in ("3.png", "7.png") if name != held_out]
+    for name in again:
+        (clean / name).write_bytes((clean / held_out).read_bytes())
+    examples, said = gathered()
+    assert [name for name, *_ in examples.validation] == [held_out]
+    assert len(examples.training.source) == 19 - len(again)
+    assert said[-1].endswith(f"left out, as their clean images are copies of these: {', '.join(again)}")
+    for path in clean.iterdir():  # one scene is all there is
+        path.write_bytes((clean / held_out).read_bytes())
+    assert len(gathered()[0].training.source) == 19
 
 
 def test_large_held_out_images_are_cut_to_their_middle(tmp_path: Path) -> None:
