@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -14,8 +14,9 @@ from adair_core.degradation import ConfiguredDegradation, Draws, Range, in_bound
 from adair_core.errors import UsageError, expected
 from adair_core.specs import Config, DegradationSpec
 from adair_plugins.degradations.camera_processing import NoiseProcessing
-from adair_plugins.degradations.jpeg import compress
+from adair_plugins.degradations.jpeg import RESOLUTION, Subsampling, compress, draw_subsampling
 from adair_plugins.degradations.photons import draw_seed, log_uniform, shot_noise
+from adair_plugins.degradations.storage import beside
 
 DISPLAY_GAMMA = 2.2
 COLOURS = ((1.86, -0.86, 0.0), (-0.14, 1.57, -0.43), (0.03, -0.47, 1.44))
@@ -38,6 +39,7 @@ class CameraNoiseConfig(Config):
     quality: Annotated[Range, in_bounds(1, 100)] | None = Field(
         (85.0, 100.0), description="JPEG quality of the finished picture; none = no JPEG"
     )
+    subsampling: Subsampling | Literal["random"] = Field("4:4:4", description=RESOLUTION)
     matrix: Annotated[Range, in_bounds(0, 2)] = Field(
         (0.0, 0.0),
         description="strength of the matrix from the sensor's colours to the picture's: 0 = none, 1 = a usual "
@@ -92,8 +94,7 @@ class CameraNoise(ConfiguredDegradation):
     with g the white-balance gains (1 for green), ``M = I + matrix (C - I)`` of a usual camera's C, and p the camera's
     `NoiseProcessing`, or nothing. Only the noise is demosaiced: the clean picture is the one that the
     same camera makes without noise, as in data sets whose targets average many shots. So the noise is correlated over
-    neighbouring pixels, differs between the colours, and is largest in the developed shadows. The JPEG keeps all
-    pixels' colours (4:4:4).
+    neighbouring pixels, differs between the colours, and is largest in the developed shadows.
 
     Source: the pipeline of Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019, and the noise of
     Foi et al., IEEE TIP 2008 (see `PoissonNoise`).
@@ -111,6 +112,7 @@ class CameraNoise(ConfiguredDegradation):
             "gains": (uniform(config.gain, generator), 1.0, uniform(config.gain, generator)),
             "phase": (uniform_integer(0, 1, generator), uniform_integer(0, 1, generator)),
             "quality": None if config.quality is None else round(quality),
+            "subsampling": draw_subsampling(config.subsampling, beside(generator, "subsampling")),
             "seed": draw_seed(generator),
             "noise": torch.randn(shape, generator=generator),
             "matrix": uniform(config.matrix, generator),
@@ -146,7 +148,7 @@ def take(image: Tensor, draw: Draws) -> Tensor:
         finished = (image + draw["processing"](finished - image)).clamp(min=0)
     if draw["quality"] is None:
         return finished
-    return compress(finished, quality=draw["quality"], subsampling="4:4:4")
+    return compress(finished, quality=draw["quality"], subsampling=draw["subsampling"])
 
 
 def colour_matrix(strength: float) -> Tensor:

@@ -18,8 +18,9 @@ from adair_core.specs import Config, DegradationSpec
 from adair_plugins.degradations.storage import beside
 
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
-
-
+SUBSAMPLINGS: tuple[Subsampling, ...] = ("4:4:4", "4:2:2", "4:2:0")
+RESOLUTION = "resolution of the JPEG's colour channels; random = each of the three equally often"
+"""Description of the option."""
 SHIFTED = (
     "share of the images whose blocks begin anywhere, as in a part of a larger JPEG; those of others at the corner"
 )
@@ -32,13 +33,8 @@ class JpegConfig(Config):
     quality: Annotated[Range, in_bounds(1, 100)] = Field(
         (10.0, 90.0), description="quality of 100, rounded to an integer"
     )
-    subsampling: Subsampling | Literal["random"] = Field(
-        "4:2:0", description="resolution of the colour channels; random = each of the three equally often"
-    )
+    subsampling: Subsampling | Literal["random"] = Field("4:2:0", description=RESOLUTION)
     shifted: float = Field(0.0, ge=0, le=1, description=SHIFTED)
-
-
-SUBSAMPLINGS: tuple[Subsampling, ...] = ("4:4:4", "4:2:2", "4:2:0")
 
 
 BLOCKS = 16
@@ -77,6 +73,12 @@ def compress(image: Tensor, *, quality: int, subsampling: Subsampling, corner: t
     return decoded.permute(2, 0, 1).to(image) / 255
 
 
+def draw_subsampling(wanted: Subsampling | Literal["random"], generator: torch.Generator) -> Subsampling:
+    """Draw a resolution of the colour channels; one that is given needs a draw, too, so that it shifts no other."""
+    drawn = SUBSAMPLINGS[int(uniform((0.0, len(SUBSAMPLINGS)), generator))]
+    return drawn if wanted == "random" else wanted
+
+
 class Jpeg(ConfiguredDegradation):
     """JPEG: 8 x 8 blocks of the discrete cosine transform in YCbCr, quantised, which begin at the corner or anywhere.
 
@@ -93,11 +95,9 @@ class Jpeg(ConfiguredDegradation):
 
     def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> Draws:
         """Draw quality and subsampling."""
-        quality = round(uniform(self.config.quality, generator))
-        drawn = SUBSAMPLINGS[int(uniform((0.0, len(SUBSAMPLINGS)), generator))]
         return {
-            "quality": quality,
-            "subsampling": drawn if self.config.subsampling == "random" else self.config.subsampling,
+            "quality": round(uniform(self.config.quality, generator)),
+            "subsampling": draw_subsampling(self.config.subsampling, generator),
             "corner": self._corner(generator),
         }
 

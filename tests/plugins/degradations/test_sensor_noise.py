@@ -236,3 +236,30 @@ def test_camera_noise_ends_in_a_file():
     images = torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(0))
     levels = degrade("camera-noise", images, quality=90) * 255
     torch.testing.assert_close(levels, levels.round(), atol=1e-4, rtol=0)
+
+
+def test_a_camera_s_file_may_have_fewer_colours_than_pixels():
+    images = 0.25 + 0.5 * torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    options = {"photons": 300.0, "quality": 95.0}
+    whole = degrade("camera-noise", images, **options, subsampling="4:4:4").double()
+    fewer = degrade("camera-noise", images, **options, subsampling="4:2:0").double()
+    blue_difference = torch.tensor([-0.168736, -0.331264, 0.5], dtype=torch.float64)  # ITU-T T.871
+    brightness = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
+
+    def plane(images: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        return (images * weights.view(3, 1, 1)).sum(1)
+
+    changes = [plane(fewer - whole, weights).square().mean().sqrt() for weights in (brightness, blue_difference)]
+    assert changes[1] > 3 * changes[0]  # the same noise and picture, in fewer colours
+    steps = [plane(images, blue_difference).diff(dim=-1).std() for images in (whole, fewer)]
+    assert steps[1] < 0.6 * steps[0]
+    drawn = {
+        subsampling
+        for seed in range(20)
+        for subsampling in ("4:4:4", "4:2:2", "4:2:0")
+        if torch.equal(
+            degrade("camera-noise", images[:1], seed, **options, subsampling="random"),
+            degrade("camera-noise", images[:1], seed, **options, subsampling=subsampling),
+        )
+    }
+    assert drawn == {"4:4:4", "4:2:2", "4:2:0"}
