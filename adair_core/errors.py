@@ -97,7 +97,8 @@ class Interrupted(AdairError):  # noqa: N818 - it is a request that was obeyed, 
 _OUT_OF_MEMORY = re.compile(
     r"allocate memory"  # PyTorch's allocator for CPUs: "can't allocate memory"
     r"|^could not create a primitive$"  # oneDNN's, without the reason: seen under a limit of memory
-    r"|\b(?:CUDA|HIP) out of memory"  # its allocators for GPUs, where it comes without the exception of its own
+    r"|\b(?:CUDA|HIP|MPS backend) out of memory"  # its allocators for GPUs, where it has no exception of its own
+    r"|^Invalid buffer size\b"  # Metal's, of more than a buffer may hold
     r"|\b(?:error|launched): out of memory"  # the driver's word: "CUDA error: out of memory"
     r"|\bCU[A-Z]+_STATUS_ALLOC_FAILED\b"  # the libraries'
     r"|\bCUDNN_STATUS_INTERNAL_ERROR_(?:HOST|DEVICE)_ALLOCATION_FAILED\b"

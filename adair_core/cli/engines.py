@@ -47,12 +47,16 @@ def engine_options(function: Any) -> Any:
 
 
 def check_engine(parameters: Mapping[str, Any]) -> None:
-    """Refuse options of a cluster without one.
+    """Refuse options of a cluster without one, and what no cluster has.
 
     Raises:
-        UsageError: ``--ray-address`` or ``--workers`` without ``--engine ray``; Ray is not installed.
+        UsageError: ``--ray-address`` or ``--workers`` without ``--engine ray``; a card by its number with it; Ray is
+            not installed.
     """
     if parameters["engine"] == RAY:
+        if parameters["device"].startswith("cuda:"):
+            wanted, hint = "cuda or auto with --engine ray", "Ray gives each worker a card of its own"
+            raise UsageError(expected("--device", expected=wanted, got=parameters["device"], hint=hint))
         from adair_core.inference.ray_engine import import_ray
 
         import_ray()

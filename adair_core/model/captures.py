@@ -189,6 +189,7 @@ def kernel_settings(device: str) -> tuple[object, ...]:
         *(backends.cuda.matmul.fp32_precision, backends.cudnn.fp32_precision),
         backends.cudnn.conv.fp32_precision,  # type: ignore[attr-defined]
         backends.cudnn.benchmark,
+        backends.cudnn.deterministic,
         torch.are_deterministic_algorithms_enabled(),
         switched_off(),
     )

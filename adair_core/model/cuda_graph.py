@@ -114,7 +114,11 @@ class CudaGraphs:
             # Around all: `torch.cuda.graph` stays on its stream if the capture cannot be ended.
             with torch.cuda.stream(place.stream):
                 compute(batch)  # libraries make what they need for this stream
-                graph, result = _captured(compute, batch, place)
+                try:
+                    graph, result = _captured(compute, batch, place)
+                except Exception:
+                    del self._places[x.device]  # later captures get other memory: nobody knows the state of this one
+                    raise
             before.wait_stream(place.stream)
         return Recording(batch, result, graph.replay, place.turn)
 
@@ -126,11 +130,15 @@ class _Place:
     stream: torch.cuda.Stream = field(default_factory=torch.cuda.Stream)
     pool: Any = field(default_factory=torch.cuda.graph_pool_handle)
     free: torch.cuda.Event = field(default_factory=torch.cuda.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
-        """Wait, on the device alone, for whoever used the memory last on another stream."""
-        with torch.cuda.device(self.stream.device):
+        """Wait, on the device alone, for whoever used the memory last on another stream.
+
+        Only while work is handed to the device do other threads wait on the host, too.
+        """
+        with self.lock, torch.cuda.device(self.stream.device):
             torch.cuda.current_stream().wait_event(self.free)
             yield
             self.free.record()
@@ -154,13 +162,17 @@ def _captured(compute: Computation, batch: Tensor, place: _Place) -> tuple[torch
 
 
 def _abandon(graph: torch.cuda.CUDAGraph, place: _Place) -> None:
-    """Tell the allocator that a capture is over that CUDA could not end, as PyTorch does for those that it could."""
+    """Tell PyTorch that a capture is over that CUDA could not end, as PyTorch does itself for those that it could."""
     try:
         graph.pool()
     except RuntimeError:  # it has not ended
         device = place.stream.device.index
-        torch._C._cuda_endAllocateToPool(device, place.pool)
-        torch._C._cuda_releasePool(device, place.pool)
+        for end in (torch._C._cuda_endAllocateToPool, torch._C._cuda_releasePool):
+            with contextlib.suppress(RuntimeError):  # later versions have ended the allocation
+                end(device, place.pool)
+        # PyTorch 2.11 goes on refusing random numbers outside of a capture; the end of any capture ends that.
+        with torch.cuda.graph(torch.cuda.CUDAGraph(), stream=place.stream):
+            torch.zeros(1, device=place.stream.device)
 
 
 def batch_like(x: Tensor) -> Tensor:

@@ -58,6 +58,8 @@ class WithinMemory:
             # Not in the except clause, whose exception holds the tensors of the pass that failed.
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
+            elif self._device.type == "mps":
+                torch.mps.empty_cache()
             if self._at_once > 1:
                 self._at_once = 1  # the same result
                 continue

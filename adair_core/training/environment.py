@@ -10,7 +10,7 @@ import torch
 
 import adair_core
 from adair_core.cpu import cpu_name
-from adair_core.ops.native import library
+from adair_core.ops.native import cuda_library, library
 from adair_core.training.processes import Processes
 
 # What may differ when a run goes on: none of it changes a bit.
@@ -26,6 +26,8 @@ class EnvironmentWarning(UserWarning):
 def environment(processes: Processes) -> dict[str, Any]:
     """Describe the machine and the software."""
     device = processes.device
+    on_cuda = device.type == "cuda"
+    native = ("cuda" if cuda_library().loaded else None) if on_cuda else library().capability
     return {
         "adair": adair_core.__version__,
         "python": platform.python_version(),
@@ -33,9 +35,10 @@ def environment(processes: Processes) -> dict[str, Any]:
         "machine": platform.machine(),
         "cpu": cpu_name(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "kernels": library().capability or "references",
+        "kernels": native or "references",
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "device": torch.cuda.get_device_name(device) if on_cuda else device.type,
+        **({"tf32": torch.backends.cudnn.allow_tf32} if on_cuda else {}),
         "processes": processes.count,
     }
 

@@ -28,7 +28,8 @@ def worker_count(device: torch.device, processes: int) -> int:
     With no core to spare the batches are made in this process: a worker would only take turns with the network.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    mine = max(cores // processes, 1)
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", processes))  # of several machines, those that share these cores
+    mine = max(cores // here, 1)
     computing = torch.get_num_threads() if device.type == "cpu" else 1
     return min(max(mine - computing, 0), _MOST_WORKERS)
 

@@ -124,7 +124,7 @@ class Loop:
         # The global generator is seeded in every step (for networks with dropout); the caller's state is kept.
         devices = [self.device] if self.device.type == "cuda" else []
         try:
-            with self.stop, torch.random.fork_rng(devices=devices):
+            with self.stop, torch.random.fork_rng(devices=devices), _same_convolutions():
                 self._tell("on_start", self.run_view)
                 self._train()
                 result = self._finish()
@@ -333,3 +333,14 @@ class Loop:
     def _tell(self, event: str, *arguments: object) -> None:
         for callback in self.callbacks:
             getattr(callback, event)(*arguments)
+
+
+@contextmanager
+def _same_convolutions() -> Iterator[None]:
+    """Let cuDNN choose only what gives the same bits every time; without a GPU this changes nothing."""
+    before = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before

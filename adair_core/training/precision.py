@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from adair_core.errors import UsageError, expected
+
 _DTYPES = {
     "float64": torch.float64,
     "float32": torch.float32,
@@ -24,10 +26,15 @@ class Precision:
     Args:
         name: one of the four.
         device: that the network is on.
+
+    Raises:
+        UsageError: the device has no such numbers.
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
         compute = _DTYPES[name]
+        if compute is torch.float64 and device.type == "mps":
+            raise UsageError(expected("precision", expected="float32, or another device than mps", got=name))
         mixed = compute in (torch.bfloat16, torch.float16)
         self.weights: torch.dtype = torch.float32 if mixed else compute
         self._autocast = (device.type, compute) if mixed else None

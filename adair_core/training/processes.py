@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LONGEST_WAIT = timedelta(days=1)
 """How long processes wait for one: the main one validates alone, which may take longer than the usual 10 minutes (on
-GPUs) or 30. Where one fails, torchrun ends the others at once."""
+GPUs) or 30. Where one fails it exits, and torchrun ends the others at once."""
 
 
 class Processes:
@@ -76,6 +76,10 @@ class Processes:
         if self._state:
             self._state.wait_for_everyone()
 
+    def exit_alone(self) -> None:
+        """Let this process exit without the others: something failed here, and they may wait for it elsewhere."""
+        atexit.unregister(_leave)
+
     def mean(self, values: Tensor) -> Tensor:
         """Average a tensor over all processes."""
         if self._state is None:
@@ -115,5 +119,6 @@ def _device(name: str) -> torch.device:
 
 
 def _leave() -> None:
+    """Leave the group, which on GPUs all processes do together."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

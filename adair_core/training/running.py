@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from adair_core.errors import AdairError, PluginError, RunFolderError, listing
+from adair_core.errors import AdairError, Interrupted, PluginError, RunFolderError, listing
 from adair_core.plugins import plugins
 from adair_core.training.callbacks import Callback, RunResult
 from adair_core.training.environment import (
@@ -65,14 +65,20 @@ def conduct(
     say: Say = report.say if progress and processes.is_main else _say_nothing
     asked, recipe = recipe.environment, recipe.model_copy(update={"environment": environment(processes)})
     folder = RunFolder(out)
-    if not processes.is_main:
-        processes.wait()
-        return _start(recipe, asked, folder, prepare, processes, say, ())
-    with folder.claim(resume=resume):
-        _refuse_another(folder.read_recipe(), recipe, folder)
-        processes.wait()
-        watching = [MetricsLog(folder), TensorBoard(folder), Curves(folder), *named, *callbacks]
-        return _start(recipe, asked, folder, prepare, processes, say, [report, *watching] if progress else watching)
+    try:
+        if not processes.is_main:
+            processes.wait()
+            return _start(recipe, asked, folder, prepare, processes, say, ())
+        with folder.claim(resume=resume):
+            _refuse_another(folder.read_recipe(), recipe, folder)
+            processes.wait()
+            watching = [MetricsLog(folder), TensorBoard(folder), Curves(folder), *named, *callbacks]
+            return _start(recipe, asked, folder, prepare, processes, say, [report, *watching] if progress else watching)
+    except Interrupted:  # all of them stop after the same step
+        raise
+    except BaseException:
+        processes.exit_alone()
+        raise
 
 
 def _start(

@@ -161,3 +161,9 @@ def test_options_of_a_cluster_without_one(option, photos):
     outcome = run_program("restore", photos, "--base", "restormer-tiny", option, "2")
     assert outcome.exit_code == 2
     assert f"{option}: expected --engine ray with it" in outcome.stderr
+
+
+def test_ray_chooses_the_card_of_each_worker(photos):
+    outcome = run_program("restore", photos, "--base", "restormer-tiny", "--engine", "ray", "--device", "cuda:1")
+    assert outcome.exit_code == 2
+    assert "--device: expected cuda or auto with --engine ray, got cuda:1" in outcome.stderr

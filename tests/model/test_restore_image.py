@@ -173,6 +173,10 @@ def test_where_memory_runs_out_the_tiles_get_smaller(adapted, tile):
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
         RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB"),
         RuntimeError("CUDA error: out of memory"),
+        RuntimeError(
+            "MPS backend out of memory (MPS allocated: 8.00 GB, other allocations: 1.00 GB, max allowed: 9 GB)"
+        ),
+        RuntimeError("Invalid buffer size: 9.75 GiB"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     ],

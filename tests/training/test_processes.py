@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_runs import run_toy
+from tiny_runs import run_toy, toy_job
 
-from adair_core.errors import UsageError
+from adair_core.errors import DataError, Interrupted, UsageError
+from adair_core.training import processes
 from adair_core.training.loader import worker_count
+from adair_core.training.loop import Job
 from adair_core.training.processes import Processes
+from adair_core.training.running import conduct
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
@@ -132,3 +135,22 @@ def test_workers_are_the_cores_that_computing_leaves_free(monkeypatch: pytest.Mo
     assert worker_count(torch.device("cpu"), 2) == 0
     assert worker_count(torch.device("cuda"), 1) == 8
     assert worker_count(torch.device("cuda"), 4) == 3
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")  # of two machines
+    assert worker_count(torch.device("cuda"), 8) == 3
+
+
+@pytest.mark.parametrize(("error", "alone"), [(DataError("damaged"), True), (Interrupted("stopped"), False)])
+def test_who_fails_exits_without_the_others(
+    error: Exception, alone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On GPUs leaving the group waits for all, of which the others may wait for this one elsewhere."""
+    dropped: list[object] = []
+    monkeypatch.setattr(processes.atexit, "unregister", dropped.append)
+
+    def prepare(*_: object) -> Job:
+        raise error
+
+    recipe = toy_job(device="cpu").recipe
+    with pytest.raises(type(error)):
+        conduct(recipe, tmp_path / "run", prepare, title="toy", resume=False, progress=False, callbacks=())
+    assert dropped == ([processes._leave] if alone else [])

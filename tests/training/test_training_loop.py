@@ -14,13 +14,14 @@ from tiny_runs import ToyPairs, run_toy, toy_job, toy_network
 from torch import nn
 
 from adair_core import load
-from adair_core.errors import DataError, Interrupted, RunFolderError
+from adair_core.errors import DataError, Interrupted, RunFolderError, UsageError
 from adair_core.model import memory, restoring, tiling
 from adair_core.training import Callback, Settings
 from adair_core.training.callbacks import ValidationRecord
 from adair_core.training.checkpoint import Checkpoint
 from adair_core.training.loader import batches
 from adair_core.training.loop import Loop
+from adair_core.training.precision import Precision
 from adair_core.training.processes import Processes
 from adair_core.training.run_folder import RunFolder
 from adair_core.training.schedule import BatchSchedule, learning_rate
@@ -437,3 +438,21 @@ def test_state_is_json(tmp_path: Path) -> None:
     state = Checkpoint.read(RunFolder(tmp_path).last).state
     assert json.loads(json.dumps(state)) == state
     assert state["step"] == 2
+
+
+def test_cudnn_is_asked_for_equal_bits_while_a_run_lasts(tmp_path: Path) -> None:
+    seen = []
+
+    class Look(Callback):
+        def on_step(self, run, record) -> None:
+            seen.append((torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark))
+
+    before = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    run_toy(tmp_path, callbacks=[Look()], steps=2, device="cpu")
+    assert seen == [(True, False)] * 2
+    assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark) == before
+
+
+def test_float64_on_a_device_without_it_is_refused() -> None:
+    with pytest.raises(UsageError, match="precision: expected float32, or another device than mps, got float64"):
+        Precision("float64", torch.device("mps"))

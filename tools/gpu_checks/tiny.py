@@ -164,11 +164,13 @@ def equal_bits(device: Device) -> dict[str, Any]:
     """Every form, and large images, twice, with other memory in between."""
     wrong, count = [], 0
     large = () if device.rehearsal else (LARGE[0], LARGE[3])
-    for each in (*forms(device), *problems(device, large)):
-        first = each.step(each.ours)
-        junk = [torch.full_like(value, float("nan")) for value in first]
-        del junk
-        count += 1
-        if not all(torch.equal(*pair) for pair in zip(first, each.step(each.ours), strict=True)):
-            wrong.append(each.name)
+    # What cuDNN has a part in is to be equal as well, and is where cuDNN is asked for it.
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=torch.backends.cudnn.allow_tf32):
+        for each in (*forms(device), *problems(device, large)):
+            first = each.step(each.ours)
+            junk = [torch.full_like(value, float("nan")) for value in first]
+            del junk
+            count += 1
+            if not all(torch.equal(*pair) for pair in zip(first, each.step(each.ours), strict=True)):
+                wrong.append(each.name)
     return {"kernels": count, "failures": wrong}
