@@ -105,7 +105,7 @@ __global__ void __launch_bounds__(kGramThreads) gram(Gram<T> f) {
         const int row = (block * 16 + g) * Shared::kStride;
         const auto upper = operand(shared.a.template get_vector<kStep>(row + at));
         const auto lower = operand(shared.a.template get_vector<kStep>(row + 8 * Shared::kStride + at));
-        multiply_add(sums[block], upper, lower, right);
+        multiply_add_apart(sums[block], upper, lower, right);
       }
     }
     if (f.row_squares != nullptr && own < kRows) squares += half_of_squares(shared.a, own * Shared::kStride + half);

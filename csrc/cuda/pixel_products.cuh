@@ -83,7 +83,7 @@ __global__ void __launch_bounds__(kProductThreads) product_of_pixels(PixelProduc
       for (int step = 0; step < 2; ++step) {
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          multiply_add(sums[i][block], operand(above[i], step), operand(below[i], step), operand(right, step));
+          multiply_add_apart(sums[i][block], operand(above[i], step), operand(below[i], step), operand(right, step));
         }
       }
     }

@@ -63,6 +63,16 @@ ADAIR_DEVICE void multiply_add<float>(float (&sums)[4], const Operand<float>& up
   MatrixInstruction<float>::run(sums, large_a, large_b);
 }
 
+// For sums of many steps: tensor cores cut off and do not round, which drifts, so each step has sums of its own.
+template <class T>
+ADAIR_DEVICE void multiply_add_apart(float (&sums)[4], const Operand<T>& upper, const Operand<T>& lower,
+                                     const Operand<T>& column) {
+  float step[4] = {};
+  multiply_add(step, upper, lower, column);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) sums[i] += step[i];
+}
+
 // Values that may end before `count`: zeros follow. `kWhole`: `count` is no less than N, or 0 or less.
 template <int N, bool kWhole, class T>
 ADAIR_DEVICE Vector<T, N> load_up_to(const T* from, int64_t count) {

@@ -18,7 +18,7 @@ from checks import shifting
 from emulator import Library
 from mutants import Mutation, require_caught
 
-PRODUCTS, GRAM, SUMS = "cuda/pixel_products.cuh", "cuda/gram.cuh", "cuda/sums.cuh"
+PRODUCTS, GRAM, SUMS, STEPS = "cuda/pixel_products.cuh", "cuda/gram.cuh", "cuda/sums.cuh", "cuda/products.cuh"
 MATRICES, GRADIENTS = "channel_attention/matrices.cuh", "channel_attention/gradient_matrices.cuh"
 TILES, PREPARE, DEPTHWISE = "feed_forward/kernel.cuh", "feed_forward/prepare.cuh", "depthwise/kernel.cuh"
 TAPS, ATTENTION, BACKWARD = (
@@ -36,6 +36,7 @@ def check_attention(built: Library) -> None:
     test_emulated_channel_attention.check_high_temperature(built)
     test_emulated_channel_attention.check_wide_heads(built, torch.float32)
     test_emulated_channel_attention.check_choices(built)
+    test_emulated_channel_attention.check_no_drift(built)
     test_emulated_channel_attention.check_nan_stays(built)
     with shifting():
         test_emulated_alignment.check_attention(built)
@@ -67,6 +68,15 @@ CHECKS: dict[str, Callable[[Library], None]] = {
 }
 MUTATIONS: dict[str, list[tuple[Mutation, str]]] = {
     "channel_attention": [
+        (
+            Mutation(
+                STEPS,
+                "float step[4] = {};",
+                "float step[4] = {sums[0], sums[1], sums[2], sums[3]};",
+                reached_by=Mutation(STEPS, "sums[i] += step[i]", "sums[i] = step[i]"),
+            ),
+            "drift of cosines",
+        ),
         (Mutation(PRODUCTS, "    __syncthreads();  // until all have used the slab before\n", ""), "a race"),
         (Mutation(PRODUCTS, "    __syncthreads();\n    if", "    if"), "a race|nobody has written"),
         (Mutation(PRODUCTS, "pixel < f.pixels ? f.rows", "pixel <= f.pixels ? f.rows"), "out of bounds|a race"),

@@ -144,6 +144,20 @@ def test_a_high_temperature() -> None:
     check_high_temperature(emulator.library("channel_attention"))
 
 
+def check_no_drift(built: Library) -> None:
+    """Sums over many pixels of one sign, which tensor cores would cut off at each step, are those of float32."""
+    qkv = normal(1, 12, 32, 32).abs() + 0.5
+    y, cosines, lengths = torch.empty(1, 32, 32, 4), torch.empty(1, 1, 4, 4), torch.empty(2, 1, 1, 4)
+    inputs = {"qkv": pixels(qkv), "temperature": torch.ones(1, 1, 1), "out_weight": None, "out_bias": None}
+    run(built, "channel_attention", **inputs, base=None, y=y, cosines=cosines, lengths=lengths)
+    truth = reference.channel_attention(qkv.double(), torch.ones(1, 1, 1).double(), 1)
+    require_close(cosines, truth[1], 5e-7, "drift of cosines")
+
+
+def test_no_drift() -> None:
+    check_no_drift(emulator.library("channel_attention"))
+
+
 def check_nan_stays(built: Library) -> None:
     """A query that is not finite is so in all that comes of it, and in nothing else."""
     qkv, temperature = normal(1, 12, 3, 5), torch.ones(1, 1, 1)
