@@ -218,8 +218,8 @@ def test_a_trained_adapter_is_trained_further(asked, base, trained):
     assert (recipe.task.name, recipe.task.options["scale"]) == ("super-resolve", 3)
     recipe = asked("train", "--start-from", "x3", "--pairs", "in", "target")[0]
     assert recipe.task.name == "pairs"
-    recipe = asked("train", "--start-from", "x3", "--task", "denoise", "--base", "restormer-tiny@5")[0]
-    assert (recipe.task.name, recipe.base) == ("denoise", "restormer-tiny@5")
+    recipe = asked("train", "--start-from", "x3", "--task", "denoise", "--base", "restormer-tiny@6")[0]
+    assert (recipe.task.name, recipe.base) == ("denoise", "restormer-tiny@6")
     text = run_program("train", "--start-from", "mine", "--help").stdout
     assert "--task.pairs" in text
     outcome = run_program("train", "--start-from", "lora", "--task", "denoise")
@@ -229,14 +229,14 @@ def test_a_trained_adapter_is_trained_further(asked, base, trained):
 
 def test_a_recipe_is_repeated_from_an_adapter_on_another_base(asked, base, trained):
     earlier = AdapterRecipe(
-        base="restormer-tiny@5",
-        base_fingerprint="of restormer-tiny@5",
+        base="restormer-tiny@6",
+        base_fingerprint="of restormer-tiny@6",
         adapter={"name": "bottleneck"},
         task={"name": "denoise", "options": {"sigma": [15, 15]}},
     )
     Path("recipe.json").write_text(earlier.model_dump_json())
     recipe = asked("train", "--recipe", "recipe.json")[0]
-    assert (recipe.base, recipe.base_fingerprint) == ("restormer-tiny@5", "of restormer-tiny@5")
+    assert (recipe.base, recipe.base_fingerprint) == ("restormer-tiny@6", "of restormer-tiny@6")
     recipe = asked("train", "--recipe", "recipe.json", "--start-from", "mine")[0]
     assert (recipe.base, recipe.base_fingerprint) == (str(base), None)
     assert (recipe.start_from, recipe.adapter.name, recipe.adapter.options["rank"]) == ("mine", "lora", 2)

@@ -54,12 +54,12 @@ def test_by_default_only_this_machine_is_listened_to():
 
 
 def test_adapters_of_another_base_are_refused(gradio, folder, tmp_path):
-    other = load("restormer-tiny@5")
+    other = load("restormer-tiny@6")
     other.add_adapter("other", "lora", {"rank": 1})
     other.save_adapter("other", tmp_path / "other", card=AdapterCard(task="denoise"))
     outcome = run_program("demo", "--port", 0, "--adapter", tmp_path / "other", "--base", folder / "tiny.safetensors")
     assert outcome.exit_code == 2
-    assert "is for base restormer-tiny@5, and the page has one base, " in outcome.stderr
+    assert "is for base restormer-tiny@6, and the page has one base, " in outcome.stderr
 
 
 def test_there_must_be_something_to_offer(gradio, monkeypatch):

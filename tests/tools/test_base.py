@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 
 from adair_core.model import load_base
 
-
 QUICK = {"batch_size": 2, "patch_size": 16, "stages": (), "warmup": 0, "validate_every": 0}
 
 

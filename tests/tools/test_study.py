@@ -29,7 +29,7 @@ from adair_core.model.load import load
 from adair_core.specs import Choice
 from adair_core.training.recipe import AdapterRecipe, Data, PretrainRecipe, Settings
 
-BASE = "restormer-tiny@5"
+BASE = "restormer-tiny@6"
 
 
 def chosen_rates(plan: Plan, rate: float) -> None:

@@ -22,7 +22,7 @@ from adair_core.model import AdapterCard, load
 from adair_core.model.adapter_files import read_adapter
 from adair_core.plugins import plugins
 
-BASE = "restormer-tiny@5"
+BASE = "restormer-tiny@6"
 
 
 def test_entries_are_tasks_with_options_that_they_have():
@@ -73,7 +73,7 @@ def test_an_entry_from_its_training_to_the_package(place: Place, tmp_path: Path)
     written = page(package)
     assert f"| `--task denoise` | CBSD68 | sigma 15 | {card.metrics[0]['psnr input']:.2f} |" in written
     assert f"| **{measured:.2f}** (" in written
-    assert "LoRA of rank 16 on `restormer-tiny@5`: 221,248 parameters" in written
+    assert "LoRA of rank 16 on `restormer-tiny@6`: 221,248 parameters" in written
     assert "| DnCNN (0.67 M, one model a sigma) | 33.90 | 31.24 | 27.95 |" in written
     model = load(BASE)
     name = model.load_adapter(made)

@@ -78,7 +78,9 @@ PHASES = (
         {"steps": 16_500, "stages": "0:64:8,0.55:96:4,0.85:128:2", "seed": 10, "flat_share": 0},
     ),
     # Why noise alone: docs/base.md, "A last phase of noise alone".
-    Phase("noise", "Gaussian noise alone", _NOISE, {"steps": 15_000, "stages": "0:64:8,0.5:96:4,0.8:128:2", "seed": 21}),
+    Phase(
+        "noise", "Gaussian noise alone", _NOISE, {"steps": 15_000, "stages": "0:64:8,0.5:96:4,0.8:128:2", "seed": 21}
+    ),
     Phase(
         "more-noise",
         "Gaussian noise alone",

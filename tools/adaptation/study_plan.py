@@ -25,7 +25,7 @@ from adaptation.study_rates import SCRATCH_TASK, Rates
 from adaptation.study_trainings import Scale, Trainings
 from adaptation.tasks import CLEAN_SETS, MAIN, TASKS, StudiedTask, TestSet, clean_images
 
-BASE = "restormer-tiny@5"
+BASE = "restormer-tiny@6"
 """The study's base."""
 SEEDS = (0, 1, 2)
 IMAGES = (10, 50, 400)

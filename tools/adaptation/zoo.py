@@ -87,8 +87,10 @@ ENTRIES = {
             "removes Gaussian noise of unknown strength, sigma up to 55",
             f"{_SYNTHETIC}, the same in every pixel and independent of its neighbours; real-denoise is for cameras' "
             "noise",
-            settings={"stages": "0:64:8,0.6:128:2"},
+            settings={"steps": 3000, "stages": "0:128:2,0.5:192:1", "learning_rate": 3e-3},
             damage={"sigma": [0, 55], "shared": 0.15, "stored": 0.25},
+            seen="2,000 steps at a rate of 1e-2, the first with patches of 64, had 31.23 dB on CBSD68 at sigma 25, and "
+            "the base alone, which last learned just this, 31.24",
             also=(TestSet("Kodak24"),),
         ),
         Entry(
