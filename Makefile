@@ -1,6 +1,6 @@
 # make setup   own virtual environment, dependencies, the package and its kernels (quick when nothing changed)
 # make kernels the native kernels alone, anew; ADAIR_BUILD=auto|cpu|cuda|none says which
-# make demo    train a denoising adapter on sample photos and restore a held-out one (< 5 minutes on 2 cores)
+# make demo    train a deblurring adapter on sample photos and restore a held-out one (< 5 minutes on 2 cores)
 # make test    all tests (< 15 minutes on 2 cores)
 # make bench   all speed targets, measured and judged (about 30 minutes on 2 idle cores)
 # make lint    formatting, lint, types, doctests; lines of C++ of at most 120 characters

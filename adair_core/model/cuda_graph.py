@@ -171,7 +171,7 @@ def _abandon(graph: torch.cuda.CUDAGraph, place: _Place) -> None:
             with contextlib.suppress(RuntimeError):  # later versions have ended the allocation
                 end(device, place.pool)
         # PyTorch 2.11 goes on refusing random numbers outside of a capture; the end of any capture ends that.
-        with torch.cuda.graph(torch.cuda.CUDAGraph(), stream=place.stream):
+        with torch.cuda.graph(torch.cuda.CUDAGraph(), stream=place.stream, capture_error_mode="thread_local"):
             torch.zeros(1, device=place.stream.device)
 
 
