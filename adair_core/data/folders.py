@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from adair_core.data.image_file import READ_SUFFIXES
@@ -58,3 +59,21 @@ def _files(folder: Path) -> list[Path]:
         paths = (Path(root, name) for name in names if not name.startswith("."))
         files += (path for path in paths if path.is_file() or path.is_symlink())  # broken links are named when read
     return files
+
+
+def copies(files: Iterable[Path], *, of: Iterable[Path]) -> set[Path]:
+    """Find the files that are byte for byte one of others, as the clean image of a scene that is rained on twice is.
+
+    Args:
+        files: that may be copies; only those as long as one of the others are read.
+        of: the others.
+    """
+    originals: dict[int, list[bytes]] = {}
+    for path in of:
+        originals.setdefault(path.stat().st_size, []).append(path.read_bytes())
+
+    def is_copy(path: Path) -> bool:
+        alike = originals.get(path.stat().st_size)
+        return alike is not None and path.read_bytes() in alike
+
+    return set(filter(is_copy, files))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from adair_core.data.folders import copies
 from adair_core.data.images import read_image, to_tensor
 from adair_core.data.patches import PatchPairs
 from adair_core.data.photos import sample_photo_files
@@ -92,13 +93,14 @@ def gather(data: Data, settings: Settings, degradation: Degradation | None, *, s
         held_out = _held_out([path.name for path in paths])
         names = _told_apart(paths)
         others = [index for index in range(len(source)) if index not in held_out]
-        copies = _copies(paths, others, of=held_out)
-        rest = [index for index in others if index not in copies] or others
+        alike = copies((paths[index] for index in others), of=(paths[index] for index in held_out))
+        rest = [index for index in others if paths[index] not in alike] or others
         validation, training = _middles(source, names, held_out), Subset(source, rest or held_out)
         chosen = listing([names[index] for index in held_out])
         note = f"held out for validation: {chosen}" if rest else f"validation on the only training image, {chosen}"
         if len(rest) < len(others):
-            note += f"; left out, as their clean images are copies of these: {listing([names[i] for i in copies])}"
+            left_out = [names[index] for index in others if paths[index] in alike]
+            note += f"; left out, as their clean images are copies of these: {listing(left_out)}"
         say(f"{len(training)} training images; {note}")
     patches = PatchPairs(
         training,
@@ -161,19 +163,6 @@ def _held_out(names: Sequence[str]) -> list[int]:
     count = min(max(round(len(names) * HELD_OUT_SHARE), 1), MOST_HELD_OUT)
     digests = [hashlib.blake2b(name.encode()).hexdigest() for name in names]
     return sorted(sorted(range(len(names)), key=lambda index: (digests[index], index))[:count])
-
-
-def _copies(paths: Sequence[Path], indices: Sequence[int], *, of: Sequence[int]) -> list[int]:
-    """Find the files that are byte for byte one of others, as the clean image of a scene that is rained on twice is."""
-    originals: dict[int, list[bytes]] = {}
-    for index in of:
-        originals.setdefault(_size(paths[index]), []).append(paths[index].read_bytes())
-
-    def is_copy(path: Path) -> bool:
-        alike = originals.get(_size(path))
-        return alike is not None and path.read_bytes() in alike
-
-    return [index for index in indices if is_copy(paths[index])]
 
 
 def _told_apart(paths: Sequence[Path]) -> list[str]:

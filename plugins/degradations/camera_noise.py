@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -14,7 +14,7 @@ from adair_core.degradation import ConfiguredDegradation, Draws, Range, in_bound
 from adair_core.errors import UsageError, expected
 from adair_core.specs import Config, DegradationSpec
 from adair_plugins.degradations.camera_processing import NoiseProcessing
-from adair_plugins.degradations.jpeg import RESOLUTION, Subsampling, compress, draw_subsampling
+from adair_plugins.degradations.jpeg import RESOLUTION, WantedSubsampling, compress, draw_subsampling
 from adair_plugins.degradations.photons import draw_seed, log_uniform, shot_noise
 from adair_plugins.degradations.storage import beside
 
@@ -39,7 +39,7 @@ class CameraNoiseConfig(Config):
     quality: Annotated[Range, in_bounds(1, 100)] | None = Field(
         (85.0, 100.0), description="JPEG quality of the finished picture; none = no JPEG"
     )
-    subsampling: Subsampling | Literal["random"] = Field("4:4:4", description=RESOLUTION)
+    subsampling: WantedSubsampling = Field("4:4:4", description=RESOLUTION)
     matrix: Annotated[Range, in_bounds(0, 2)] = Field(
         (0.0, 0.0),
         description="strength of the matrix from the sensor's colours to the picture's: 0 = none, 1 = a usual "

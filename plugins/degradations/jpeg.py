@@ -19,6 +19,7 @@ from adair_plugins.degradations.storage import beside
 
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 SUBSAMPLINGS: tuple[Subsampling, ...] = ("4:4:4", "4:2:2", "4:2:0")
+WantedSubsampling = Subsampling | Literal["random"]
 RESOLUTION = "resolution of the JPEG's colour channels; random = each of the three equally often"
 """Description of the option."""
 SHIFTED = (
@@ -33,7 +34,7 @@ class JpegConfig(Config):
     quality: Annotated[Range, in_bounds(1, 100)] = Field(
         (10.0, 90.0), description="quality of 100, rounded to an integer"
     )
-    subsampling: Subsampling | Literal["random"] = Field("4:2:0", description=RESOLUTION)
+    subsampling: WantedSubsampling = Field("4:2:0", description=RESOLUTION)
     shifted: float = Field(0.0, ge=0, le=1, description=SHIFTED)
 
 
@@ -73,7 +74,7 @@ def compress(image: Tensor, *, quality: int, subsampling: Subsampling, corner: t
     return decoded.permute(2, 0, 1).to(image) / 255
 
 
-def draw_subsampling(wanted: Subsampling | Literal["random"], generator: torch.Generator) -> Subsampling:
+def draw_subsampling(wanted: WantedSubsampling, generator: torch.Generator) -> Subsampling:
     """Draw a resolution of the colour channels; one that is given needs a draw, too, so that it shifts no other."""
     drawn = SUBSAMPLINGS[int(uniform((0.0, len(SUBSAMPLINGS)), generator))]
     return drawn if wanted == "random" else wanted

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from adair_core import Choice, Protocol, Range, TaskSpec
 from adair_core.degradation import in_bounds
 from adair_plugins.degradations.camera_noise import CameraNoiseConfig
-from adair_plugins.degradations.jpeg import RESOLUTION, Subsampling
+from adair_plugins.degradations.jpeg import RESOLUTION, WantedSubsampling
 from adair_plugins.tasks.protocol_files import load_protocol
 
 
@@ -24,7 +24,7 @@ class RealDenoiseConfig(CameraNoiseConfig):
     photons: Annotated[Range, in_bounds(1e-3, 1e9)] = Field(
         (50.0, 5000.0), description="photons counted at white in green, drawn log-uniformly; fewer = noisier"
     )
-    subsampling: Subsampling | Literal["random"] = Field("random", description=RESOLUTION)
+    subsampling: WantedSubsampling = Field("random", description=RESOLUTION)
     matrix: Annotated[Range, in_bounds(0, 2)] = Field(
         (0.5, 1.3),
         description="strength of the matrix from the sensor's colours to the picture's; 1 = a usual camera's",

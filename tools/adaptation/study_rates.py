@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from adair_core.data.folders import find_images
+from adair_core.data.folders import copies, find_images
 from adair_core.errors import UsageError, expected
 from adair_core.training.recipe import Data
 from adaptation.links import linked
@@ -81,9 +81,10 @@ class Rates:
             files[side] = sorted(find_images(folder), key=lambda file: (len(file.stem), file.stem))
         count = len(files["target"])
         first = count - round(HELD_OUT * count)
-        clean = [file.read_bytes() for file in files["target"]]
+        clean = files["target"]
+        seen = copies(clean[:first], of=clean[first:])
         chosen = {
-            "train": [place for place in range(first) if clean[place] not in clean[first:]],
+            "train": [place for place in range(first) if clean[place] not in seen],
             "validation": list(range(first, count)),
         }
         for part, places in chosen.items():
