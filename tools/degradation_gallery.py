@@ -101,7 +101,15 @@ EXHIBITS = {
         ),
         seeds=(2, 2, 2),
     ),
-    "haze": Exhibit("chelsea", _each("beta", 0.6, 1.2, 1.8, distance=0.6, slope=0.6, relief=0.2)),
+    "haze": Exhibit(
+        "coffee",
+        (
+            {"beta": 0.6, "distance": 0.6, "slope": 0.6, "relief": 0.2},
+            {"beta": 1.8, "distance": 0.6, "slope": 0.6, "relief": 0.2},
+            {"beta": 1.2, "distance": 0.6, "slope": 0.6, "relief": 0.2, "parts": 16, "apart": 0.3},
+        ),
+        seeds=(0, 0, 1),
+    ),
     "low-light": Exhibit("coffee", _each("exposure", -2, -3, -4, gamma=1.1, photons=1000, read=0.2)),
     "mask": Exhibit(
         "astronaut",

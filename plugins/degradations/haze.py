@@ -11,6 +11,8 @@ from torch import Tensor
 
 from adair_core.degradation import ConfiguredDegradation, Draws, Range, in_bounds, stack, uniform
 from adair_core.specs import Config, DegradationSpec
+from adair_plugins.degradations.counts import Count, draw_count
+from adair_plugins.degradations.scene_parts import scene_parts
 from adair_plugins.degradations.smooth_field import smooth_field
 
 
@@ -27,6 +29,10 @@ class HazeConfig(Config):
     relief: Annotated[Range, in_bounds(0, 100)] = Field(
         (0.0, 0.2), description="standard deviation of the depth about its slope"
     )
+    parts: Annotated[Count, in_bounds(0, 1000)] = Field(
+        (0, 0), description="parts of the scene, bounded as the image shows, that lie at a depth of their own"
+    )
+    apart: Annotated[Range, in_bounds(0, 100)] = Field((0.0, 0.3), description="standard deviation of their depths")
 
 
 class Haze(ConfiguredDegradation):
@@ -34,9 +40,11 @@ class Haze(ConfiguredDegradation):
 
     Equation::
 
-        y = x t + A (1 - t),    t = exp(-beta d),    d(v, u) = max(distance + slope (1/2 - v) + relief g(v, u), 0)
+        y = x t + A (1 - t),    t = exp(-beta d),
+        d(v, u) = max(distance + slope (1/2 - v) + relief g(v, u) + apart n_k, 0)
 
-    with v the row over the height and g a smooth random field.
+    with v the row over the height, g a smooth random field, k the part of the scene that a pixel belongs to
+    (`scene_parts`) and n_k a normal number: depth jumps where an object ends, and there the picture changes, too.
 
     Source: Koschmieder's law as in He et al., "Single Image Haze Removal Using Dark Channel Prior", CVPR 2009,
     equations 1 and 2; beta in [0.6, 1.8] and A in [0.7, 1] as in Li et al., "Benchmarking Single-Image Dehazing and
@@ -58,16 +66,31 @@ class Haze(ConfiguredDegradation):
         cast = 2 * torch.rand(channels, generator=generator, dtype=torch.float64) - 1
         field = smooth_field(height, width, generator)
         row = (torch.arange(height, dtype=torch.float64)[:, None] + 0.5) / height
-        depth = (distance + slope * (0.5 - row) + relief * field).clamp(min=0)
+        count = draw_count(config.parts, generator)
+        apart = uniform(config.apart, generator)
         return {
-            "transmission": torch.exp(-beta * depth)[None].float(),
+            "beta": beta,
+            "depth": distance + slope * (0.5 - row) + relief * field,
             "airlight": (airlight + tint * cast).clamp(0, 1)[:, None, None],
+            "seeds": torch.rand(count, 2, generator=generator, dtype=torch.float64),
+            "shifts": apart * torch.randn(count, generator=generator, dtype=torch.float64),
+            "color weight": torch.rand((), generator=generator, dtype=torch.float64).item(),
         }
 
     def degrade(self, images: Tensor, draws: Sequence[Draws]) -> Tensor:
         """Mix the scene's light with the air's."""
-        transmission = stack(draws, "transmission", images)
+        transmission = torch.stack([_transmission(image, draw) for image, draw in zip(images, draws, strict=True)]).to(
+            images
+        )
         return images * transmission + stack(draws, "airlight", images) * (1 - transmission)
+
+
+def _transmission(image: Tensor, draws: Draws) -> Tensor:
+    """Give the share of the scene's light that arrives, ``(1, H, W)``."""
+    depth = draws["depth"]
+    if len(draws["seeds"]):
+        depth = depth + draws["shifts"][scene_parts(image, draws["seeds"], draws["color weight"])]
+    return torch.exp(-draws["beta"] * depth.clamp(min=0))[None].float()
 
 
 SPEC = DegradationSpec(

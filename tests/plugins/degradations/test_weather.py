@@ -7,10 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from adair_core.degradation import Degradation
 from adair_core.plugins import plugins
 from adair_core.specs import Choice
+from adair_plugins.degradations.scene_parts import scene_parts
 from adair_plugins.degradations.smooth_field import smooth_field
 from adair_plugins.degradations.streaks import draw_points, line_kernel, render
 
@@ -182,3 +185,52 @@ def test_snow_layers_hide_each_other():
     thick = on_flat("snow", 0.0, layers=4, coverage=3, size=5, opacity=1, brightness=1, veil=0)
     assert thick.max() <= 1
     assert thick.mean() > 0.8
+
+
+def test_haze_parts_lie_at_depths_of_their_own():
+    x = blocks()
+    options = {"beta": 1.5, "distance": 0.6, "slope": 0, "relief": 0, "airlight": 1, "tint": 0}
+    hazy = build("haze", **options, parts=6, apart=0.1)(x, torch.Generator().manual_seed(3))
+    optical = -torch.log((1 - hazy) / (1 - x)) / 1.5
+    torch.testing.assert_close(optical[:, :1].expand_as(optical), optical, atol=1e-6, rtol=0)
+    depths = np.unique(optical[0, 0].numpy().round(4))
+    assert 2 <= len(depths) <= 6
+    assert 0.1 < abs(depths - 0.6).max() < 0.5
+    near = build("haze", **options, parts=6, apart=100)(x, torch.Generator().manual_seed(3))
+    assert near.min() >= x.min()  # nothing lies behind the camera
+
+
+def blocks() -> torch.Tensor:
+    """Two tones that meet at a border."""
+    x = torch.full((1, 3, 40, 60), 0.2, dtype=torch.float64)
+    x[:, 0, 8:, 25:] = 0.7
+    return x
+
+
+@pytest.mark.parametrize("color_weight", [0.0, 0.4, 3.0])
+def test_scene_parts_are_nearest_in_colour_and_place(color_weight: float):
+    image = photo(23, 31)[0]
+    seeds = torch.rand(7, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    smooth = ndimage.uniform_filter(image.numpy(), size=(1, 5, 5), mode="nearest")
+    rows, columns = np.meshgrid((np.arange(23) + 0.5) / 23, (np.arange(31) + 0.5) / 31, indexing="ij")
+    points = [math.sqrt(color_weight) * smooth, *(math.sqrt(0.3) * each[None] for each in (rows, columns))]
+    features = np.concatenate(points).reshape(5, -1).T
+    at_seeds = [
+        [
+            *(math.sqrt(color_weight) * smooth[:, int(row * 23), int(column * 31)]),
+            *(math.sqrt(0.3) * np.array([row, column])),
+        ]
+        for row, column in seeds.tolist()
+    ]
+    _, wanted = cKDTree(at_seeds).query(features)
+    found = scene_parts(image, seeds, color_weight)
+    assert np.array_equal(found.numpy(), wanted.reshape(23, 31))
+    assert torch.equal(scene_parts(image.float(), seeds, 0.0), scene_parts(image, seeds, 0.0))
+
+
+def test_scene_parts_end_where_the_image_changes():
+    seeds = torch.tensor([[0.1, 0.1], [0.9, 0.9]], dtype=torch.float64)
+    parts = scene_parts(blocks()[0], seeds, 100.0).numpy()
+    wanted = blocks()[0, 0].numpy() > 0.5
+    border = ndimage.binary_dilation(wanted, iterations=2) & ~ndimage.binary_erosion(wanted, iterations=2)
+    assert np.array_equal(parts[~border] == 1, wanted[~border])
