@@ -26,10 +26,13 @@ def worker_count(device: torch.device, processes: int) -> int:
     """Choose the number of loader processes: the cores that this process's computing leaves free, at most 8.
 
     With no core to spare the batches are made in this process: a worker would only take turns with the network.
+
+    Args:
+        device: that the network computes on.
+        processes: of the run, those that share this machine's cores.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", processes))  # of several machines, those that share these cores
-    mine = max(cores // here, 1)
+    mine = max(cores // processes, 1)
     computing = torch.get_num_threads() if device.type == "cpu" else 1
     return min(max(mine - computing, 0), _MOST_WORKERS)
 
@@ -54,7 +57,7 @@ def batches(
     Raises:
         DataError: a sample cannot be made, when its batch is asked for.
     """
-    count = worker_count(device, processes.count) if workers is None else workers
+    count = worker_count(device, processes.count_here) if workers is None else workers
     options: dict[str, Any] = {}
     if count:
         context = worker_context()

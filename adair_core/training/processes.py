@@ -62,6 +62,11 @@ class Processes:
         return int(self._state.num_processes) if self._state else 1
 
     @property
+    def count_here(self) -> int:
+        """How many of them share this machine's cores: torchrun and accelerate say so."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", self.count))
+
+    @property
     def index(self) -> int:
         """Which of them this is."""
         return int(self._state.process_index) if self._state else 0

@@ -135,8 +135,12 @@ def test_workers_are_the_cores_that_computing_leaves_free(monkeypatch: pytest.Mo
     assert worker_count(torch.device("cpu"), 2) == 0
     assert worker_count(torch.device("cuda"), 1) == 8
     assert worker_count(torch.device("cuda"), 4) == 3
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")  # of two machines
-    assert worker_count(torch.device("cuda"), 8) == 3
+
+
+def test_processes_of_other_machines_leave_the_cores_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Processes("cpu").count_here == 1
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert Processes("cpu").count_here == 4
 
 
 @pytest.mark.parametrize(("error", "alone"), [(DataError("damaged"), True), (Interrupted("stopped"), False)])
