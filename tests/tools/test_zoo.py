@@ -94,25 +94,27 @@ def test_an_entry_from_its_training_to_the_package(place: Place, tmp_path: Path)
 
 def test_pairs_after_synthetic_damage(place: Place):
     quick = {"steps": 1, "batch_size": 1, "patch_size": 16}
-    alone = training(replace(ENTRIES["derain"], settings=quick, before=None), place, BASE)
+    alone = training(replace(ENTRIES["derain"], settings=quick, before=()), place, BASE)
     assert not alone.after
-    entry = replace(ENTRIES["derain"], settings=quick, before={**quick, "seed": 5}, also=())
+    entry = replace(ENTRIES["derain"], settings=quick, before=({**quick, "seed": 5}, {**quick, "seed": 6}), also=())
     run = training(entry, place, BASE)
-    (first,) = run.after
-    assert first.recipe.data.images
-    assert (first.recipe.task.options["pairs"], run.recipe.task.options["pairs"]) == (False, True)
-    assert (first.recipe.settings.seed, run.recipe.settings.seed) == (5, 0)
+    (second,) = run.after
+    (first,) = second.after
+    assert first.recipe.data.images == second.recipe.data.images != ()
+    assert [each.recipe.task.options["pairs"] for each in (first, second, run)] == [False, False, True]
+    assert [each.recipe.settings.seed for each in (first, second, run)] == [5, 6, 0]
     perform(run, place)
-    recipe = json.loads((place.folder(run) / "training/recipe.json").read_text())
-    assert recipe["start_from"] == str(place.out / "derain/first/training/derain")
-    assert read_adapter(place.out / "derain/first/training/derain").fingerprint == recipe["start_fingerprint"]
+    for each, start in ((run, "synthetic-2"), (second, "synthetic-1")):
+        recipe = json.loads((place.folder(each) / "training/recipe.json").read_text())
+        assert recipe["start_from"] == str(place.out / f"derain/{start}/training/derain")
+        assert read_adapter(Path(recipe["start_from"])).fingerprint == recipe["start_fingerprint"]
     (place.data / "test/Rain100L").symlink_to(place.data / "train_paired/Rain100L")
     card = (make(entry, place, BASE) / "README.md").read_text()
-    assert '"start_from": "RUNS/derain/first/training/derain"' in card
+    assert '"start_from": "RUNS/derain/synthetic-2/training/derain"' in card
     assert '"pairs_input": "RUNS/pairs/derain/all/input"' in card
     assert "the pairs of Rain100L without 005 and 025, whose scenes are in the test set" in card
     took = r"1 steps in \d+\.\d minutes"
-    assert re.search(f"Training: {took} after {took} on synthetic damage, on one core of a CPU", card)
+    assert re.search(f"Training: {took} after {took} on synthetic damage after {took} on synthetic damage, on one core of a CPU", card)
 
 
 def test_when_a_training_is_nearly_done(tmp_path: Path):

@@ -229,11 +229,13 @@ def _refuse_another(folder: Path, plan: dict[str, Any]) -> None:
 
 
 def trained(run: Run, place: Place) -> Path:
-    """Train, unless that was done here; a published result has no weights.
+    """Train, and what it starts from before it, unless that was done here; a published result has no weights.
 
     Returns:
         `weights_of` the run.
     """
+    for needed in run.after:
+        trained(needed, place)
     with alone(place.folder(run)):
         _train(run, place)
     return weights_of(run, place)

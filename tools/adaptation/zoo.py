@@ -41,7 +41,8 @@ class Entry:
         damage: options of the task in training alone, where it learns more than it is measured on.
         seen: what was known of its test set when its recipe was settled; empty = nothing.
         also: sets that it is measured on besides those of the task.
-        before: settings, as `settings`, of a training on synthetic damage before the one on pairs, if there is one.
+        before: settings, as `settings`, of the trainings on synthetic damage before the one on pairs, each from the
+            last one's weights; none for most.
     """
 
     name: str
@@ -52,7 +53,7 @@ class Entry:
     damage: Mapping[str, Any] = field(default_factory=dict)
     seen: str = ""
     also: tuple[TestSet, ...] = ()
-    before: Mapping[str, Any] | None = None
+    before: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def task(self) -> StudiedTask:
@@ -119,7 +120,7 @@ ENTRIES = {
             seen="a first training had 29.96 dB on Rain100L, below the base alone; its rate was then chosen on "
             "training pairs held out",
             also=(TestSet("Rain100L", pairs=True, rgb=True),),
-            before=_LARGE_PATCHES,  # docs/training.md, "Start from a trained adapter"
+            before=(_LARGE_PATCHES,),  # docs/training.md, "Start from a trained adapter"
         ),
         Entry(
             "dehaze",
@@ -132,7 +133,10 @@ ENTRIES = {
             "on a base that had last learned noise alone, with 1,000 steps on synthetic haze before, it had 22.77, and "
             "with 2,000 22.46; its synthetic haze was then chosen on training pairs of ten rooms held out",
             damage={"airlight": [0.9, 1.0], "tint": [0, 0.02]},
-            before={**_WHOLE, "steps": 3000, "stages": "0:128:4,0.5:256:1"},
+            before=(
+                {**_WHOLE, "steps": 3000, "stages": "0:128:4,0.5:256:1"},
+                {**_WHOLE, "steps": 2500, "patch_size": 256, "batch_size": 1, "learning_rate": 5e-3},
+            ),
         ),
         *(
             Entry(
@@ -158,7 +162,7 @@ ENTRIES = {
             "brightens and denoises",
             "trained on 60 pairs of one camera",
             settings={**_LARGE_PATCHES, **_WHOLE, "steps": 800, "learning_rate": 3e-3},
-            before={**_LARGE_PATCHES, **_WHOLE, "steps": 1000},
+            before=({**_LARGE_PATCHES, **_WHOLE, "steps": 1000},),
             seen="a first training had 19.58 dB on LOL eval15; its rate was then chosen on training pairs of "
             "other scenes, and its length: 2,000 steps had 21.38 dB on held-out pairs after 750 and 19.79 at the end, "
             "and 20.53 on LOL eval15; on a base that had last learned noise alone, a training on pairs alone had 19.30",
@@ -179,15 +183,22 @@ def training(entry: Entry, place: Place, base: str) -> Run:
         task=Choice(name=task.task, options={**task.options, **entry.damage}),
     )
     after: tuple[Run, ...] = ()
-    if entry.before is not None:
+    for number, settings in enumerate(entry.before, 1):
         synthetic = {
             "data": clean_images(place.data),
-            "settings": Settings(**{**SETTINGS, **entry.before}),
+            "settings": Settings(**{**SETTINGS, **settings}),
             "task": Choice(name=task.task, options={**task.options, **entry.damage, "pairs": False}),
+            **_start(after, place),
         }
-        first = Run(f"{entry.name}/first", recipe.model_copy(update=synthetic), base, (), labels)
-        recipe, after = recipe.model_copy(update={"start_from": str(weights_of(first, place))}), (first,)
+        run = Run(f"{entry.name}/synthetic-{number}", recipe.model_copy(update=synthetic), base, (), labels, after)
+        after = (run,)
+    recipe = recipe.model_copy(update=_start(after, place))
     return Run(f"{entry.name}/trained", recipe, base, (), labels, after)
+
+
+def _start(after: tuple[Run, ...], place: Place) -> dict[str, str]:
+    """The part of a recipe that names the weights it starts from, if a run has made some."""
+    return {"start_from": str(weights_of(after[-1], place))} if after else {}
 
 
 def make(entry: Entry, place: Place, base: str) -> Path:
@@ -198,7 +209,7 @@ def make(entry: Entry, place: Place, base: str) -> Path:
     """
     run = training(entry, place, base)
     last = perform(run, place)["training"]
-    before = [perform(each, place)["training"] for each in run.after]
+    before = [perform(each, place)["training"] for each in _earlier(run)]
     trained, stored = weights_of(run, place), place.folder(entry.name) / "adapter"
     if not (stored / "adapter_model.safetensors").exists():
         _store(trained, stored, base, read_adapter(trained).card)
@@ -224,6 +235,11 @@ def make(entry: Entry, place: Place, base: str) -> Path:
     )
     _store(trained, stored, base, card)
     return stored
+
+
+def _earlier(run: Run) -> list[Run]:
+    """The trainings before a run, the first one first."""
+    return [found for each in run.after for found in (*_earlier(each), each)]
 
 
 def publish(entry: Entry, place: Place, package: Path) -> str | None:
@@ -303,7 +319,7 @@ def _interval(statistic: Statistic) -> str:
 
 def _notes(entry: Entry, last: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> str:
     task = entry.task
-    clean = [] if task.pairs and entry.before is None else [path.name for path in clean_images(Path()).images]
+    clean = [] if task.pairs and not entry.before else [path.name for path in clean_images(Path()).images]
     without = f" without {' and '.join(task.left_out)}, whose scenes are in the test set" if task.left_out else ""
     images = [*clean, *([f"the pairs of {task.pairs}{without}"] if task.pairs else [])]
     others = f"The pairs that it is measured on are others{', in a split of our own' if task.own_split else ''}. "
