@@ -125,6 +125,8 @@ def missing(outcomes: Outcomes) -> str:
     """What the plan has and the page does not yet have."""
     parts = [title for part, title in PARTS.items() if not outcomes.where(part=part)]
     lines = [f"Not measured yet: {', '.join(parts)}."] if parts else []
+    if not outcomes.where(part="methods"):
+        return " ".join(lines)  # which has them all
     for task in TASKS.values():
         wanted = METHODS if task.name in MAIN else ("frozen base", ADAPTER, "full")
         lacking = [METHODS[name] for name in wanted if not outcomes.where(part="methods", task=task.name, method=name)]

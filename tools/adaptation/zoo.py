@@ -335,7 +335,7 @@ def _notes(entry: Entry, last: Mapping[str, Any], before: Sequence[Mapping[str, 
 def _duration(last: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> str:
     """How long it trained, and when it was nearly as good; its paragraph."""
     cores = "one core" if last["environment"]["threads"] == 1 else f"{last['environment']['threads']} cores"
-    synthetic = "".join(f" after {_amount(each)} on synthetic damage" for each in before)
+    synthetic = "".join(f" after {_amount(each)} on synthetic damage" for each in reversed(before))
     near = ""
     if "near_steps" in last:
         near = (
