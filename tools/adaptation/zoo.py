@@ -125,8 +125,8 @@ ENTRIES = {
         Entry(
             "dehaze",
             "removes haze",
-            "trained on 42 pairs of rooms, whose haze is synthetic; it takes pale surfaces that are near for haze, and "
-            "darkens them",
+            "trained on 42 pairs of rooms, whose haze is synthetic; it takes pale surfaces that are near for haze and "
+            "darkens them, and darkens a photo that has no haze",
             settings={**_WHOLE, "steps": 1600, "stages": "0:128:4,0.25:256:1,0.6:448:1", "learning_rate": 3e-3},
             seen="the patches grow because its first version was seen on SOTS indoor to do better in tiles than whole; "
             "a training on pairs alone at a rate of 1e-2 had 21.43 dB there, and 26.91 on pairs held out of training; "
