@@ -15,6 +15,12 @@ from adair_plugins.degradations.counts import Count, draw_count
 from adair_plugins.degradations.scene_parts import scene_parts
 from adair_plugins.degradations.smooth_field import smooth_field
 
+Parts = Annotated[
+    Count,
+    in_bounds(0, 1000),
+    Field(description="parts of the scene, bounded as the image shows, that lie at a depth of their own"),
+]
+
 
 class HazeConfig(Config):
     """Options of `Haze`."""
@@ -29,9 +35,7 @@ class HazeConfig(Config):
     relief: Annotated[Range, in_bounds(0, 100)] = Field(
         (0.0, 0.2), description="standard deviation of the depth about its slope"
     )
-    parts: Annotated[Count, in_bounds(0, 1000)] = Field(
-        (0, 0), description="parts of the scene, bounded as the image shows, that lie at a depth of their own"
-    )
+    parts: Parts = (0, 0)
     apart: Annotated[Range, in_bounds(0, 100)] = Field((0.0, 0.3), description="standard deviation of their depths")
 
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field
 
 from adair_core import Choice, Protocol, TaskSpec
-from adair_core.degradation import in_bounds
-from adair_plugins.degradations.counts import Count
-from adair_plugins.degradations.haze import HazeConfig
+from adair_plugins.degradations.haze import HazeConfig, Parts
 from adair_plugins.tasks.protocol_files import load_protocol
 
 
@@ -19,9 +15,7 @@ class DehazeConfig(HazeConfig):
     pairs: bool = Field(
         False, description="train and judge on folders of real pairs, as on RESIDE SOTS, not on synthetic haze"
     )
-    parts: Annotated[Count, in_bounds(0, 1000)] = Field(
-        (8, 24), description="parts of the scene, bounded as the image shows, that lie at a depth of their own"
-    )
+    parts: Parts = (8, 24)
 
 
 def degradation(config: DehazeConfig) -> Choice | None:
