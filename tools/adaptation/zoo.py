@@ -185,22 +185,17 @@ def training(entry: Entry, place: Place, base: str) -> Run:
         task=Choice(name=task.task, options={**task.options, **entry.damage}),
     )
     after: tuple[Run, ...] = ()
+    start: dict[str, str] = {}
     for number, settings in enumerate(entry.before, 1):
         synthetic = {
             "data": clean_images(place.data),
             "settings": Settings(**{**SETTINGS, **settings}),
             "task": Choice(name=task.task, options={**task.options, **entry.damage, "pairs": False}),
-            **_start(after, place),
+            **start,
         }
         run = Run(f"{entry.name}/synthetic-{number}", recipe.model_copy(update=synthetic), base, (), labels, after)
-        after = (run,)
-    recipe = recipe.model_copy(update=_start(after, place))
-    return Run(f"{entry.name}/trained", recipe, base, (), labels, after)
-
-
-def _start(after: tuple[Run, ...], place: Place) -> dict[str, str]:
-    """The part of a recipe that names the weights it starts from, if a run has made some."""
-    return {"start_from": str(weights_of(after[-1], place))} if after else {}
+        after, start = (run,), {"start_from": str(weights_of(run, place))}
+    return Run(f"{entry.name}/trained", recipe.model_copy(update=start), base, (), labels, after)
 
 
 def make(entry: Entry, place: Place, base: str) -> Path:
