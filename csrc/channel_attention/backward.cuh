@@ -1,7 +1,7 @@
 // The backward pass of the attention across channels on a GPU; equations in
 // adair_core/ops/channel_attention/reference.py.
 //
-// With U = images pixels channels: dM = dY v^T reads 2 U; dq = M k + f q and dk = M^T q + g k read 2 U and write 1 U
+// With U = images pixels channels: dM = dY v^T reads 2 U; dq, of k and q, and dk, of q and k, read 2 U and write 1 U
 // each; dv = (W_o A)^T dY reads and writes 1 U. Queries and keys are never normalised.
 #pragma once
 
@@ -39,6 +39,8 @@ void launch_channel_attention_backward(Device& device, const ChannelAttentionBac
   to.temperature_sums = device.template workspace<float>(f.images * f.channels);
   to.query_factors = device.template workspace<float>(f.images * f.channels);
   to.key_factors = device.template workspace<float>(f.images * f.channels);
+  to.query_scales = device.template workspace<float>(f.images * f.channels);
+  to.key_scales = device.template workspace<float>(f.images * f.channels);
   device.launch("attention_gradient_rows", attention_gradient_rows<T>, Blocks{divided_up(f.images * f.channels, 8)},
                 256, f, to);
   if (b.to_temperature != nullptr || b.to_out_weight != nullptr) {
@@ -58,12 +60,14 @@ void launch_channel_attention_backward(Device& device, const ChannelAttentionBac
   product.base = q;
   product.base_stride = wide;
   product.factors = to.query_factors;
+  product.scales = to.query_scales;
   launch_product_of_pixels(device, product);
   product.x = q;
   product.matrices = to.to_keys;
   product.y = b.to_qkv + channels;
   product.base = k;
   product.factors = to.key_factors;
+  product.scales = to.key_scales;
   launch_product_of_pixels(device, product);
   launch_product_of_pixels(device, PixelProducts<T>{f.images, f.pixels, value_size, value_size, value_groups,
                                                     b.gradient, channels, to_values, b.to_qkv + 2 * channels, wide});

@@ -5,18 +5,27 @@
 
 namespace adair {
 
-// With a channels a head.
+// With a channels a head. dq = diag(1/|q|) (dS diag(1/|k|)) k + f q, and dk likewise: a row is divided by its own length
+// after the sum over channels, as float16 would lose bits of dS / (|q| |k|), which is small where there are many pixels.
 template <class T>
 struct AttentionGradients {
   const float* to_matrices;  // dM: (images, channels, channels), or dA: (images, heads, a, a)
   float* attention;          // A: (images, heads, a, a), like the next two
   float* to_cosines;         // dS
   float* temperature_sums;   // (images, heads, a): what a row adds to the gradient of the temperature
-  T* to_queries;             // M: (images, heads, a, a)
-  T* to_keys;                // M^T
+  T* to_queries;             // dS diag(1/|k|): (images, heads, a, a)
+  T* to_keys;                // dS^T diag(1/|q|)
   float* query_factors;      // (images, channels): -rowsum(dS S) / |q|^2
   float* key_factors;        // -colsum(dS S) / |k|^2
+  float* query_scales;       // (images, channels): 1 / |q|
+  float* key_scales;         // 1 / |k|
 };
+
+// float16 has nothing between 0 and the shortest length: such a row is 0, and its gradient is more than float16 holds.
+template <class T>
+ADAIR_DEVICE float inverse_length(float length) {
+  return kIsHalf<T> && length <= kShortestLength ? 0.0f : 1.0f / length;
+}
 
 // A row of dA, of A and of dS by a warp. Blocks: (8 warps).
 template <class T>
@@ -58,25 +67,26 @@ __global__ void __launch_bounds__(256) attention_gradient_rows(ChannelAttention<
   store(to.temperature_sums + index, along_cosines);
   // A length that has been clamped is a constant.
   store(to.query_factors + index, length <= kShortestLength ? 0.0f : -temperature * along_cosines / (length * length));
+  store(to.query_scales + index, inverse_length<T>(length));
 }
 
-// M = dS / (|q| |k|) in both orders, and the sums of its columns. A thread for each column. Blocks: (columns).
+// What dq and dk are products with, and the sums of columns of dS S. A thread for each column. Blocks: (columns).
 template <class T>
 __global__ void __launch_bounds__(64) attention_gradient_columns(ChannelAttention<T> f, AttentionGradients<T> to) {
   const int64_t index = int64_t(blockIdx.x) * 64 + threadIdx.x, size = f.channels / f.heads;
   if (index >= f.images * f.channels) return;
   const int64_t column = index % size, block = index - column;
-  const float length = load(f.lengths + f.images * f.channels + index);
+  const float length = load(f.lengths + f.images * f.channels + index), scale = inverse_length<T>(length);
   float along = 0.0f;
   for (int64_t row = 0; row < size; ++row) {
     const int64_t at = (block + row) * size + column;
     const float to_cosine = load(to.to_cosines + at);
-    const T mixing = from_float<T>(to_cosine / (load(f.lengths + block + row) * length));
-    store(to.to_queries + at, mixing);
-    store(to.to_keys + index * size + row, mixing);
+    store(to.to_queries + at, from_float<T>(to_cosine * scale));
+    store(to.to_keys + index * size + row, from_float<T>(to_cosine * load(to.query_scales + block + row)));
     along += to_cosine * load(f.cosines + at);
   }
   store(to.key_factors + index, length <= kShortestLength ? 0.0f : -along / (length * length));
+  store(to.key_scales + index, scale);
 }
 
 // Gradients of the temperature and of the output projection, dM A^T: sums over images. Blocks: (elements).

@@ -24,6 +24,11 @@ ADAIR_DEVICE __half from_float<__half>(float value) {
   return __float2half_rn(value);
 }
 
+template <class T>
+inline constexpr bool kIsHalf = false;
+template <>
+inline constexpr bool kIsHalf<__half> = true;
+
 // The nearest value of type T.
 template <class T>
 ADAIR_DEVICE float rounded(float value) {

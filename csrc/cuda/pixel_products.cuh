@@ -21,6 +21,7 @@ struct PixelProducts {
   const T* base = nullptr;      // (images, pixels, base_stride), added to y, or null
   int64_t base_stride = 0;
   const float* factors = nullptr;  // (images, groups rows), of `base`; null: 1
+  const float* scales = nullptr;   // (images, groups rows), of the product; null: 1
   const float* bias = nullptr;     // (groups rows), rounded to T, or null
   bool bias_each = false;          // whether each image has its own: (images, groups rows)
 };
@@ -91,11 +92,12 @@ __global__ void __launch_bounds__(kProductThreads) product_of_pixels(PixelProduc
 #pragma unroll
   for (int in_lane = 0; in_lane < 8; in_lane += N) {
     const int64_t row = first_row + row_in_tile + t * 8 + in_lane, channel = group * f.rows + row;
-    float factors[N], biases[N];
+    float factors[N], scales[N], biases[N];
 #pragma unroll
     for (int k = 0; k < N; ++k) {
       const bool inside = row + k < f.rows;
       factors[k] = inside && f.factors != nullptr ? load(f.factors + image * f.groups * f.rows + channel + k) : 1.0f;
+      scales[k] = inside && f.scales != nullptr ? load(f.scales + image * f.groups * f.rows + channel + k) : 1.0f;
       biases[k] = inside && f.bias != nullptr
                       ? rounded<T>(load(f.bias + (f.bias_each ? image * f.groups * f.rows : 0) + channel + k))
                       : 0.0f;
@@ -110,7 +112,7 @@ __global__ void __launch_bounds__(kProductThreads) product_of_pixels(PixelProduc
       for (int k = 0; k < N; ++k) {
         const int place = in_lane + k;
         const float sum = sums[i / 2][place / 2][i % 2 * 2 + place % 2];
-        result.set(k, fmaf(added[k], factors[k], biases[k]) + sum);
+        result.set(k, fmaf(sum, scales[k], fmaf(added[k], factors[k], biases[k])));
       }
       store_up_to<N, kWhole>(f.y + at * f.y_stride + channel, result, count);
     }

@@ -16,7 +16,7 @@ import test_emulated_strips
 import torch
 from checks import shifting
 from emulator import Library
-from mutants import Mutation, require_caught
+from mutants import Mutation, mutant, require_caught
 
 PRODUCTS, GRAM, SUMS, STEPS = "cuda/pixel_products.cuh", "cuda/gram.cuh", "cuda/sums.cuh", "cuda/products.cuh"
 MATRICES, GRADIENTS = "channel_attention/matrices.cuh", "channel_attention/gradient_matrices.cuh"
@@ -119,6 +119,8 @@ MUTATIONS: dict[str, list[tuple[Mutation, str]]] = {
         (Mutation(GRADIENTS, "load(f.temperature + head)", "load(f.temperature)"), "to_qkv: relative error"),
         (Mutation(GRADIENTS, "to_scaled * temperature", "to_scaled"), "to_qkv: relative error"),
         (Mutation(BACKWARD, "product.factors = to.key_factors;", ""), "to_qkv: relative error"),
+        (Mutation(BACKWARD, "product.scales = to.key_scales;", ""), "to_qkv: relative error"),
+        (Mutation(PRODUCTS, "inside && f.scales != nullptr", "inside && f.scales == f.bias"), "reads outside"),
         (Mutation(BACKWARD, "f.images * f.channels, 64)", "f.images * f.channels, 256)"), "nobody has written"),
     ],
     "feed_forward": [
@@ -173,3 +175,21 @@ def test_without_a_fault_the_checks_pass(operator: str) -> None:
 )
 def test_a_fault_is_caught(operator: str, mutation: Mutation, message: str, tmp_path: Path) -> None:
     require_caught(CHECKS[operator], operator, mutation, message, tmp_path)
+
+
+@pytest.mark.skipif(emulator.SANITIZE, reason="AddressSanitizer ends the process")
+def test_a_matrix_of_few_bits_in_float16_is_caught(tmp_path: Path) -> None:
+    rows = "load(to.query_scales + block + row)"
+    fault = Mutation(GRADIENTS, "(to_cosine * scale)", f"(rounded<T>(to_cosine * scale * {rows}) / {rows})")
+    built = mutant("channel_attention", fault, tmp_path, only=torch.float16)
+    with pytest.raises(AssertionError):
+        test_emulated_channel_attention.check_long_rows(built)
+
+
+@pytest.mark.skipif(emulator.SANITIZE, reason="AddressSanitizer ends the process")
+def test_the_inverse_of_no_length_in_float16_is_caught(tmp_path: Path) -> None:
+    fault = Mutation(GRADIENTS, "kIsHalf<T> && length", "kIsHalf<T> && false && length")
+    built = mutant("channel_attention", fault, tmp_path, only=torch.float16)
+    test_emulated_channel_attention.check_long_rows(built)
+    with pytest.raises(AssertionError):
+        test_emulated_channel_attention.check_zeros_in_float16(built)

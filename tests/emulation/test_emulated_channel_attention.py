@@ -124,6 +124,53 @@ def test_a_row_of_zeros_has_the_shortest_length() -> None:
         require_close(to_qkv.permute(0, 3, 1, 2)[:, chosen], expected[:, chosen], 1e-5, "to_qkv")
 
 
+def queries_and_keys(
+    built: Library, qkv: Tensor, gradient: Tensor, dtype: torch.dtype, truth: tuple[Tensor, ...]
+) -> tuple[Tensor, Tensor]:
+    """The gradients of q and k of one head, and what they should be, given the reference's result in float64."""
+    inputs = {"qkv": pixels(qkv), "gradient": pixels(gradient), "temperature": torch.ones(1, 1, 1), "out_weight": None}
+    statistics = {"cosines": truth[1].float(), "lengths": truth[2].float()}
+    outputs = {"to_qkv": (to_qkv := torch.empty_like(pixels(qkv))), "to_temperature": None, "to_out_weight": None}
+    run(built, "channel_attention_backward", **inputs, **statistics, **outputs)
+    assert to_qkv.dtype == dtype
+    arguments = (gradient.double(), qkv.double(), torch.ones(1, 1, 1).double(), *truth[1:])
+    expected = reference.channel_attention_backward(*arguments)[0]
+    both = qkv.shape[1] // 3 * 2
+    return to_qkv.permute(0, 3, 1, 2)[:, :both], expected[:, :both]
+
+
+def check_long_rows(built: Library) -> None:
+    """Rows as long as those of many pixels: dS / (|q| |k|) has a few bits in float16, but nothing else has."""
+    dtype = torch.float16
+    qkv, gradient = normal(1, 48, 9, 17, dtype=dtype), normal(1, 16, 9, 17, seed=1, scale=0.05, dtype=dtype)
+    qkv[:, :32] *= 40
+    truth = reference.channel_attention(qkv.double(), torch.ones(1, 1, 1).double(), 1)
+    assert truth[2].min() > 300
+    found, expected = queries_and_keys(built, qkv, gradient, dtype, truth)
+    # The results themselves may be below 2**-14, under which float16 has steps of 2**-24.
+    assert (found - expected).norm() <= 2.5 * 2**-11 * expected.norm() + 2**-25 * expected.numel() ** 0.5
+
+
+def test_long_rows() -> None:
+    check_long_rows(emulator.library("channel_attention", only=torch.float16))
+
+
+def check_zeros_in_float16(built: Library) -> None:
+    """The gradients of a row of zeros are more than float16 holds: they are 0, and all others what they are."""
+    dtype = torch.float16
+    qkv, gradient = normal(1, 12, 3, 5, dtype=dtype), normal(1, 4, 3, 5, seed=1, dtype=dtype)
+    qkv[:, [0, 6]] = 0  # a query and a key
+    truth = reference.channel_attention(qkv.double(), torch.ones(1, 1, 1).double(), 1)
+    found, expected = queries_and_keys(built, qkv, gradient, dtype, truth)
+    assert not found[:, [0, 6]].any()
+    rest = [1, 2, 3, 4, 5, 7]
+    require_close(found[:, rest], expected[:, rest], 2.5 * TOLERANCES[dtype], "to_qkv")
+
+
+def test_zeros_in_float16() -> None:
+    check_zeros_in_float16(emulator.library("channel_attention", only=torch.float16))
+
+
 def check_high_temperature(built: Library) -> None:
     """Powers that float32 does not have: a softmax has to subtract its largest exponent."""
     batch, channels, heads = 2, 70, 1  # more columns than lanes

@@ -70,6 +70,46 @@ def test_bfloat16_lengths_of_many_pixels_are_summed_in_float32() -> None:
     torch.testing.assert_close(cosines, torch.ones_like(cosines))
 
 
+def gradient_of(attend, qkv: torch.Tensor, to_result: torch.Tensor) -> torch.Tensor:
+    qkv = qkv.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(attend(qkv), qkv, to_result)
+    return gradient.double()
+
+
+def by_normalising(qkv: torch.Tensor) -> torch.Tensor:
+    q, k, v = qkv.flatten(2).chunk(3, dim=1)
+    attention = torch.softmax(functional.normalize(q, dim=-1) @ functional.normalize(k, dim=-1).mT, dim=-1)
+    return (attention @ v).reshape(*v.shape[:2], *qkv.shape[2:])
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_float16_keeps_the_bits_of_gradients_of_long_rows(layout: torch.memory_format) -> None:
+    # Lengths of about 1300, as of 64 x 64 pixels of 20 each: dS / (|q| |k|) has six bits in float16 and fewer.
+    generator = torch.Generator().manual_seed(1)
+    qkv = torch.randn(1, 3 * 48, 64, 64, generator=generator, dtype=torch.float64)
+    qkv[:, : 2 * 48] *= 20
+    qkv = qkv.half().contiguous(memory_format=layout)
+    to_result = torch.randn(1, 48, 64, 64, generator=generator).half()
+    temperature = torch.ones(1, 1, 1)
+    found = gradient_of(lambda x: channel_attention(x, temperature, 1), qkv, to_result)
+    usual = gradient_of(by_normalising, qkv, to_result)
+    truth = gradient_of(by_normalising, qkv.double(), to_result.double())
+    for part in range(2):  # of queries and keys
+        own, theirs, exact = (value.chunk(3, dim=1)[part] for value in (found, usual, truth))
+        assert (own - exact).norm() <= 2 * (theirs - exact).norm()
+
+
+def test_float16_has_finite_gradients_beside_empty_rows() -> None:
+    qkv = images(12, dtype=torch.float32)
+    qkv[:, [0, 6]] = 0  # a query and a key
+    to_result = torch.randn(2, 4, 4, 5, generator=torch.Generator().manual_seed(2))
+    found = gradient_of(lambda x: channel_attention(x, torch.ones(1, 1, 1), 1), qkv.half(), to_result.half())
+    truth = gradient_of(by_normalising, qkv.half().double(), to_result.half().double())
+    assert not found[:, [0, 6]].any(), "more than float16 holds"
+    rest = [channel for channel in range(12) if channel not in (0, 6)]
+    torch.testing.assert_close(found[:, rest], truth[:, rest], rtol=0.01, atol=2e-3)
+
+
 @pytest.mark.parametrize(
     ("channels", "temperature", "heads", "message"),
     [

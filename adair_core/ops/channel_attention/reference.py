@@ -14,7 +14,8 @@ M = diag(1/|q|) dS diag(1/|k|):
     dL/dv = A^T dL/dy,    dL/dt = sum(dP S)
     dL/dq = M k - diag(rowsum(dS S) / |q|^2) q,    dL/dk = M^T q - diag(colsum(dS S) / |k|^2) k
 
-where the second terms vanish for rows shorter than 1e-12, whose length is a constant.
+where the second terms vanish for rows shorter than 1e-12, whose length is a constant. Such rows have gradients that are
+more than float16 holds; there they are 0.
 """
 
 from __future__ import annotations
@@ -75,14 +76,17 @@ def channel_attention_backward(
     to_attention = _gram(wide_gradient, wide_v, layout)
     to_scaled = attention * (to_attention - (to_attention * attention).sum(-1, keepdim=True))
     to_cosines = to_scaled * wide_temperature
-    mixing = (to_cosines / (lengths[0, ..., None] * lengths[1, ..., None, :])).to(qkv.dtype)
+    inverse, constant = lengths.reciprocal(), lengths <= SHORTEST
+    if qkv.dtype == torch.float16:
+        inverse = inverse.masked_fill(constant, 0)
+    mixing = to_cosines * inverse[0, ..., None] * inverse[1, ..., None, :]
     along = to_cosines * cosines
-    radial = torch.stack([along.sum(-1), along.sum(-2)]) / lengths.square()
-    to_q_length, to_k_length = radial.masked_fill(lengths <= SHORTEST, 0).to(qkv.dtype)[..., None]
+    radial = (torch.stack([along.sum(-1), along.sum(-2)]) * inverse.square()).masked_fill(constant, 0)
+    powers = torch.ldexp(torch.ones_like(inverse), torch.frexp(inverse).exponent)
     to_qkv = torch.empty_like(qkv, memory_format=layout)
     to_q, to_k, to_v = to_qkv.chunk(3, dim=1)
-    to_q.copy_(torch.addcmul(_mix(mixing, k, layout), to_q_length, q, value=-1).reshape(to_q.shape))
-    to_k.copy_(torch.addcmul(_mix(mixing.mT, q, layout), to_k_length, k, value=-1).reshape(to_k.shape))
+    to_q.copy_(_combined(mixing, k, radial[0], q, powers[0], layout).reshape(to_q.shape))
+    to_k.copy_(_combined(mixing.mT, q, radial[1], k, powers[1], layout).reshape(to_k.shape))
     to_v.copy_(_mix(attention.mT.to(qkv.dtype), _rows(gradient, heads), layout).reshape(to_v.shape))
     to_temperature = (to_scaled * cosines).sum((0, 2, 3))[:, None, None]
     return to_qkv, to_temperature.to(temperature.dtype)
@@ -114,6 +118,19 @@ def _gram(a: Tensor, b: Tensor, layout: torch.memory_format) -> Tensor:
     if layout != torch.channels_last:
         return a @ b.mT
     return torch.stack([a[:, head] @ b[:, head].mT for head in range(a.shape[1])], dim=1)
+
+
+def _combined(
+    mixing: Tensor, other: Tensor, radial: Tensor, own: Tensor, powers: Tensor, layout: torch.memory_format
+) -> Tensor:
+    """M other - diag(radial) own, ``(B, heads, c, HW)``.
+
+    M shrinks with the number of pixels, to where float16 has few bits. So the rows of both factors are divided by
+    `powers` of two near 1 / |own|, and those of the result multiplied by them, which rounds nothing.
+    """
+    mixed = _mix((mixing / powers[..., None]).to(own.dtype), other, layout)
+    mixed = torch.addcmul(mixed, (radial / powers).to(own.dtype)[..., None], own, value=-1)
+    return mixed.mul_(powers.to(own.dtype)[..., None])
 
 
 def _mix(matrices: Tensor, x: Tensor, layout: torch.memory_format) -> Tensor:
