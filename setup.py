@@ -148,6 +148,9 @@ def native_modules(kind: str, strict: bool) -> dict:
     paths += [f"-ffile-prefix-map={path}=." for path in (Path.cwd(), *headers)]
     macros = [("TORCH_TARGET_VERSION", TORCH_FLOOR)]
 
+    if kind == "cuda":
+        os.environ["TORCH_CUDA_ARCH_LIST"] = os.environ.get("TORCH_CUDA_ARCH_LIST") or CUDA_ARCHITECTURES
+
     kernels = cpp_extension.CppExtension(
         "adair_core._ops_cpu",
         sorted(map(str, [*CSRC.glob("common/*.cpp"), *CSRC.glob("*/cpu.cpp")])),
@@ -159,6 +162,7 @@ def native_modules(kind: str, strict: bool) -> dict:
         "COMPILER": first_line(os.environ["CXX"], "--version"),
         "FLAGS": " ".join([os.environ["CFLAGS"], *flags]),
         "KIND": kind,
+        "CUDA_ARCHITECTURES": os.environ["TORCH_CUDA_ARCH_LIST"] if kind == "cuda" else "",
     }
     runtime = Extension(
         "adair_core._runtime",
@@ -170,7 +174,6 @@ def native_modules(kind: str, strict: bool) -> dict:
     )
     modules = [kernels, runtime]
     if kind == "cuda":
-        os.environ.setdefault("TORCH_CUDA_ARCH_LIST", CUDA_ARCHITECTURES)
         strict_nvcc = ["-Werror", "all-warnings", "-Xptxas", "-warn-spills"]
         nvcc_flags = ["-std=c++20", "-O3", *(strict_nvcc if os.environ.get("ADAIR_WERROR", "0") != "0" else [])]
         gpu_kernels = cpp_extension.CUDAExtension(

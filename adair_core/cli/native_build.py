@@ -11,6 +11,7 @@ import torch
 
 import adair_core
 from adair_core.errors import UsageError
+from adair_core.ops.cards import built_for, unfit
 from adair_core.ops.library_file import misfit
 from adair_core.ops.native import Library, NativeLibraryWarning, cuda_library, library
 from adair_core.tuning import OPT_OUT, runtime
@@ -84,7 +85,15 @@ def _cuda_kernels(advice: list[str]) -> str:
             f"{found.path} cannot be loaded, and operators on CUDA devices run as references: {reason}; {_REBUILD_CUDA}"
         )
         return f"broken: {reason}"
-    return found.path.name
+    for index in range(torch.cuda.device_count()):
+        obstacle = unfit(index)
+        if obstacle is not None:
+            card = ".".join(map(str, torch.cuda.get_device_capability(index)))
+            advice.append(
+                f"cuda:{index} runs every operator as its slower PyTorch reference: {obstacle}; {_REBUILD_CUDA}, "
+                f"with TORCH_CUDA_ARCH_LIST={card} if that is not done on this machine"
+            )
+    return f"{found.path.name}, for compute capability {built_for() or 'unknown'}"
 
 
 def _runtime(advice: list[str]) -> dict[str, str]:

@@ -20,12 +20,11 @@ from torch import Tensor
 
 from adair_core.errors import UsageError
 from adair_core.ops import built_from
+from adair_core.ops.cards import unfit
 from adair_core.ops.layout import memory_format
 from adair_core.ops.per_image import PerImage
 from adair_core.tuning import runtime
 
-OLDEST_CARD = (8, 0)
-"""Compute capability of the oldest card that the CUDA kernels are compiled for, as setup.py has it."""
 _SUFFIXES = (".so", ".pyd")
 _switched_off: list[str] = []
 
@@ -184,19 +183,7 @@ def unsuitable(x: Tensor) -> str | None:
         return f"native kernels take {', '.join(names[:-2])} and {names[-2]}, not {names[-1]}"
     if x.numel() == 0:
         return "there is nothing to compute"
-    return older_card(x.device.index) if x.is_cuda else None
-
-
-@functools.cache
-def older_card(index: int | None) -> str | None:
-    """Why a CUDA device cannot run what is compiled for others; ``None`` if it can."""
-    if not torch.cuda.is_available():  # a fake tensor's
-        return None
-    capability = torch.cuda.get_device_capability(index)
-    if capability >= OLDEST_CARD:
-        return None
-    wanted, found = (".".join(map(str, each)) for each in (OLDEST_CARD, capability))
-    return f"CUDA kernels are for cards of compute capability {wanted} and newer, and this one has {found}"
+    return unfit(x.device.index) if x.is_cuda else None
 
 
 def refuse(x: Tensor, *_: Any) -> str | None:

@@ -19,6 +19,7 @@ PYBIND11_MODULE(_runtime, module) {
       [] {
         py::dict info;
         info["kind"] = ADAIR_KIND;
+        info["cuda_architectures"] = ADAIR_CUDA_ARCHITECTURES;
         info["compiler"] = ADAIR_COMPILER;
         info["flags"] = ADAIR_FLAGS;
         info["torch"] = ADAIR_TORCH;

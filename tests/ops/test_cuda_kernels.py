@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +11,7 @@ from operator_cases import CASES, IMAGE, LAYOUTS, Case
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
 
-from adair_core.ops.native import OLDEST_CARD, cuda_library, older_card, references_only, refusal
+from adair_core.ops.native import cuda_library, references_only, refusal
 from adair_core.ops.registration import CUDA_KERNELS
 
 CUDA_CASES = [case for case in CASES if case.name in CUDA_KERNELS]
@@ -109,21 +107,6 @@ def test_cuda_kernels_take_all_their_dtypes(case: Case, dtype: torch.dtype) -> N
         wide = [None if value is None else value.double() for value in tensors]
         reason = refusal(CUDA_KERNELS[case.name], *wide, *case.constants, *case.extra, device="cuda")
         assert reason == "native kernels take float32, bfloat16 and float16, not float64"
-
-
-def test_a_card_is_refused_that_the_kernels_are_not_compiled_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    for index, (capability, reason) in enumerate(
-        [
-            ((7, 5), "CUDA kernels are for cards of compute capability 8.0 and newer, and this one has 7.5"),
-            ((8, 0), None),
-            ((12, 0), None),
-        ]
-    ):
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, found=capability: found)
-        assert older_card.__wrapped__(index) == reason
-    compiled = re.findall(r'CUDA_ARCHITECTURES = "(\d+)\.(\d+);', (Path(__file__).parents[2] / "setup.py").read_text())
-    assert [tuple(map(int, found)) for found in compiled] == [OLDEST_CARD]
 
 
 def test_a_large_rank_is_refused_on_a_device() -> None:
