@@ -1,7 +1,8 @@
-"""Replaying a model's calls by CUDA graphs."""
+"""What a model does on a CUDA device alone: replaying its calls by graphs, and going without memory."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 
 import pytest
@@ -9,7 +10,8 @@ import torch
 from tapes import replay_often
 from torch import Tensor
 
-from adair_core.model import BaseInfo, RestorationModel, fingerprint
+from adair_core.model import BaseInfo, RestorationModel, SmallerTilesWarning, fingerprint
+from adair_core.model.cuda_graph import CudaGraphs
 from adair_core.specs import Choice
 
 needs_device = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -74,7 +76,6 @@ def test_streams_and_shapes_take_turns_on_a_device() -> None:
 @needs_device
 def test_a_capture_that_fails_leaves_the_device_usable() -> None:
     """The check before the capture is left out, so that the capture itself meets what it cannot hold."""
-    from adair_core.model.cuda_graph import CudaGraphs
 
     def waits(x: Tensor) -> Tensor:
         return x + float(x.sum())
@@ -86,6 +87,50 @@ def test_a_capture_that_fails_leaves_the_device_usable() -> None:
     torch.cuda.empty_cache()
     torch.rand(3, device="cuda")
     assert torch.equal(graphs.record(lambda x: 2 * x, x)(x), 2 * x)
+
+
+@pytest.mark.gpu
+@needs_device
+def test_when_all_graphs_are_gone_their_memory_is_free_and_others_can_be_made() -> None:
+    model, graphs = restormer("lora"), CudaGraphs()
+    batches = [torch.rand(1, 3, side, 48, device="cuda") for side in (256, 128)]
+    expected = [model(batch) for batch in batches]
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_reserved()
+    for _ in range(3):
+        recordings = [graphs.record(model, batch) for batch in batches]
+        for recording, batch, wanted in zip(recordings, batches, expected, strict=True):
+            assert torch.equal(recording(batch), wanted)
+        del recording, recordings
+        gc.collect()
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+        # cuBLAS and cuDNN may keep what they took the first time.
+        assert torch.cuda.memory_reserved() <= before + 64 * 2**20
+
+
+@pytest.mark.gpu
+@needs_device
+def test_where_the_memory_of_a_device_is_little_tiles_get_smaller() -> None:
+    model = restormer("lora")
+    image = torch.rand(1, 3, 768, 768)
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    model.restore(image, tile=None, graphs=False)
+    needed = torch.cuda.max_memory_allocated() - before
+    expected = model.restore(image, tile=384, graphs=False)
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties("cuda").total_memory
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + needed // 2) / total)
+    try:
+        with pytest.warns(SmallerTilesWarning, match="trying again in tiles of 384 pixels"):
+            found = model.restore(image, tile=None, graphs=False)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(model.restore(image, tile=384), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.gpu

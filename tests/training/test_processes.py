@@ -29,9 +29,9 @@ from adair_core.training.loop import Loop
 from adair_core.training.processes import Processes
 from adair_core.training.run_folder import RunFolder
 
-job = tiny_runs.toy_job(optimizer="sgd", precision="float64", batch_size=5, accumulate=int(sys.argv[2]), device="cpu",
-                        learning_rate=0.1, checkpoint_every=3, validate_every=2)
-processes = Processes("cpu")
+job = tiny_runs.toy_job(optimizer="sgd", precision="float64", batch_size=5, accumulate=int(sys.argv[2]),
+                        device=sys.argv[3], learning_rate=0.1, checkpoint_every=3, validate_every=2)
+processes = Processes(sys.argv[3])
 out = Path(sys.argv[1])
 folder = RunFolder(out / "run")
 if processes.is_main:
@@ -56,14 +56,24 @@ def _free_port() -> int:
 
 
 def test_two_processes_train_as_one_with_the_whole_batch(tmp_path: Path) -> None:
+    check_two_processes("cpu", tmp_path)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_two_devices_train_as_one_with_the_whole_batch(tmp_path: Path) -> None:
+    check_two_processes("cuda", tmp_path)
+
+
+def check_two_processes(device: str, tmp_path: Path) -> None:
     alone, _ = run_toy(
-        tmp_path / "alone", optimizer="sgd", precision="float64", batch_size=5, learning_rate=0.1, device="cpu"
+        tmp_path / "alone", optimizer="sgd", precision="float64", batch_size=5, learning_rate=0.1, device=device
     )
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "OMP_NUM_THREADS": "1"}
     environment = {**os.environ, **shared, "PYTHONPATH": str(Path(__file__).parent)}
     children = [
         subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(tmp_path), "1"],
+            [sys.executable, "-c", CHILD, str(tmp_path), "1", device],
             env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stderr=subprocess.PIPE,
             text=True,
@@ -75,7 +85,7 @@ def test_two_processes_train_as_one_with_the_whole_batch(tmp_path: Path) -> None
     for rank in range(2):
         weights = load_file(tmp_path / f"{rank}.safetensors")
         for name, value in alone.items():
-            torch.testing.assert_close(weights[name], value, rtol=0, atol=1e-10)
+            torch.testing.assert_close(weights[name], value.cpu(), rtol=0, atol=1e-10)
             assert value.dtype == torch.float64
     assert (tmp_path / "run" / "checkpoints" / "last.safetensors").exists()
 

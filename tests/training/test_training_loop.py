@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_runs import ToyPairs, run_toy, toy_job, toy_network
+from tiny_runs import Interrupt, ToyPairs, run_toy, toy_job, toy_network
 from torch import nn
 
 from adair_core import load
@@ -106,15 +106,6 @@ def test_stages_give_their_patches(tmp_path: Path) -> None:
     )
     run_toy(tmp_path, network=network, steps=4, stages="0:8:4,0.5:12:2")
     assert shapes == [(4, 3, 8, 8), (4, 3, 8, 8), (2, 3, 12, 12), (2, 3, 12, 12)]
-
-
-class Interrupt(Callback):
-    def __init__(self, step: int, number: signal.Signals = signal.SIGINT) -> None:
-        self.step, self.number = step, number
-
-    def on_step(self, run: object, record: object) -> None:
-        if record.step == self.step:
-            os.kill(os.getpid(), self.number)
 
 
 @pytest.mark.parametrize(("number", "optimizer"), [(signal.SIGINT, "adamw"), (signal.SIGTERM, "muon")])

@@ -125,6 +125,17 @@ def adapter_recipe(base: Path, photos: Path, **settings: Any) -> AdapterRecipe:
     )
 
 
+class Interrupt(Callback):
+    """Sends the process a signal after a step, as Ctrl-C would."""
+
+    def __init__(self, step: int, number: signal.Signals = signal.SIGINT) -> None:
+        self.step, self.number = step, number
+
+    def on_step(self, run: object, record: Any) -> None:
+        if record.step == self.step:
+            os.kill(os.getpid(), self.number)
+
+
 class KillAt(Callback):
     """Kills the process after a step, as ``kill -9`` would."""
 
