@@ -17,9 +17,10 @@ import torch
 from adaptation import published
 from adaptation.baselines import dark_channel, deconvolved, non_local_means
 from adaptation.methods import BUDGETS, sized
-from adaptation.runs import Measurement, Place, Run, at_once, perform, plan_of, weights_of
+from adaptation.runs import DivergedError, Measurement, Place, Run, at_once, perform, plan_of, weights_of
 from adaptation.study_plan import SEEDED, Plan
 from adaptation.study_rates import RATES, best
+from adaptation.study_rates import validated as validated_of
 from adaptation.study_trainings import Scale
 from adaptation.tasks import TASKS, StudiedTask, TestSet
 from click.testing import CliRunner
@@ -238,6 +239,19 @@ def test_a_failed_run_says_why_and_where(place: Place):
     with pytest.raises(AdairError, match=r"adair train ended with 1: .*smaller.*small/training.log"):
         perform(run, place)
     assert place.result(run) is None
+
+
+def test_a_rate_that_diverges_is_a_result_and_never_the_best(place: Place):
+    run = replace(small_run(place, learning_rate=1e30, optimizer="sgd", warmup=0), measurements=())
+    with pytest.raises(DivergedError, match="expected a finite"):
+        perform(run, place)
+    assert place.result(run) is None
+    tried = replace(run, may_diverge=True)
+    result = perform(tried, place)
+    assert result["diverged"]
+    assert (result["training"], place.outcome(tried)) == (None, json.loads(json.dumps(result)))
+    assert validated_of(result) == -np.inf
+    assert best({1e-3: 20.0, 1e-2: validated_of(result)}, ("hybrid",)) == 1e-3
 
 
 def test_runs_go_on_at_once_and_what_two_of_them_need_is_trained_once(place: Place):

@@ -101,6 +101,9 @@ def test_the_page_has_the_numbers(tmp_path: Path):
             for value, validated in ((1e-3, 24.0), (3e-3, 24.91), (1e-2, 25.0), (3e-2, 24.5))
         ),
         *(rate("full", value, validated) for value, validated in ((1e-3, 24.0), (3e-3, 25.0))),
+        rate("prompt-2%", 3e-4, 24.0),
+        rate("prompt-2%", 1e-3, 25.0),
+        {**rate("prompt-2%", 3e-3, 0.0), "training": None, "diverged": True},
         outcome("blend", [25.0, 27.0], part="blends", task="blurred-noisy", blend=[0.5, 1.0]),
         *(cost("lora-2%", round_, seconds) for round_, seconds in enumerate((0.4, 0.5, 0.8))),
     ]
@@ -125,9 +128,10 @@ def test_the_page_has_the_numbers(tmp_path: Path):
     (row,) = [line for line in text.splitlines() if line.startswith("| 4%")]
     assert row == "| 4% | -0.25 [-0.25, -0.25] |"
     assert "| 0.5 denoise + 1 gaussian-deblur | 26.00 [" in text
-    assert "| deraining | LoRA, 2 % | 10 | 24.00 | **24.91** | 25.00 | 24.50 |" in text
+    assert "| deraining | LoRA, 2 % | 10 |  | 24.00 | **24.91** | 25.00 | 24.50 |" in text
+    assert "| 10 | 24.00 | **25.00** | diverged |  |  |" in text
     # Of full fine-tuning, what is beside the best was not tried.
-    assert "| deraining | full fine-tuning | 10 | 24.00 | 25.00 |  |  |" in text
+    assert "| deraining | full fine-tuning | 10 |  | 24.00 | 25.00 |  |  |" in text
     assert "The base is `some-base@1`. Everything trains for 1,500 steps of 8 patches of 64 x 64, unless" in text
     assert "Not measured yet: kinds of pre-training, few images, one network" in text
     assert "Not measured yet of denoising, sigma 5-55: LoRA, 8 %, bottleneck" in text

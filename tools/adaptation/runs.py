@@ -59,6 +59,7 @@ class Run:
         labels: what the tables need to know: the method, the budget, ...
         after: runs whose weights this one uses; they are trained first if they are not there.
         restore: more options of ``adair evaluate``, such as a strength.
+        may_diverge: whether a training that diverges is a result, and not a failure: of a learning rate that is tried.
     """
 
     name: str
@@ -68,6 +69,11 @@ class Run:
     labels: dict[str, Any] = field(default_factory=dict)
     after: tuple[Run, ...] = ()
     restore: tuple[str, ...] = ()
+    may_diverge: bool = False
+
+
+class DivergedError(AdairError):
+    """A loss or a gradient is not finite."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +159,13 @@ def _perform(run: Run, place: Place) -> dict[str, Any]:
         return done
     for needed in run.after:
         trained(needed, place)
-    training = _train(run, place)
+    training, diverged = None, False
+    try:
+        training = _train(run, place)
+    except DivergedError:
+        if not run.may_diverge:
+            raise
+        diverged = True
     measurements = {each.name: _measure(run, each, folder, place) for each in run.measurements}
     result = {
         "run": run.name,
@@ -162,6 +174,7 @@ def _perform(run: Run, place: Place) -> dict[str, Any]:
         "revision": revision(),
         "base_fingerprint": None if run.base is None else load(run.base).info.fingerprint,
         "training": training,
+        **({"diverged": True} if diverged else {}),
         "measurements": measurements,
     }
     write_atomically(folder / "result.json", json.dumps(result, indent=1).encode())
@@ -246,6 +259,10 @@ def _train(run: Run, place: Place) -> dict[str, Any] | None:
 
     Returns:
         What it took.
+
+    Raises:
+        DivergedError: a loss or a gradient was not finite.
+        AdairError: it failed otherwise.
     """
     folder, plan, recipe = place.folder(run), plan_of(run, place), run.recipe
     _refuse_another(folder, plan)
@@ -259,7 +276,12 @@ def _train(run: Run, place: Place) -> dict[str, Any] | None:
         command = "train" if isinstance(recipe, AdapterRecipe) else "pretrain"
         begun = (training / "recipe.json").exists()
         words = [command, "--json", "--out", str(training), *(["--resume"] if begun else ["--recipe", str(file)])]
-        printed, peak = _adair(words, folder / "training.log", place)
+        try:
+            printed, peak = _adair(words, folder / "training.log", place)
+        except AdairError as error:
+            if any(training.glob("diverged-step-*")):
+                raise DivergedError(str(error)) from error
+            raise
         found = json.loads(printed)
         if isinstance(recipe, PretrainRecipe):
             shutil.copyfile(found["weights"], weights_of(run, place))

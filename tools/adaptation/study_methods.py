@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from statistics import median
 
 from adaptation.methods import BUDGETS
@@ -10,6 +11,7 @@ from adaptation.peers import NOTES, PUBLISHED
 from adaptation.results import Outcome, Outcomes, mean, over_seeds
 from adaptation.study_plan import COST_ROUNDS, COST_STEPS, SIZES
 from adaptation.study_rates import PAIR_TIE, RATE_TASKS, SCRATCH_TASK, TIE, best, over_tasks, unsettled
+from adaptation.study_rates import validated as of_run
 from adaptation.study_tables import METHODS, gap, quality, table
 from adaptation.study_trainings import Scale
 from adaptation.tasks import TASKS, StudiedTask
@@ -96,14 +98,14 @@ def rates(outcomes: Outcomes) -> str:
             own = outcomes.where(part="rates", task=task, method=method)
             validated = _validated(own)
             if validated:
-                marked = {rate: f"{psnr:.2f}" for rate, psnr in validated.items()}
+                marked = {rate: f"{psnr:.2f}" if isfinite(psnr) else "diverged" for rate, psnr in validated.items()}
                 together = RATE_TASKS if task in RATE_TASKS else (task,)
                 each = {name: _validated(outcomes.where(part="rates", task=name, method=method)) for name in together}
                 both = over_tasks(each)
                 if both and not unsettled(both):
                     chosen = best(both, together)
                     marked[chosen] = f"**{marked[chosen]}**"
-                steps = f"{own[0].training['steps']:,}" if own[0].training is not None else ""
+                steps = next((f"{found.training['steps']:,}" for found in own if found.training is not None), "")
                 rows.append([TASKS[task].title, title, steps, *(marked.get(rate, "") for rate in values)])
     if not rows:
         return ""
@@ -123,7 +125,7 @@ def rates(outcomes: Outcomes) -> str:
 
 def _validated(found: Sequence[Outcome]) -> dict[float, float]:
     """Rate -> PSNR of what was held out."""
-    return {each.labels["rate"]: each.training["validation"] for each in found if each.training is not None}
+    return {each.labels["rate"]: of_run(each.document) for each in found}
 
 
 def costs(outcomes: Outcomes) -> str:

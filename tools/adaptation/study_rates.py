@@ -6,8 +6,11 @@ has a rate for tasks whose images are clean, chosen on two of them, and one for 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from adair_core.data.folders import copies, find_images
 from adair_core.errors import UsageError, expected
@@ -119,7 +122,7 @@ class Rates:
         trainings = self.trainings
         # A random network has learned too little in a short run to tell rates apart.
         steps = trainings.scale.steps if method.random else trainings.scale.rates
-        return trainings.run(
+        run = trainings.run(
             f"rates/{task.name}/{method.name}-{rate:g}",
             method,
             task,
@@ -128,6 +131,7 @@ class Rates:
             data=None if task.pairs is None else self.held_out(task),
             measured=False,
         )
+        return replace(run, may_diverge=True)
 
     def _validated(self, runs: Sequence[Run]) -> dict[float, float]:
         found: dict[str, dict[float, float]] = {}
@@ -135,8 +139,13 @@ class Rates:
             outcome = self.trainings.place.outcome(run)
             own = found.setdefault(run.labels["task"], {})
             if outcome is not None:
-                own[run.labels["rate"]] = float(outcome["training"]["validation"])
+                own[run.labels["rate"]] = validated(outcome)
         return over_tasks(found)
+
+
+def validated(outcome: Mapping[str, Any]) -> float:
+    """PSNR in dB of what was held out; minus infinity, if the training diverged."""
+    return -math.inf if outcome.get("diverged") else float(outcome["training"]["validation"])
 
 
 def deciding(method: Method, task: StudiedTask) -> tuple[str, ...]:
