@@ -114,6 +114,9 @@ def nearly_orthogonal(matrices: Tensor) -> Tensor:
     tall = matrices.shape[1] > matrices.shape[2]
     found = matrices.mT if tall else matrices
     found = found.to(torch.promote_types(found.dtype, torch.float32))
+    # By a power of two first, which rounds nothing: the squares of vanishing gradients are 0 in float32.
+    exponent = torch.frexp(found.abs().amax(dim=(1, 2), keepdim=True)).exponent.clamp(-126, 126)
+    found = torch.ldexp(found, -exponent)
     found = found / found.norm(dim=(1, 2), keepdim=True).clamp(min=1e-30)
     for _ in range(5):
         gram = found @ found.mT

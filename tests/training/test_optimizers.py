@@ -29,6 +29,19 @@ def test_no_gradient_gives_no_direction() -> None:
     assert torch.equal(nearly_orthogonal(torch.zeros(2, 3, 4)), torch.zeros(2, 3, 4))
 
 
+def test_matrices_of_any_scale_are_made_orthogonal() -> None:
+    # Squares of the smallest and of the largest are 0 and infinite in float32; the last is below its normal numbers.
+    matrices = torch.randn(1, 16, 7, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    truth = nearly_orthogonal(matrices)
+    for scale, tolerance in ((1e-22, 1e-4), (1e-30, 1e-4), (1e30, 1e-4), (1e-40, 1e-3)):
+        found = nearly_orthogonal((scale * matrices).float())
+        torch.testing.assert_close(
+            found.double(), truth, rtol=0, atol=tolerance, msg=lambda text, s=scale: f"{s}: {text}"
+        )
+    mixed = torch.cat([matrices, 1e-25 * matrices]).float()
+    torch.testing.assert_close(*nearly_orthogonal(mixed), rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("shape", [(24, 40), (40, 24), (16, 16)])
 def test_steps_are_those_of_torch_on_matrices(shape: tuple[int, int]) -> None:
     ours, theirs = (nn.Parameter(_random(*shape)) for _ in range(2))
