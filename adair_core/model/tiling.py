@@ -7,7 +7,7 @@ only; over the half between them one tile is faded into the next:
 
 The weights of all tiles sum to one at every pixel. An operation that looks no further than a quarter of the overlap
 gives what it gives on the whole image. Restoration networks look further (transposed attention takes statistics over
-all that it sees): large tiles are better.
+all that it sees): large tiles come nearer to the whole image's result. docs/tiling.md has when that is the better one.
 """
 
 from __future__ import annotations
