@@ -23,12 +23,15 @@ ARCHITECTURE = "9.0"
 REGISTERED = re.compile(r'm\.impl\("(\w+)"')
 
 TRIAL = """
+import os
 import sys
 import torch
+from adair_core.ops.cards import built_for
 from adair_core.ops.native import cuda_library
 
 found = cuda_library()
 assert found.loaded, f"the library does not load: {found.error}"
+assert built_for() == os.environ["TORCH_CUDA_ARCH_LIST"], f"what it is built for is lost: {built_for()!r}"
 FILLERS = {"bool": True, "int": 1, "float": 1.0}
 key = torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA)
 for name in sys.argv[1:]:
