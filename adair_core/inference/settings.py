@@ -22,7 +22,8 @@ class Settings:
         strength: out = in + strength * (restored - in); at 0 and scale 1 a file that keeps its format is copied byte
             for byte.
         tile: see `RestorationModel.restore`.
-        overlap: pixels that neighbouring tiles share, at most half a tile; None = 64, or half a smaller tile.
+        overlap: pixels that neighbouring tiles share, at most half a tile; None = 64, of tiles below
+            256 pixels 32, or half a tile.
         precision: see `RestorationModel.restore`.
         exact: see `RestorationModel.restore`.
         ensemble: see `RestorationModel.restore`.

@@ -128,8 +128,8 @@ class RestorationModel(ReplayedBackbone):
             strength: out = in + strength * (restored - in); 0 returns the input's bits without running the network.
             tile: largest side of the tiles in which the image is restored; ``None`` = whole; ``"auto"`` = whole if that
                 takes no more than about 2 GiB (`adair_core.model.memory`), or tiles that do.
-            overlap: pixels that neighbouring tiles share, at most half a tile (128 with ``"auto"``); ``None`` = 64, or
-                half a smaller tile.
+            overlap: pixels that neighbouring tiles share, at most half a tile (128 with ``"auto"``); ``None`` = 64, of
+                tiles below 256 pixels 32, or half a tile.
             precision: ``"bfloat16"`` and ``"float16"`` compute in mixed precision, faster and in half the memory;
                 ``None`` = that of the weights.
             exact: compute what ``tile=None`` does, but for the order of additions, within about 2 GiB, for images that

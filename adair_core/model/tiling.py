@@ -32,6 +32,9 @@ ALIGNMENT = 16
 that it would have in the whole image."""
 
 OVERLAP = 64
+OVERLAP_OF_SMALL = 32
+"""Of tiles below `SMALLEST_TILE`: with 64, most of what they compute is overlap, for nothing (docs/tiling.md)."""
+
 SMALLEST_TILE = 256
 """Automatic tiles are never smaller, and an image of so many pixels is always restored whole."""
 
@@ -90,7 +93,7 @@ def check_tile(tile: Tile) -> None:
 
 
 def resolve_overlap(overlap: int | None, tile: Tile) -> int:
-    """Choose how much tiles overlap: 64 pixels, or half of a smaller tile.
+    """Choose how much tiles overlap: 64 pixels; tiles below 256 pixels 32, or half of an even smaller one.
 
     Args:
         overlap: what was asked for; None = the default.
@@ -102,7 +105,7 @@ def resolve_overlap(overlap: int | None, tile: Tile) -> int:
     check_tile(tile)
     side = SMALLEST_TILE if tile == "auto" else tile
     if overlap is None:
-        return OVERLAP if side is None else min(OVERLAP, side // 2)
+        return OVERLAP if side is None or side >= SMALLEST_TILE else min(OVERLAP_OF_SMALL, side // 2)
     if overlap < 0 or (side is not None and overlap > side // 2):
         of = "any size" if side is None else f"{side} or more" if tile == "auto" else side
         got = f"an overlap of {overlap} with tiles of {of}"

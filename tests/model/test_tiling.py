@@ -193,7 +193,10 @@ def test_wrong_tiles():
 
 @pytest.mark.parametrize(
     ("overlap", "tile", "resolved"),
-    [(None, "auto", 64), (None, None, 64), (None, 96, 48), (None, 512, 64), (None, 1, 0), (128, "auto", 128)],
+    [
+        *((None, "auto", 64), (None, None, 64), (None, 512, 64), (None, 256, 64), (None, 240, 32), (None, 128, 32)),
+        *((None, 48, 24), (None, 1, 0), (128, "auto", 128), (48, 96, 48)),
+    ],
 )
 def test_the_overlap(overlap, tile, resolved):
     assert resolve_overlap(overlap, tile) == resolved
