@@ -5,8 +5,9 @@
 
 namespace adair {
 
-// With a channels a head. dq = diag(1/|q|) (dS diag(1/|k|)) k + f q, and dk likewise: a row is divided by its own length
-// after the sum over channels, as float16 would lose bits of dS / (|q| |k|), which is small where there are many pixels.
+// With a channels a head. dq = diag(1/|q|) (dS diag(1/|k|)) k + f q, and dk likewise: a row is divided by its own
+// length after the sum over channels, as float16 would lose bits of dS / (|q| |k|), which is small where there are
+// many pixels.
 template <class T>
 struct AttentionGradients {
   const float* to_matrices;  // dM: (images, channels, channels), or dA: (images, heads, a, a)
