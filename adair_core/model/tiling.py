@@ -105,7 +105,9 @@ def resolve_overlap(overlap: int | None, tile: Tile) -> int:
     check_tile(tile)
     side = SMALLEST_TILE if tile == "auto" else tile
     if overlap is None:
-        return OVERLAP if side is None or side >= SMALLEST_TILE else min(OVERLAP_OF_SMALL, side // 2)
+        if side is None:
+            return OVERLAP
+        return min(OVERLAP if side >= SMALLEST_TILE else OVERLAP_OF_SMALL, side // 2)
     if overlap < 0 or (side is not None and overlap > side // 2):
         of = "any size" if side is None else f"{side} or more" if tile == "auto" else side
         got = f"an overlap of {overlap} with tiles of {of}"

@@ -15,6 +15,7 @@ from gpu_checks.device import Device
 
 ROOT = Path(__file__).parents[2]
 TAIL = 40
+TRAININGS = "tests/training/"
 
 
 def environment(device: Device) -> dict[str, Any]:
@@ -44,11 +45,27 @@ def build(device: Device) -> dict[str, Any]:
 
 
 def tests(device: Device) -> dict[str, Any]:
-    """The tests that are marked ``gpu``; a rehearsal collects them."""
+    """The tests that are marked ``gpu``, but those of trainings; a rehearsal collects them."""
+    return _pytest(device, [file for file in marked_files() if not file.startswith(TRAININGS)])
+
+
+def training_tests(device: Device) -> dict[str, Any]:
+    """Those of trainings, which read and write image files: where a package for that is missing, it is named."""
+    try:
+        import adair_core.training  # noqa: F401
+    except ModuleNotFoundError as error:
+        return {
+            "note": f"not run: trainings need {error.name}, which is not installed",
+            "failures": [f"no {error.name}"],
+        }
+    return _pytest(device, [file for file in marked_files() if file.startswith(TRAININGS)])
+
+
+def _pytest(device: Device, files: list[str]) -> dict[str, Any]:
     arguments = ["--collect-only", "-q"] if device.rehearsal else ["-v", "--maxfail=50", "--tb=short"]
     # Warnings of a PyTorch or a driver that nobody here has seen are shown, and are no failures.
     words = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", "-W", "default", *arguments]
-    return _run([*words, *marked_files()], {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"})
+    return _run([*words, *files], {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"})
 
 
 def marked_files() -> list[str]:

@@ -57,6 +57,7 @@ STEPS = {
             Step(f"inference {side}", f"Restormer at {side}", partial(networks.inference, side=side))
             for side in (256, 512, 1024)
         ),
+        Step("training tests", "tests of trainings marked gpu", setting_up.training_tests),
         Step("photo", "12 megapixels by tiles", networks.large_photo),
         Step("training", "adapter and full training step", networks.training),
         Step("mixed batch", "four adapters in one batch", networks.mixed_batch),
