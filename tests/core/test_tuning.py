@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import subprocess
 import sys
 
@@ -103,6 +104,51 @@ def test_settings_of_the_environment_stay():
     tuned, explanation, _, _ = measure("tuned", MALLOC_TOP_PAD_="65536")
     assert not tuned
     assert explanation == "left as it was: the environment variable MALLOC_TOP_PAD_ has set it"
+
+
+ANOTHER_MALLOC = """
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/mman.h>
+/* Blocks one after the other, never used again; the size of each lies before it. */
+static char* place;
+static size_t used;
+static void* give(size_t align, size_t size) {
+  if (place == NULL) {
+    place = mmap(NULL, 1ul << 36, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  }
+  if (align < 64) align = 64;
+  size_t step = (size + 2 * align - 1) / align * align, end = __atomic_add_fetch(&used, step + align, __ATOMIC_SEQ_CST);
+  char* block = (char*)(((size_t)place + end - step) / align * align);
+  ((size_t*)block)[-1] = size;
+  return block;
+}
+void* malloc(size_t size) { return give(64, size); }
+void* calloc(size_t count, size_t size) { return give(64, count * size); }
+void free(void* block) { (void)block; }
+void* memalign(size_t align, size_t size) { return give(align, size); }
+void* aligned_alloc(size_t align, size_t size) { return give(align, size); }
+int posix_memalign(void** block, size_t align, size_t size) { *block = give(align, size); return 0; }
+size_t malloc_usable_size(void* block) { return ((size_t*)block)[-1]; }
+void* realloc(void* block, size_t size) {
+  void* other = give(64, size);
+  if (block != NULL) memcpy(other, block, size < ((size_t*)block)[-1] ? size : ((size_t*)block)[-1]);
+  return other;
+}
+"""
+
+
+@needs_glibc
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_another_malloc_keeps_its_settings(tmp_path):
+    source, library = tmp_path / "another.c", tmp_path / "another.so"
+    source.write_text(ANOTHER_MALLOC)
+    subprocess.run(["cc", "-O1", "-fno-builtin", "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
+    tuned, explanation, _, _ = measure("tuned", LD_PRELOAD=str(library))
+    assert not tuned
+    assert explanation == "left as it was: malloc is not glibc's but another library's, which keeps its settings"
 
 
 @needs_glibc
