@@ -2,6 +2,7 @@
 
     python tools/train_zoo.py base --data IMAGES [--publish]        the base: hours; run again to go on
     python tools/train_zoo.py run --data IMAGES [--entry denoise]   train and measure; run again to go on
+    python tools/train_zoo.py measure --data IMAGES [--entry denoise]   only measure what is published, anew
     python tools/train_zoo.py publish                               into plugins/zoo, with their cards
     python tools/train_zoo.py classical --study runs/study          docs/classical.json, what tools/study.py measured
     python tools/train_zoo.py page                                  docs/zoo.md, from the cards and that file
@@ -19,7 +20,7 @@ import click
 from adaptation.base import make_base, publish_base
 from adaptation.baselines import summaries
 from adaptation.runs import Place
-from adaptation.zoo import ENTRIES, make, publish
+from adaptation.zoo import ENTRIES, make, measure, publish
 from adaptation.zoo_page import page
 
 import adair_core as adair
@@ -72,6 +73,21 @@ def run(data: Path, out: Path, base: str, names: tuple[str, ...], threads: int) 
     base = adair.load(base).info.name
     for name in names or ENTRIES:
         click.echo(f"{name}: {make(ENTRIES[name], place, base)}")
+
+
+@main.command("measure")
+@data_option
+@out_option
+@click.option("--base", default=DEFAULT_BASE, show_default=True)
+@entries_option
+@threads_option
+@package_option
+def measure_anew(data: Path, out: Path, base: str, names: tuple[str, ...], threads: int, package: Path) -> None:
+    """Measure what is published, such as after a change of how images are restored."""
+    place = Place(data.absolute(), out.absolute(), threads)
+    base = adair.load(base).info.name
+    for name in names or ENTRIES:
+        click.echo(f"{name}: {measure(ENTRIES[name], place, base, package)}")
 
 
 @main.command("publish")

@@ -100,6 +100,23 @@ def unpack(image: EvaluationImage) -> tuple[str, Tensor | None, Tensor]:
     return name, shaped[0], shaped[1]
 
 
+def middle(image: EvaluationImage, side: int) -> EvaluationImage:
+    """Cut an image, or both of a pair, to its middle of at most `side` rows and columns; a copy.
+
+    Raises:
+        UsageError, DataError: as `unpack`.
+    """
+
+    def cut(part: Tensor) -> Tensor:
+        height, width = part.shape[-2:]
+        rows, columns = min(height, side), min(width, side)
+        top, left = (height - rows) // 2, (width - columns) // 2
+        return part[..., top : top + rows, left : left + columns].clone()
+
+    name, given, target = unpack(image)
+    return (name, cut(target)) if given is None else (name, cut(given), cut(target))
+
+
 def _batched(name: str, tensor: object) -> Tensor:
     if isinstance(tensor, Tensor) and tensor.is_floating_point():
         image = tensor.unsqueeze(0) if tensor.ndim == 3 else tensor

@@ -9,9 +9,12 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from adair_core.errors import WeightsError
+from adair_core.errors import UsageError, WeightsError, expected
 from adair_core.model.backbone import BaseInfo
 from adair_core.model.installed_adapter import InstalledAdapter
+
+SMALLEST = 64
+"""Side of the smallest tiles that a card may ask for: in smaller ones an image is mostly overlap."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,8 @@ class AdapterCard:
         protocol: how they were measured.
         recipe: of its training.
         notes: free text.
+        tile: side of the tiles in which it restores best, in pixels, which ``tile="auto"`` takes; None = the whole
+            image.
     """
 
     task: str | None = None
@@ -31,6 +36,12 @@ class AdapterCard:
     protocol: str | None = None
     recipe: dict[str, Any] | None = None
     notes: str = ""
+    tile: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.tile is not None and self.tile < SMALLEST:
+            wanted = f"None or {SMALLEST} pixels or more"
+            raise UsageError(expected("tile of an adapter's card", expected=wanted, got=self.tile))
 
     @property
     def task_options(self) -> Mapping[str, Any]:
@@ -51,6 +62,8 @@ class AdapterCard:
         """
         try:
             return TypeAdapter(AdapterCard).validate_python(dict(value))
+        except UsageError as error:
+            raise WeightsError(f"{where}: {error}") from error
         except ValidationError as error:
             problems = "; ".join(f"{problem['loc']}: {problem['msg']}" for problem in error.errors())
             raise WeightsError(f"{where}: card: {problems}") from error
@@ -74,6 +87,7 @@ def card_text(adapter: InstalledAdapter, *, info: BaseInfo, card: AdapterCard, s
         ("base", info.name),
         ("base fingerprint", f"`{info.fingerprint}`"),
         ("backbone", info.backbone.name),
+        ("restores best", "whole images" if card.tile is None else f"tiles of {card.tile} pixels"),
     ]
     title = card.task or adapter.choice.name
     parts = [

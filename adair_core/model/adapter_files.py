@@ -198,6 +198,7 @@ def install_read(
     with building_for(tensors, where=where):
         adapter = install(choice.name, choice.options, sites, seed=0)
     adapter.load_tensors(tensors, where=where)
+    adapter.tile = file.card.tile
     if file.choice is not None:
         _check_config(file, adapter)
     return adapter

@@ -24,6 +24,8 @@ class InstalledAdapter(nn.Module):
 
     Attributes:
         choice: the adapter type with every option.
+        tile: side of the tiles in which it restores best, in pixels; None = it restores whole images best, or nobody
+            has measured it.
         sites: the adapted sites.
         weight_parts: the sites whose parameters change, each with its module.
         feature_parts: the sites whose output changes, each with its module.
@@ -32,6 +34,7 @@ class InstalledAdapter(nn.Module):
     def __init__(self, choice: Choice, parts: Sequence[tuple[Site, Adapter]]) -> None:
         super().__init__()
         self.choice = choice
+        self.tile: int | None = None
         self.sites = tuple(site for site, _ in parts)
         self.site_modules = nn.ModuleDict({_key(site): module for site, module in parts})
         # Lists are no state of a module, but copies of it have copies of them.

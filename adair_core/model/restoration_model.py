@@ -43,6 +43,16 @@ class RestorationModel(ReplayedBackbone):
         self.info = info
         self._probed = Derived[int](size=4)
 
+    @property
+    def suited_tile(self) -> int | None:
+        """Side of the tiles in which the active adapters restore best, in pixels, as their cards say.
+
+        None is the whole image: also where one of several adapters says so or nothing, and without adapters.
+        """
+        sides = [self.adapter(name).tile for name, strength in self.active.items() if strength != 0]
+        known = [side for side in sides if side is not None]
+        return max(known) if known and len(known) == len(sides) else None
+
     def load_adapter(
         self, name_or_path: str | Path, *, name: str | None = None, accept_unknown_base: bool = False
     ) -> str:
@@ -86,7 +96,10 @@ class RestorationModel(ReplayedBackbone):
             UnknownNameError: there is no such adapter.
             WeightsError: it cannot be written, or a weight is not finite.
         """
-        write_adapter(Path(folder), self.adapter(name), info=self.info, card=card or AdapterCard(), dtype=dtype)
+        adapter = self.adapter(name)
+        if card is None:
+            card = AdapterCard(tile=adapter.tile)
+        write_adapter(Path(folder), adapter, info=self.info, card=card, dtype=dtype)
 
     def export_peft(self, name: str, folder: str | Path, *, card: AdapterCard | None = None) -> None:
         """Write an adapter's folder so that PEFT loads it on the bare backbone.
@@ -126,10 +139,11 @@ class RestorationModel(ReplayedBackbone):
                 or without alpha, which is kept and hides what is under it from the network): uint8, uint16 or float
                 in [0, 1]; floats outside (unclipped noise) too.
             strength: out = in + strength * (restored - in); 0 returns the input's bits without running the network.
-            tile: largest side of the tiles in which the image is restored; ``None`` = whole; ``"auto"`` = whole if that
-                takes no more than about 2 GiB (`adair_core.model.memory`), or tiles that do.
-            overlap: pixels that neighbouring tiles share, at most half a tile (128 with ``"auto"``); ``None`` = 64, of
-                tiles below 256 pixels 32, or half a tile.
+            tile: largest side of the tiles in which the image is restored; ``None`` = whole; ``"auto"`` = those that
+                suit the active adapters (`suited_tile`), and else whole if that takes no more than about 2 GiB
+                (`adair_core.model.memory`), or tiles that do.
+            overlap: pixels that neighbouring tiles share, at most half a tile (128 with ``"auto"``, or half of what
+                that is); ``None`` = 64, of tiles below 256 pixels 32, or half a tile.
             precision: ``"bfloat16"`` and ``"float16"`` compute in mixed precision, faster and in half the memory;
                 ``None`` = that of the weights.
             exact: compute what ``tile=None`` does, but for the order of additions, within about 2 GiB, for images that
@@ -220,7 +234,7 @@ class RestorationModel(ReplayedBackbone):
 
     @contextlib.contextmanager
     def _restoring(self, precision: Precision | None) -> Iterator[dict[str, Any]]:
-        """Evaluate without gradients; gives the network's device and type, and what it can work on at once."""
+        """Evaluate without gradients; gives the network's device, type and tiles, and what it can work on at once."""
 
         def affordable(network: Callable[[Tensor], Tensor], images: Tensor) -> int:
             # Measured once for many images: it takes as long as a small one.
@@ -234,7 +248,12 @@ class RestorationModel(ReplayedBackbone):
             self.eval()
         try:
             with torch.no_grad():
-                yield {"device": own.device, "dtype": own.dtype, "affordable": affordable}
+                yield {
+                    "device": own.device,
+                    "dtype": own.dtype,
+                    "suited": self.suited_tile,
+                    "affordable": affordable,
+                }
         finally:
             if was_training:
                 self.train()

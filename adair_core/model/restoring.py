@@ -27,6 +27,7 @@ from adair_core.model.tiling import (
     automatic_tile,
     padded_pixels,
     resolve_overlap,
+    smaller_side,
     tiled_rows,
 )
 
@@ -86,6 +87,7 @@ def restore_image(
     overlap: int | None,
     device: torch.device,
     dtype: torch.dtype,
+    suited: int | None = None,
     precision: Precision | None = None,
     exact: bool = False,
     ensemble: bool = False,
@@ -101,10 +103,12 @@ def restore_image(
         network: ``(B, 3, h, w)`` to ``(B, 3, h, w)``.
         image: see `adair_core.data.pixels.to_batch`.
         strength: 0 returns a copy of the image without running the network.
-        tile: largest side of the tiles, ``None`` = whole, ``"auto"`` = what `adair_core.model.memory.BUDGET` allows.
+        tile: largest side of the tiles, ``None`` = whole, ``"auto"`` = `suited`, or less where
+            `adair_core.model.memory.BUDGET` does not allow it.
         overlap: see `adair_core.model.tiling.resolve_overlap`.
         device: where the network is.
         dtype: that the network takes.
+        suited: side of the tiles in which the network restores best; ``None`` = the whole image.
         precision: of the network; ``None`` = that of its weights.
         exact: compute the whole image's result band by band, see `adair_core.model.exact`.
         ensemble: average over the image's orientations, or over those of each tile, see
@@ -138,6 +142,7 @@ def restore_image(
             overlap=overlap,
             device=device,
             dtype=dtype,
+            suited=suited,
             precision=precision,
             exact=exact,
             ensemble=ensemble,
@@ -162,6 +167,7 @@ def restore_rows(
     overlap: int | None,
     device: torch.device,
     dtype: torch.dtype,
+    suited: int | None = None,
     precision: Precision | None = None,
     exact: bool = False,
     ensemble: bool = False,
@@ -189,6 +195,7 @@ def restore_rows(
         overlap: see `restore_image`.
         device: see `restore_image`.
         dtype: see `restore_image`.
+        suited: see `restore_image`.
         precision: see `restore_image`.
         exact: see `restore_image`; B is 1. With alpha, the image is in memory as a whole.
         ensemble: see `restore_image`; not with `exact`.
@@ -242,11 +249,14 @@ def restore_rows(
             finish(top, restored.read(top, bottom).to(torch.float32))
     else:
         first = image.read(0, 1)[:, :3]
-        side, at_once = None if tile == "auto" else tile, len(first)
-        if tile == "auto" and len(first) * padded_pixels(image.height, image.width) > SMALLEST_TILE**2:
+        side, at_once = suited if tile == "auto" else tile, len(first)
+        part = [length if side is None else min(length, side) for length in (image.height, image.width)]
+        if tile == "auto" and len(first) * padded_pixels(*part) > SMALLEST_TILE**2:
             pixels = affordable(compute, first)
-            side = automatic_tile(pixels, image.height, image.width)
-            at_once = max(1, pixels // padded_pixels(image.height, image.width))
+            side = smaller_side(suited, automatic_tile(pixels, image.height, image.width))
+            at_once = max(1, pixels // padded_pixels(*part))
+        if tile == "auto" and side is not None:
+            shared = resolve_overlap(None if overlap is None else min(overlap, side // 2), side)
         within = WithinMemory(run, at_once=at_once, side=side, overlap=shared, device=device)
         if side is None:
             finish(0, within(image.read(0, image.height)))

@@ -81,6 +81,16 @@ def automatic_tile(affordable: int, height: int, width: int) -> int | None:
     return max(side - side % ALIGNMENT, SMALLEST_TILE)
 
 
+def smaller_side(first: int | None, second: int | None) -> int | None:
+    """Choose the smaller of two sides of tiles; ``None`` = the whole image.
+
+    >>> smaller_side(192, None), smaller_side(None, None), smaller_side(192, 768)
+    (192, None, 192)
+    """
+    sides = [side for side in (first, second) if side is not None]
+    return min(sides, default=None)
+
+
 def check_tile(tile: Tile) -> None:
     """Check what was asked for.
 

@@ -7,14 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from adair_core.data.seeds import seed_of
+from adair_core.evaluation import EvaluationImages
 from adair_core.model.adapter_card import AdapterCard
 from adair_core.model.installed_adapter import preset_options
 from adair_core.model.load import load
 from adair_core.model.restoration_model import RestorationModel
 from adair_core.plugins import parse_config, plugins
-from adair_core.specs import Choice
+from adair_core.specs import Choice, Protocol
 from adair_core.training.callbacks import Callback, RunResult, ValidationRecord
-from adair_core.training.examples import gather, with_absolute_paths
+from adair_core.training.examples import HELD_OUT_SIDE, Examples, gather, with_absolute_paths
 from adair_core.training.loop import Job
 from adair_core.training.recipe import AdapterRecipe, Recipe, Settings, default_settings
 from adair_core.training.run_folder import RunFolder
@@ -94,11 +95,7 @@ def resolved(recipe: AdapterRecipe, model: RestorationModel) -> AdapterRecipe:
 
 
 def _prepare(recipe: AdapterRecipe, folder: RunFolder, say: Say, model: RestorationModel) -> Job:
-    task = plugins().task(recipe.task.name)
-    config = parse_config(task.config, recipe.task.options, what=f"task {recipe.task.name!r}")
-    choice, protocol = task.degradation(config), task.protocol(config)
-    degradation = None if choice is None else plugins().degradation(choice)
-    examples = gather(recipe.data, recipe.settings, degradation, say=say)
+    examples, protocol = _examples(recipe, say)
     name = recipe.task.name
     if recipe.start_from is None:
         seed = seed_of("adapter", recipe.settings.seed)
@@ -134,6 +131,28 @@ def _prepare(recipe: AdapterRecipe, folder: RunFolder, say: Say, model: Restorat
         identity=examples.identity,
         export=export,
     )
+
+
+def held_out(recipe: AdapterRecipe, *, side: int) -> tuple[Protocol, EvaluationImages]:
+    """Give what a training was validated with: the protocol, and the images that it held out or was given.
+
+    Args:
+        recipe: of the training.
+        side: images that it held out are cut to their middle of this size, in pixels.
+
+    Raises:
+        DataError: the images are not there any more.
+    """
+    examples, protocol = _examples(recipe, lambda _: None, side=side)
+    return protocol, examples.validation
+
+
+def _examples(recipe: AdapterRecipe, say: Say, *, side: int = HELD_OUT_SIDE) -> tuple[Examples, Protocol]:
+    task = plugins().task(recipe.task.name)
+    config = parse_config(task.config, recipe.task.options, what=f"task {recipe.task.name!r}")
+    choice = task.degradation(config)
+    degradation = None if choice is None else plugins().degradation(choice)
+    return gather(recipe.data, recipe.settings, degradation, say=say, side=side), task.protocol(config)
 
 
 def _rows(validation: ValidationRecord) -> list[dict[str, str | int | float | None]]:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from adair_core.data.folders import copies
 from adair_core.data.images import read_image, to_tensor
 from adair_core.data.patches import PatchPairs
@@ -20,6 +18,7 @@ from adair_core.data.sources import CleanImages, PairedImages, Pixels, Source
 from adair_core.degradation import Degradation
 from adair_core.errors import DataError, UsageError, listing
 from adair_core.evaluation import EvaluationImage, EvaluationImages, evaluation_images
+from adair_core.evaluation.images import middle
 from adair_core.training.recipe import Data, Settings
 from adair_core.training.schedule import spans
 
@@ -64,7 +63,14 @@ class Subset(Source):
         return self.source.read(self.indices[index])
 
 
-def gather(data: Data, settings: Settings, degradation: Degradation | None, *, say: Callable[[str], None]) -> Examples:
+def gather(
+    data: Data,
+    settings: Settings,
+    degradation: Degradation | None,
+    *,
+    say: Callable[[str], None],
+    side: int = HELD_OUT_SIDE,
+) -> Examples:
     """Open the training images and choose the validation images.
 
     Args:
@@ -72,6 +78,7 @@ def gather(data: Data, settings: Settings, degradation: Degradation | None, *, s
         settings: patch sizes and seed.
         degradation: makes pairs of clean images; None = real pairs are needed.
         say: told what a person should know.
+        side: images that are held out are cut to their middle of this size, in pixels.
 
     Raises:
         UsageError: the data do not fit the task.
@@ -95,7 +102,7 @@ def gather(data: Data, settings: Settings, degradation: Degradation | None, *, s
         others = [index for index in range(len(source)) if index not in held_out]
         alike = copies((paths[index] for index in others), of=(paths[index] for index in held_out))
         rest = [index for index in others if paths[index] not in alike] or others
-        validation, training = _middles(source, names, held_out), Subset(source, rest or held_out)
+        validation, training = _middles(source, names, held_out, side), Subset(source, rest or held_out)
         chosen = listing([names[index] for index in held_out])
         note = f"held out for validation: {chosen}" if rest else f"validation on the only training image, {chosen}"
         if len(rest) < len(others):
@@ -172,26 +179,20 @@ def _told_apart(paths: Sequence[Path]) -> list[str]:
     return [path.name if counts[path.name] == 1 else path.relative_to(common).as_posix() for path in paths]
 
 
-def _middles(source: Source, names: Sequence[str], indices: Sequence[int]) -> list[EvaluationImage]:
+def _middles(source: Source, names: Sequence[str], indices: Sequence[int], side: int) -> list[EvaluationImage]:
     images: list[EvaluationImage] = []
     for index in indices:
         try:
             pixels = source.read(index)
         except DataError:  # damaged, as the source has said
             continue
-        target = _middle(pixels.target)
-        images.append((names[index], target) if pixels.input is None else (names[index], _middle(pixels.input), target))
+        target, _ = to_batch(pixels.target)
+        given = None if pixels.input is None else to_batch(pixels.input)[0]
+        whole = (names[index], target) if given is None else (names[index], given, target)
+        images.append(middle(whole, side))
     if not images:
         raise DataError(f"none of the images held out for validation can be decoded: {listing(source.rejected())}")
     return images
-
-
-def _middle(pixels: object) -> torch.Tensor:
-    image, _ = to_batch(pixels)  # type: ignore[arg-type]
-    height, width = image.shape[-2:]
-    rows, columns = min(height, HELD_OUT_SIDE), min(width, HELD_OUT_SIDE)
-    top, left = (height - rows) // 2, (width - columns) // 2
-    return image[..., top : top + rows, left : left + columns].clone()
 
 
 def _identity(source: Source) -> str:

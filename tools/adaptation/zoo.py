@@ -1,7 +1,8 @@
 """The adapters that come with the package: how each is trained and measured, and how it gets there.
 
-An entry is trained, stored as the package holds it, and only then measured, beside the frozen base alone; the card has
-these numbers. A version never changes meaning: an adapter that is trained anew gets the next one.
+An entry is trained, stored as the package holds it with the tiles that suit it, and only then measured, beside the
+frozen base alone; the card has these numbers. A version never changes meaning: an adapter that is trained anew, or
+restores in other tiles, gets the next one.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from typing import Any
 from adair_core.errors import AdairError
 from adair_core.evaluation import Report
 from adair_core.evaluation.statistics import Statistic
+from adair_core.evaluation.tile_choice import LARGEST, choose_tile
 from adair_core.model import AdapterCard, load
-from adair_core.model.adapter_files import read_adapter
+from adair_core.model.adapter_files import AdapterFile, read_adapter
 from adair_core.specs import Choice
+from adair_core.training.adapter_training import held_out
 from adair_core.training.recipe import AdapterRecipe, Settings
 from adaptation.package_index import add, newest
 from adaptation.runs import Measurement, Place, Run, perform, portable, weights_of
@@ -207,9 +210,44 @@ def make(entry: Entry, place: Place, base: str) -> Path:
     run = training(entry, place, base)
     last = perform(run, place)["training"]
     before = [perform(each, place)["training"] for each in _earlier(run)]
-    trained, stored = weights_of(run, place), place.folder(entry.name) / "adapter"
+    trained = weights_of(run, place)
+    card = AdapterCard(
+        task=entry.task.task,
+        recipe=portable(read_adapter(trained).card.recipe or {}, place),
+        notes=_notes(entry, last, before),
+    )
+    return _measured(entry, place, base, trained, card)
+
+
+def measure(entry: Entry, place: Place, base: str, package: Path) -> Path:
+    """Measure an entry as it is published anew, such as after a change of how images are restored.
+
+    Returns:
+        Folder of the adapter, with its card.
+
+    Raises:
+        AdairError: it is not published.
+    """
+    version, known = newest(package, entry.name)
+    if not version:
+        raise AdairError(f"{entry.name}: not published yet; run and publish first")
+    return _measured(entry, place, base, known, read_adapter(known).card)
+
+
+def _measured(entry: Entry, place: Place, base: str, weights: Path, card: AdapterCard) -> Path:
+    """Store an entry as the package does, choose its tiles on images that its training held out, and measure it.
+
+    Args:
+        entry: what it is.
+        place: where.
+        base: that it is for.
+        weights: folder of the adapter.
+        card: task, recipe and notes.
+    """
+    stored = place.folder(entry.name) / "adapter"
     if not (stored / "adapter_model.safetensors").exists():
-        _store(trained, stored, base, read_adapter(trained).card)
+        _store(weights, stored, base, replace(card, tile=_suited_tile(entry, place, base, weights)))
+    card = replace(card, tile=read_adapter(stored).card.tile)
     measured = Run(
         f"{entry.name}/measured",
         None,
@@ -218,20 +256,25 @@ def make(entry: Entry, place: Place, base: str) -> Path:
         {"part": "zoo", "task": entry.name},
         restore=("--adapter", str(stored)),
     )
-    alone = replace(measured, name=f"{entry.name}/frozen", restore=())
+    tiles = () if card.tile is None else ("--tile", str(card.tile))
+    alone = replace(measured, name=f"{entry.name}/frozen", restore=tiles)
     for each in (measured, alone):
         perform(each, place)
-    card = AdapterCard(
-        task=entry.task.task,
-        metrics=_rows(place, measured, alone),
-        protocol=", ".join(
-            dict.fromkeys(_report(place, measured, each).protocol.name for each in measured.measurements)
-        ),
-        recipe=portable(read_adapter(trained).card.recipe or {}, place),
-        notes=_notes(entry, last, before),
-    )
-    _store(trained, stored, base, card)
+    protocols = dict.fromkeys(_report(place, measured, each).protocol.name for each in measured.measurements)
+    _store(weights, stored, base, replace(card, metrics=_rows(place, measured, alone), protocol=", ".join(protocols)))
     return stored
+
+
+def _suited_tile(entry: Entry, place: Place, base: str, weights: Path) -> int | None:
+    recipe = training(entry, place, base).recipe
+    assert isinstance(recipe, AdapterRecipe)
+    model = load(base)
+    model.load_adapter(weights)
+    return choose_tile(model, *held_out(recipe, side=LARGEST)).side
+
+
+def _restores_as(one: AdapterFile, other: AdapterFile) -> bool:
+    return one.fingerprint == other.fingerprint and one.card.tile == other.card.tile
 
 
 def _earlier(run: Run) -> list[Run]:
@@ -248,7 +291,8 @@ def publish(entry: Entry, place: Place, package: Path) -> str | None:
         package: folder of the zoo with its ``index.json``.
 
     Returns:
-        Its name with the version; ``None`` if the newest version has these weights already: it gets the card.
+        Its name with the version; ``None`` if the newest version restores with these weights and tiles already: it
+        gets the card.
 
     Raises:
         AdairError: it was not made yet.
@@ -257,8 +301,8 @@ def publish(entry: Entry, place: Place, package: Path) -> str | None:
     if not (source / "adapter_model.safetensors").exists() or place.result(f"{entry.name}/measured") is None:
         raise AdairError(f"{entry.name}: not trained and measured yet; run first")
     version, known = newest(package, entry.name)
-    # The file's own bytes hold the card, too.
-    if version and read_adapter(known).fingerprint == read_adapter(source).fingerprint:
+    # The file's own bytes hold the card, too. With other tiles it restores otherwise, and is another version.
+    if version and _restores_as(read_adapter(known), read_adapter(source)):
         shutil.copytree(source, known, dirs_exist_ok=True)
         return None
     name = f"{entry.name}@{version + 1}"
@@ -325,7 +369,8 @@ def _notes(entry: Entry, last: Mapping[str, Any], before: Sequence[Mapping[str, 
         f"Training images: {', '.join(images)}. {others if task.pairs else ''}{_blindness(entry)}\n\n"
         f"{_duration(last, before)}"
         f"Terms: {TERMS}. They are not those of the code.\n\n"
-        "`base alone` is the frozen base without an adapter; intervals are over the images of a set."
+        "`base alone` is the frozen base without an adapter, in the same tiles if the adapter has some; intervals are "
+        "over the images of a set."
     )
 
 

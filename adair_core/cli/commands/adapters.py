@@ -1,10 +1,11 @@
-"""``adair adapters``: the adapter types, and the trained adapters of the zoo; pushing and pulling are below it."""
+"""``adair adapters``: the adapter types, and the trained adapters of the zoo; push, pull and tile are below it."""
 
 from __future__ import annotations
 
 import click
 import rich_click
 
+from adair_core.cli.adapter_tile import tile
 from adair_core.cli.command import CommandGroup
 from adair_core.cli.output import print_json, print_table, say
 from adair_core.cli.sharing import pull, push
@@ -19,7 +20,7 @@ from adair_core.plugins import plugins
 @rich_click.option("--json", "as_json", is_flag=True, help="print JSON")
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> None:
-    """List adapter types and trained adapters; push and pull give and get adapters.
+    """List adapter types and trained adapters; push and pull give and get adapters, tile finds the tiles that suit one.
 
     Types are for 'adair train --adapter', trained adapters for 'adair restore --adapter' and for 'adair evaluate'.
     """
@@ -67,3 +68,4 @@ def command(context: click.Context, as_json: bool) -> None:
 
 command.add_command(push)
 command.add_command(pull)
+command.add_command(tile)
