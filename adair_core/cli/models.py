@@ -71,7 +71,11 @@ def network_options(function: Any) -> Any:
             "errors",
         ),
         rich_click.option(
-            "--tile", default="auto", metavar="N|auto|none", help="side of the tiles for large images [default: auto]"
+            "--tile",
+            default="auto",
+            metavar="N|auto|none",
+            help="side of tiles; auto: those that the adapter's card asks for, and of large images those that memory "
+            "allows [default: auto]",
         ),
         rich_click.option(
             "--self-ensemble",

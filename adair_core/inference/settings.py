@@ -22,8 +22,7 @@ class Settings:
         strength: out = in + strength * (restored - in); at 0 and scale 1 a file that keeps its format is copied byte
             for byte.
         tile: see `RestorationModel.restore`.
-        overlap: pixels that neighbouring tiles share, at most half a tile; None = 64, of tiles below
-            256 pixels 32, or half a tile.
+        overlap: see `RestorationModel.restore`.
         precision: see `RestorationModel.restore`.
         exact: see `RestorationModel.restore`.
         ensemble: see `RestorationModel.restore`.

@@ -13,11 +13,12 @@ from adaptation.baselines import summaries
 from adaptation.package_index import newest
 from adaptation.runs import Measurement, Place, nearly_done, perform
 from adaptation.tasks import TASKS, TestSet
-from adaptation.zoo import ENTRIES, make, publish, training
+from adaptation.zoo import ENTRIES, make, measure, publish, training
 from adaptation.zoo_page import page
 from safetensors.torch import load_file
 
 from adair_core.errors import AdairError
+from adair_core.evaluation import Report, tile_choice
 from adair_core.model import AdapterCard, load
 from adair_core.model.adapter_files import read_adapter
 from adair_core.plugins import plugins
@@ -90,6 +91,37 @@ def test_an_entry_from_its_training_to_the_package(place: Place, tmp_path: Path)
         ("denoise", 1, "denoise"),
         ("denoise", 2, "denoise"),
     ]
+
+
+def test_an_entry_that_restores_better_in_tiles(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    settings = {"steps": 1, "batch_size": 1, "validate_every": 1}
+    entry = replace(ENTRIES["denoise"], settings=settings, also=())
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "index.json").write_text("[]")
+    with pytest.raises(AdairError, match="denoise: not published yet"):
+        measure(entry, place, BASE, package)
+    whole = read_adapter(make(entry, place, BASE)).card
+    assert publish(entry, place, package) == "denoise@1"
+    # What is published is measured anew: the same figures, with the tiles that suit it now.
+    monkeypatch.setattr(tile_choice, "best_side", lambda psnr: 64)
+    anew = replace(place, out=tmp_path / "anew")
+    card = read_adapter(measure(entry, anew, BASE, package)).card
+    assert (whole.tile, card.tile) == (None, 64)
+    assert (card.recipe, card.notes, card.protocol) == (whole.recipe, whole.notes, whole.protocol)
+    plans = {
+        name: json.loads((anew.out / f"denoise/{name}/plan.json").read_text())["restore"]
+        for name in ("measured", "frozen")
+    }
+    assert plans == {"measured": ["--adapter", "RUNS/denoise/adapter"], "frozen": ["--tile", "64"]}
+    # The pictures are of 80 x 72 pixels.
+    report = Report.from_json((anew.out / "denoise/measured/denoise-CBSD68/report.json").read_text())
+    assert report.restorer.tile == "64"
+    assert card.metrics[1]["psnr"] == pytest.approx(report.mean("psnr", condition="sigma 25"), abs=1e-4)
+    assert card.metrics[1]["psnr"] != whole.metrics[1]["psnr"]
+    # It restores otherwise, so it is another version, though the weights are the same.
+    assert publish(entry, anew, package) == "denoise@2"
+    assert read_adapter(package / "denoise@2").fingerprint == read_adapter(package / "denoise@1").fingerprint
 
 
 def test_pairs_after_synthetic_damage(place: Place):
