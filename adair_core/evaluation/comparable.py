@@ -56,6 +56,9 @@ def _require_same_images(both: str, first: Report, other: Report) -> None:
         alone = [name for name in mine if name not in theirs] + [name for name in theirs if name not in mine]
         what = f"only one of them has {listing(alone)}" if alone else "the order differs, and with it the noise"
         raise UsageError(f"{both}: they are of {len(mine)} and {len(theirs)} images; {what}; {advice}")
+    if first.scene != other.scene:
+        counted = " and ".join("images" if each.scene is None else f"--scene {each.scene}" for each in (first, other))
+        raise UsageError(f"{both}: their intervals count {counted}; give --scene for both")
     changed = [one.name for one, two in zip(first.images, other.images, strict=True) if one != two]
     if changed:
         raise UsageError(f"{both}: the pixels of {listing(changed)} differ (checksums); {advice}")

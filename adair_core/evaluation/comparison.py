@@ -27,6 +27,7 @@ from adair_core.evaluation.report import (
     csv_text,
     written,
 )
+from adair_core.evaluation.scenes import scenes_of
 from adair_core.evaluation.statistics import Statistic, finite_mean
 from adair_core.specs import Config
 
@@ -76,6 +77,10 @@ class Comparison(Config):
     def with_input(cls, report: Report) -> Comparison:
         """Compare what a report's network made with the degraded input that it got."""
         return cls(reports={"input": report.of_input(), "restored": report})
+
+    def with_scene(self, pattern: str | None) -> Comparison:
+        """The same rows, with intervals and tests that count scenes, see `Report.with_scene`."""
+        return Comparison(reports={name: report.with_scene(pattern) for name, report in self.reports.items()})
 
     @property
     def candidates(self) -> tuple[str, ...]:
@@ -138,8 +143,9 @@ class Comparison(Config):
     def _family(self, metric: str, condition: str | None) -> list[ComparedPair]:
         higher = self.metrics[metric].higher_is_better
         found = {
-            name: difference(list(self._by_image(metric, name, condition).values()), higher_is_better=higher)
+            name: difference(list(values.values()), higher_is_better=higher, scenes=scenes_of(values, self.first.scene))
             for name in self.candidates[1:]
+            for values in [self._by_image(metric, name, condition)]
         }
         corrected = holm([each.p for each in found.values()])
         return [
@@ -165,16 +171,17 @@ class Comparison(Config):
 
     def remarks(self) -> list[str]:
         """What a reader must know, warnings first."""
-        count, family = self.first.image_count, len(self.candidates) - 1
+        count, family = self.first.scene_count, len(self.candidates) - 1
+        what = "images" if self.first.scene is None else "scenes"
         remarks = [GROUND_TRUTH_MEAN] if self.first.protocol.ground_truth_mean else []
         if count < least_images(family):
             among = f"with {family} comparisons " if family > 1 else ""
             remarks.append(
-                f"too few images for the Wilcoxon test: {among}it takes at least {least_images(family)} that differ, "
+                f"too few {what} for the Wilcoxon test: {among}it takes at least {least_images(family)} that differ, "
                 f"and here are {count}, to give p <= 0.05 at all"
             )
         if 1 < count < FEW_IMAGES:
-            remarks.append(f"intervals from fewer than {FEW_IMAGES} images are too narrow; take them as a hint")
+            remarks.append(f"intervals from fewer than {FEW_IMAGES} {what} are too narrow; take them as a hint")
         if family > 1:
             remarks.append(
                 f"p is corrected (Holm) for {family} comparisons with {self.reference} within each metric and condition"

@@ -100,6 +100,11 @@ def unpack(image: EvaluationImage) -> tuple[str, Tensor | None, Tensor]:
     return name, shaped[0], shaped[1]
 
 
+def names_of(images: EvaluationImages) -> list[str]:
+    """Name the images; files are not read for it."""
+    return [name for name, _, _ in images.files] if isinstance(images, _Files) else [image[0] for image in images]
+
+
 def middle(image: EvaluationImage, side: int) -> EvaluationImage:
     """Cut an image, or both of a pair, to its middle of at most `side` rows and columns; a copy.
 

@@ -18,8 +18,8 @@ class Difference(Config):
     """Candidate - reference, image by image.
 
     Attributes:
-        statistic: mean of the differences with its 95 % bootstrap interval; images are resampled in pairs.
-        wins: images on which the candidate is better, whichever direction the metric has.
+        statistic: mean of the differences with its 95 % bootstrap interval; images, or scenes, are resampled in pairs.
+        wins: images, or scenes, on which the candidate is better, whichever direction the metric has.
         losses: on which it is worse.
         ties: on which both have the same value.
         p: of the two-sided Wilcoxon signed-rank test; ``nan`` without images.
@@ -46,7 +46,9 @@ def paired(reference: float, candidate: float) -> float:
     return 0.0 if candidate == reference else candidate - reference
 
 
-def difference(images: Sequence[Sequence[float]], *, higher_is_better: bool) -> Difference:
+def difference(
+    images: Sequence[Sequence[float]], *, higher_is_better: bool, scenes: Sequence[str] | None = None
+) -> Difference:
     """Summarise differences between two restorations of the same images.
 
     What is infinite (one of the two restored the image exactly) counts as a win or a loss, with the largest rank, but
@@ -55,15 +57,16 @@ def difference(images: Sequence[Sequence[float]], *, higher_is_better: bool) -> 
     Args:
         images: candidate - reference, of each image under each condition; an image counts once.
         higher_is_better: the metric's direction.
+        scenes: of each image, where several images are of one; a scene counts once, then.
 
     >>> difference([[0.1], [0.3], [-0.2]], higher_is_better=True).wins
     2
     """
-    verdicts = [_verdict(values) for values in images]
+    verdicts = [_verdict(values) for values in _united(images, scenes)]
     better = [value if higher_is_better else -value for value in verdicts if not math.isnan(value)]
     p = wilcoxon(better)
     return Difference(
-        statistic=bootstrap([finite_mean(values) for values in images]),
+        statistic=bootstrap([finite_mean(values) for values in images], scenes=scenes),
         wins=sum(value > 0 for value in better),
         losses=sum(value < 0 for value in better),
         ties=sum(value == 0 for value in better),
@@ -72,8 +75,18 @@ def difference(images: Sequence[Sequence[float]], *, higher_is_better: bool) -> 
     )
 
 
+def _united(images: Sequence[Sequence[float]], scenes: Sequence[str] | None) -> Sequence[Sequence[float]]:
+    """Put the values of all images of a scene together."""
+    if scenes is None:
+        return images
+    united: dict[str, list[float]] = {}
+    for values, scene in zip(images, scenes, strict=True):
+        united.setdefault(scene, []).extend(values)
+    return list(united.values())
+
+
 def _verdict(values: Sequence[float]) -> float:
-    """What wins or loses an image: to restore it exactly under more conditions, else the mean over them."""
+    """What wins or loses an image or a scene: to be exact under more conditions, else the mean over them."""
     exactly = sum(math.copysign(1, value) for value in values if math.isinf(value))
     return math.copysign(math.inf, exactly) if exactly else finite_mean(values)
 

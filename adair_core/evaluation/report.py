@@ -18,6 +18,7 @@ from adair_core.evaluation.cells import decimals_for, mean_cell, plural
 from adair_core.evaluation.checksums import MeasuredImage, data_set_checksum, data_set_remark, known_data_set
 from adair_core.evaluation.paired import paired
 from adair_core.evaluation.restorer import Restorer
+from adair_core.evaluation.scenes import check_scene_pattern, scenes_of
 from adair_core.evaluation.statistics import Statistic, bootstrap, finite_mean
 from adair_core.new_folder import make_folder
 from adair_core.specs import Config, Protocol
@@ -62,6 +63,8 @@ class Report(Config):
         images: what was restored, with checksums; empty in reports of versions that had none.
         restorer: what restored, if that is known.
         software: name -> version of what computed.
+        scene: what in images' names tells their scene (`adair_core.evaluation.scenes.scene_of`); None = each is one of
+            its own.
     """
 
     protocol: Protocol
@@ -70,6 +73,17 @@ class Report(Config):
     images: tuple[MeasuredImage, ...] = ()
     restorer: Restorer | None = None
     software: dict[str, str] = Field(default_factory=dict)
+    scene: str | None = None
+
+    def with_scene(self, pattern: str | None) -> Report:
+        """The same rows, with intervals and tests that count scenes; None counts images.
+
+        Raises:
+            UsageError: it is not a regular expression, or no image's name has a match.
+        """
+        if pattern is not None:
+            check_scene_pattern(pattern, list(dict.fromkeys(row.image for row in self.rows)))
+        return self.model_copy(update={"scene": pattern})
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -113,7 +127,8 @@ class Report(Config):
         Raises:
             UnknownNameError: there is no such metric or condition.
         """
-        return bootstrap(list(self.values(metric, condition=condition, side=side).values()))
+        values = self.values(metric, condition=condition, side=side)
+        return bootstrap(list(values.values()), scenes=scenes_of(values, self.scene))
 
     def mean(self, metric: str, *, condition: str | None = None, side: Side = "restored") -> float:
         """The mean of `statistic`."""
@@ -203,11 +218,20 @@ class Report(Config):
         """How many images there are, under however many conditions."""
         return len({row.image for row in self.rows})
 
+    @property
+    def scene_count(self) -> int:
+        """How many scenes there are; as many as images, where nothing tells scenes apart."""
+        images = {row.image for row in self.rows}
+        return len(set(scenes_of(images, self.scene) or images))
+
     def remarks(self) -> list[str]:
         """What a reader of the means must know."""
         remarks = [GROUND_TRUTH_MEAN] if self.protocol.ground_truth_mean else []
         if self.image_count > 1:
             remarks.append("± half of the 95 % confidence interval of the mean over images")
+        if self.scene is not None:
+            scenes, images = plural(self.scene_count, "scene"), plural(self.image_count, "image")
+            remarks.append(f"{images} of {scenes} (--scene {self.scene}): intervals and tests count scenes")
         if self.images:
             remarks.append(data_set_remark(self.protocol, self.images))
         for name in self.metrics:

@@ -15,11 +15,12 @@ from adair_core.plugins import parse_config
 from adair_core.specs import Protocol
 
 
-def saved_comparison(files: Mapping[str, Path]) -> Comparison:
+def saved_comparison(files: Mapping[str, Path], *, scene: str | None = None) -> Comparison:
     """Compare saved results; the first is the reference.
 
     Args:
         files: name -> JSON file of a report, or of a comparison, whose candidates are all taken.
+        scene: counts scenes as `Report.with_scene` does; None = as the files do.
 
     Raises:
         DataError: a file is missing or is not a result.
@@ -32,7 +33,7 @@ def saved_comparison(files: Mapping[str, Path]) -> Comparison:
         taken = sorted(set(named) & set(reports))
         if taken:
             raise UsageError(f"{path}: there is another candidate named {taken[0]!r}; compare the single results")
-        reports |= named
+        reports |= {each: report if scene is None else report.with_scene(scene) for each, report in named.items()}
     return Comparison(reports=reports)
 
 

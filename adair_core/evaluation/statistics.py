@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from pydantic import ConfigDict
+from torch import Tensor
 
 from adair_core.specs import Config
 
@@ -21,7 +22,8 @@ class Statistic(Config):
 
     Attributes:
         mean: over the finite values; ``inf`` if all are infinite, ``nan`` if there are none.
-        low: lower end of the 95 % confidence interval of the mean; ``nan`` for less than two finite values.
+        low: lower end of the 95 % confidence interval of the mean; ``nan`` for less than two finite values, or
+            scenes that have some.
         high: its upper end.
         count: number of finite values.
         infinite: number of infinite values, such as the PSNR of equal images; not in the mean.
@@ -44,17 +46,19 @@ def finite_mean(values: Sequence[float]) -> float:
     return sum(finite) / len(finite) if finite else sum(values) / len(values)
 
 
-def bootstrap(values: Sequence[float], *, seed: int = 0) -> Statistic:
+def bootstrap(values: Sequence[float], *, scenes: Sequence[str] | None = None, seed: int = 0) -> Statistic:
     """Average over images, with a percentile bootstrap interval.
 
     The interval answers: how would the mean move, had other images of this kind been picked? Images are resampled
-    with replacement; the interval holds the middle 95 % of the resampled means.
+    with replacement, or scenes with all of their images; the interval holds the middle 95 % of the resampled means.
 
     Args:
         values: one for each image.
+        scenes: of each image, where several images are of one.
         seed: of the resampling.
 
-    Source: Efron, Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
+    Source: Efron, Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13; for scenes Davison, Hinkley,
+    "Bootstrap Methods and their Application", 1997, section 3.8 (resampling groups).
 
     >>> bootstrap([1.0, 2.0, math.inf]).mean
     1.5
@@ -68,10 +72,21 @@ def bootstrap(values: Sequence[float], *, seed: int = 0) -> Statistic:
         mean = finite.mean().item()
     elif len(set(infinite)) == 1:
         mean = infinite[0]
-    if count > 1:
+    sums, counts = _by_scene(values, scenes) if scenes is not None else (finite, torch.ones_like(finite))
+    if len(sums) > 1:
         generator = torch.Generator().manual_seed(seed)
-        picks = torch.randint(count, (RESAMPLES, count), generator=generator)
+        picks = torch.randint(len(sums), (RESAMPLES, len(sums)), generator=generator)
         tail = (1 - CONFIDENCE) / 2
-        ends = torch.quantile(finite[picks].mean(1), torch.tensor([tail, 1 - tail], dtype=torch.float64))
-        low, high = ends.tolist()
+        means = sums[picks].sum(1) / counts[picks].sum(1)
+        low, high = torch.quantile(means, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
     return Statistic(mean=mean, low=low, high=high, count=count, infinite=len(infinite), undefined=undefined)
+
+
+def _by_scene(values: Sequence[float], scenes: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Sum and number of the finite values of each scene that has some."""
+    found: dict[str, list[float]] = {}
+    for value, scene in zip(values, scenes, strict=True):
+        if math.isfinite(value):
+            found.setdefault(scene, []).append(value)
+    sums = torch.tensor([sum(each) for each in found.values()], dtype=torch.float64)
+    return sums, torch.tensor([len(each) for each in found.values()], dtype=torch.float64)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from adaptation import published, study_report
-from adaptation.results import Outcomes, difference, mean, over_seeds
+from adaptation.results import Outcomes, Values, difference, mean, over_seeds
 
 from adair_core.errors import UsageError
 
@@ -75,12 +75,27 @@ def test_what_is_said_of_published_figures_stands_where_they_do(tmp_path: Path):
 
 
 def test_differences_are_paired():
-    first, second = {str(i): 20.0 + 5 * i for i in range(9)}, {str(i): 19.5 + 5 * i for i in range(9)}
+    first, second = (Values({str(i): start + 5 * i for i in range(9)}) for start in (20.0, 19.5))
     statistic = difference(first, second)
     assert (statistic.mean, statistic.low, statistic.high) == pytest.approx((0.5, 0.5, 0.5))
     assert mean(first).high - mean(first).low > 10  # the images differ far more
     with pytest.raises(ValueError, match="same images"):
-        difference(first, {"0": 1.0})
+        difference(first, Values({"0": 1.0}))
+
+
+def test_rooms_are_counted_not_pictures_of_them():
+    document = outcome("lora-2%", [29.0, 31.0] * 4)
+    (measurement,) = document["measurements"].values()
+    for index, row in enumerate(measurement["rows"]):
+        row["image"] = f"{1430 + index % 2}_{index // 2}.webp"
+    of = {
+        name: mean(Outcomes([{**document, "measurements": {name: measurement}}]).all[0].images("psnr"))
+        for name in ("dehaze-SOTS_indoor", "derain-Rain100L")
+    }
+    # Two picks of two rooms are of the same one half of the time, eight picks of eight pictures hardly ever.
+    rooms, pictures = of["dehaze-SOTS_indoor"], of["derain-Rain100L"]
+    assert (rooms.mean, rooms.low, rooms.high) == (30, 29, 31)
+    assert (pictures.mean, pictures.low, pictures.high) == (30, 29.25, 30.75)
 
 
 def test_seeds_are_summarised():

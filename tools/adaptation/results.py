@@ -7,10 +7,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from adair_core.evaluation.scenes import scenes_of
 from adair_core.evaluation.statistics import Statistic, bootstrap
+from adaptation.tasks import SCENES
 
-Values = dict[str, float]
-"""Image name -> the mean of a metric over the conditions."""
+
+@dataclass(frozen=True)
+class Values:
+    """A metric on a test set.
+
+    Attributes:
+        of: image name -> its mean over the conditions.
+        scene: what in the names tells scenes apart, where some images are of one.
+    """
+
+    of: Mapping[str, float]
+    scene: str | None = None
 
 
 @dataclass(frozen=True)
@@ -42,19 +54,21 @@ class Outcome:
             side: ``input`` or ``restored``.
         """
         values: dict[str, list[float]] = {}
-        for row in self._rows(measurement):
+        name, rows = self._measured(measurement)
+        for row in rows:
             if condition in (None, row["condition"]):
                 values.setdefault(row["image"], []).append(float(row[side][metric]))
-        return {image: sum(found) / len(found) for image, found in values.items()}
+        scene = next((pattern for images, pattern in SCENES.items() if images in name), None)
+        return Values({image: sum(found) / len(found) for image, found in sorted(values.items())}, scene)
 
     def conditions(self, measurement: str | None = None) -> list[str]:
         """The conditions of a test set; ``None`` = the only one."""
-        return list(dict.fromkeys(row["condition"] for row in self._rows(measurement)))
+        return list(dict.fromkeys(row["condition"] for row in self._measured(measurement)[1]))
 
-    def _rows(self, measurement: str | None) -> list[dict[str, Any]]:
-        measurements = self.document["measurements"]
-        chosen = measurements[measurement] if measurement else next(iter(measurements.values()))
-        return list(chosen["rows"])
+    def _measured(self, measurement: str | None) -> tuple[str, list[dict[str, Any]]]:
+        """The name of a test set's folder, and its rows."""
+        name = measurement or next(iter(self.document["measurements"]))
+        return name, list(self.document["measurements"][name]["rows"])
 
 
 class Outcomes:
@@ -83,7 +97,7 @@ class Outcomes:
 
 def mean(values: Values) -> Statistic:
     """The mean over images with its 95 % bootstrap interval."""
-    return bootstrap([value for _, value in sorted(values.items())])
+    return bootstrap(list(values.of.values()), scenes=scenes_of(values.of, values.scene))
 
 
 def difference(first: Values, second: Values) -> Statistic:
@@ -92,11 +106,12 @@ def difference(first: Values, second: Values) -> Statistic:
     Raises:
         ValueError: they are not of the same images.
     """
-    if first.keys() != second.keys():
+    if first.of.keys() != second.of.keys():
         raise ValueError(
-            f"expected values of the same images, got {sorted(first.keys() ^ second.keys())[:3]} in one only"
+            f"expected values of the same images, got {sorted(first.of.keys() ^ second.of.keys())[:3]} in one only"
         )
-    return bootstrap([first[image] - second[image] for image in sorted(first)])
+    differences = {image: value - second.of[image] for image, value in first.of.items()}
+    return mean(Values(differences, first.scene))
 
 
 def over_seeds(values: Sequence[float], *, signed: bool = False) -> str:

@@ -21,11 +21,11 @@ What an adapter reaches against full fine-tuning, and what pre-training has to d
 CPU cores, with a small network and short trainings. Numbers of methods compare with each other, because data, steps and
 seeds are equal; they are not what any of them reaches in the end, and what starts from the base starts from its
 pre-training, too, which training from scratch does without. Intervals are 95 % bootstrap intervals over images,
-differences paired image by image: how a mean would move with other images. Where images are few or akin (5 in Set5, 15
-in LOL, 15 of five cameras' settings in CC15, 20 of ten rooms in SOTS, and four scenes of Rain100L are there twice) they
-are too narrow; and of many intervals of 95 % some miss. They leave out the variance of training: *What the seed
-changes* has it. Classical methods (in italics) are told the strength of the noise or the kernel of the blur, which the
-networks are not.
+differences paired image by image: how a mean would move with other images (of SOTS, which has two images of each room,
+with other rooms). Where images are few or akin (5 in Set5, 15 in LOL, 10 rooms in SOTS, 15 of five cameras' settings in
+CC15, and four scenes of Rain100L are there twice) they are too narrow; and of many intervals of 95 % some miss. They
+leave out the variance of training: *What the seed changes* has it. Classical methods (in italics) are told the strength
+of the noise or the kernel of the blur, which the networks are not.
 
 `python tools/study.py repeat NAME --data IMAGES` trains and measures a row again, by the name of its file in
 `docs/study/` without the ending, and with `/` for `--`; each file has the recipe, the environment and every number.

@@ -24,6 +24,10 @@ def clean_images(root: Path) -> Data:
     return Data(images=tuple(root / name for name in CLEAN_SETS))
 
 
+SCENES = {"SOTS_indoor": r"^\d+"}
+"""Test sets with several images of one scene -> what in an image's name tells its scene."""
+
+
 @dataclass(frozen=True)
 class TestSet:
     """Images that a task is measured on; nothing is trained or chosen on them.

@@ -24,7 +24,7 @@ from adair_core.training.adapter_training import held_out
 from adair_core.training.recipe import AdapterRecipe, Settings
 from adaptation.package_index import add, newest
 from adaptation.runs import Measurement, Place, Run, perform, portable, weights_of
-from adaptation.tasks import TASKS, StudiedTask, TestSet, clean_images
+from adaptation.tasks import SCENES, TASKS, StudiedTask, TestSet, clean_images
 
 TERMS = "research use: several of its training sets are for non-commercial research"
 STORED = "float16"
@@ -332,7 +332,8 @@ def _store(trained: Path, folder: Path, base: str, card: AdapterCard) -> None:
 
 
 def _report(place: Place, run: Run, each: Measurement) -> Report:
-    return Report.from_json((place.folder(run) / each.name / "report.json").read_text(encoding="utf-8"))
+    report = Report.from_json((place.folder(run) / each.name / "report.json").read_text(encoding="utf-8"))
+    return report.with_scene(SCENES.get(each.test.name))
 
 
 def _rows(place: Place, measured: Run, alone: Run) -> list[dict[str, str | int | float | None]]:
@@ -374,7 +375,7 @@ def _notes(entry: Entry, last: Mapping[str, Any], before: Sequence[Mapping[str, 
         f"{_duration(last, before)}"
         f"Terms: {TERMS}. They are not those of the code.\n\n"
         "`base alone` is the frozen base without an adapter, in the same tiles if the adapter has some; intervals are "
-        "over the images of a set."
+        "over the images of a set, or over its scenes where it has several images of some."
     )
 
 

@@ -71,6 +71,12 @@ def _groups(typed: Mapping[str, Any]) -> list[Group]:
     metavar="FILE",
     help="a protocol of your own, as JSON",
 )
+@rich_click.option(
+    "--scene",
+    metavar="REGEX",
+    help="what in images' names tells their scene, such as '^\\d+': images of one scene are akin, and intervals and "
+    "tests then count scenes [default: each image is one]",
+)
 @rich_click.option("--show-protocol", is_flag=True, help="print the protocol as JSON, and measure nothing")
 @rich_click.option(
     "--report",
@@ -108,7 +114,7 @@ def command(
     if files:
         from adair_core.evaluation.saved import saved_comparison
 
-        result: Report | Comparison = saved_comparison(files)
+        result: Report | Comparison = saved_comparison(files, scene=parameters["scene"])
         examples: list[Example] = []
     else:
         tile_of(parameters["tile"])
@@ -136,11 +142,15 @@ def _measured(
     """Restore and measure; restore some images again for the pages that show them."""
     from adair_core.evaluation import Comparison, chosen_examples, compare, evaluate
     from adair_core.evaluation.cells import plural
+    from adair_core.evaluation.images import names_of
+    from adair_core.evaluation.scenes import check_scene_pattern
     from adair_core.evaluation.writing import wants_images
 
     protocol = request.protocol
     metrics = [plugins().metrics[metric].name for metric in parameters["metrics"]] or None
     images = _images(parameters)
+    if parameters["scene"] is not None:  # a wrong one is told before the work, not after it
+        check_scene_pattern(parameters["scene"], names_of(images))
     tune(parameters["threads"])
     if chosen:
         restorations = candidate_restorations(chosen, parameters, protocol, task=request.task)
@@ -157,11 +167,11 @@ def _measured(
         if chosen:
             result = compared = compare(
                 ways, protocol, images, metrics=metrics, restorers=restorers, progress=shown.advance
-            )
+            ).with_scene(parameters["scene"])
         else:
             result = evaluate(
                 network, protocol, images, metrics=metrics, restorer=restorers["restored"], progress=shown.advance
-            )
+            ).with_scene(parameters["scene"])
             compared = Comparison.with_input(result)
             ways = {"input": Restoration.of_input().restore, **ways}
     tell_tiles(restorations.values())
