@@ -11,7 +11,7 @@ from adair_core.cli.candidates import FROZEN, INPUT, Candidate, frozen_base
 from adair_core.cli.choices import DEFAULT_BASE
 from adair_core.cli.models import Loaded, load_model, tile_of
 from adair_core.cli.output import say
-from adair_core.errors import UsageError, listing
+from adair_core.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,14 +38,10 @@ class Network:
         self.calls = self.in_tiles = 0
 
     @property
-    def suited_tile(self) -> int | None:
-        """The side that its adapters ask for, where the command line does not say otherwise."""
-        return self.loaded.model.suited_tile if self.tile == "auto" and not self.exact else None
-
-    @property
     def tiles(self) -> str:
-        """How it restores, for reports."""
-        return "exact" if self.exact else str(self.suited_tile or self.tile).lower()
+        """How it restores, for reports: ``auto`` only where no adapter asks for tiles."""
+        suited = self.loaded.model.suited_tile if self.tile == "auto" else None
+        return "exact" if self.exact else str(suited or self.tile).lower()
 
     def __call__(self, image: Tensor) -> Tensor:
         """Restore ``(1, 3, H, W)``."""
@@ -149,9 +145,7 @@ def tell_tiles(restorations: Iterable[Restoration]) -> None:
     networks = [each.restore for each in restorations if isinstance(each.restore, Network)]
     in_tiles = sum(network.in_tiles for network in networks)
     if in_tiles:
-        suited = sorted({network.suited_tile for network in networks if network.suited_tile is not None})
-        of = f" (of {listing(suited)} pixels, which suit the adapter)" if suited else ""
         say(
-            f"{in_tiles} of {sum(network.calls for network in networks)} restorations were made in tiles{of}; --tile "
-            f"none makes them whole, as published numbers are, and needs more memory"
+            f"{in_tiles} of {sum(network.calls for network in networks)} restorations were made in tiles; --tile none "
+            f"makes them whole, as published numbers are, and needs more memory"
         )

@@ -232,6 +232,8 @@ class Report(Config):
         if self.scene is not None:
             scenes, images = plural(self.scene_count, "scene"), plural(self.image_count, "image")
             remarks.append(f"{images} of {scenes} (--scene {self.scene}): intervals and tests count scenes")
+        if self.restorer is not None and self.restorer.tile.isdigit():
+            remarks.append(f"restored in tiles of {self.restorer.tile} pixels")
         if self.images:
             remarks.append(data_set_remark(self.protocol, self.images))
         for name in self.metrics:

@@ -17,7 +17,8 @@ class Restorer(Config):
         adapters: names or folders -> how much of each.
         strength: out = in + strength * (restored - in).
         precision: in which the network computed.
-        tile: ``auto``, ``none``, ``exact`` or the side of the tiles in pixels.
+        tile: ``auto`` (whole, unless memory asks for tiles), ``none``, ``exact`` or the side of the tiles in pixels,
+            that were asked for or suit the adapter.
         ensemble: whether results are averaged over the image's eight orientations.
     """
 

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from adair_core.errors import DataError, expected
 from adair_core.evaluation.images import EvaluationImages, middle
 from adair_core.evaluation.run import Progress, compare
 from adair_core.model.restoration_model import RestorationModel
@@ -53,10 +54,15 @@ def choose_tile(
         progress: told about each image.
 
     Raises:
+        DataError: no image is larger than the smallest tiles.
         AdairError: as `adair_core.evaluation.compare`.
     """
     ways = {str(side): functools.partial(model.restore, tile=side) for side in SIDES}
     cut = [middle(images[index], LARGEST) for index in range(len(images))]
+    smallest = min(side for side in SIDES if side is not None)
+    if cut and all(max(target.shape[-2:]) <= smallest for *_, target in cut):
+        wanted = f"some that are larger than tiles of {smallest} pixels"
+        raise DataError(expected("images to choose tiles by", expected=wanted, got=f"{len(cut)} that are not"))
     compared = compare(ways, protocol, cut, metrics=(METRIC,), progress=progress)
     psnr = {side: compared.reports[str(side)].mean(METRIC) for side in SIDES}
     return TileChoice(psnr, best_side(psnr))

@@ -13,7 +13,7 @@ from adair_core.errors import UsageError, WeightsError, expected
 from adair_core.model.backbone import BaseInfo
 from adair_core.model.installed_adapter import InstalledAdapter
 
-SMALLEST = 64
+SMALLEST_SUITED = 64
 """Side of the smallest tiles that a card may ask for: in smaller ones an image is mostly overlap."""
 
 
@@ -28,7 +28,7 @@ class AdapterCard:
         recipe: of its training.
         notes: free text.
         tile: side of the tiles in which it restores best, in pixels, which ``tile="auto"`` takes; None = the whole
-            image.
+            image, or nobody has measured it.
     """
 
     task: str | None = None
@@ -39,9 +39,8 @@ class AdapterCard:
     tile: int | None = None
 
     def __post_init__(self) -> None:
-        if self.tile is not None and self.tile < SMALLEST:
-            wanted = f"None or {SMALLEST} pixels or more"
-            raise UsageError(expected("tile of an adapter's card", expected=wanted, got=self.tile))
+        if self.tile is not None:
+            check_suited_tile(self.tile)
 
     @property
     def task_options(self) -> Mapping[str, Any]:
@@ -69,6 +68,26 @@ class AdapterCard:
             raise WeightsError(f"{where}: card: {problems}") from error
 
 
+TILES = "restores best in"
+"""The row of a card's table that says in which tiles."""
+
+
+def tiles_title(side: int | None) -> str:
+    """Name how images are restored: in tiles of so many pixels, or whole."""
+    return "whole images" if side is None else f"tiles of {side} pixels"
+
+
+def check_suited_tile(side: int) -> None:
+    """Check the side of tiles that a card asks for.
+
+    Raises:
+        UsageError: it is not a whole number of pixels, or too small.
+    """
+    if not isinstance(side, int) or side < SMALLEST_SUITED:
+        wanted = f"a whole number of pixels, {SMALLEST_SUITED} or more"
+        raise UsageError(expected("tiles that suit an adapter", expected=wanted, got=repr(side)))
+
+
 def card_text(adapter: InstalledAdapter, *, info: BaseInfo, card: AdapterCard, size: int) -> str:
     """Write a card as Markdown.
 
@@ -87,7 +106,7 @@ def card_text(adapter: InstalledAdapter, *, info: BaseInfo, card: AdapterCard, s
         ("base", info.name),
         ("base fingerprint", f"`{info.fingerprint}`"),
         ("backbone", info.backbone.name),
-        ("restores best", "whole images" if card.tile is None else f"tiles of {card.tile} pixels"),
+        *([] if card.tile is None else [(TILES, tiles_title(card.tile))]),
     ]
     title = card.task or adapter.choice.name
     parts = [
@@ -108,6 +127,15 @@ def card_text(adapter: InstalledAdapter, *, info: BaseInfo, card: AdapterCard, s
     if card.recipe is not None:
         parts.append(f"## Recipe\n\n```json\n{json.dumps(card.recipe, indent=2)}\n```")
     return "\n\n".join(parts) + "\n"
+
+
+def with_tiles_row(text: str, side: int | None) -> str:
+    """Say in a card's text which tiles suit the adapter; a text without the table that `card_text` makes stays."""
+    lines = [line for line in text.split("\n") if not line.startswith(f"| {TILES} |")]
+    last = next((index for index, line in enumerate(lines) if line.startswith("| backbone |")), None)
+    if side is not None and last is not None:
+        lines.insert(last + 1, f"| {TILES} | {tiles_title(side)} |")
+    return "\n".join(lines)
 
 
 def _table(columns: list[str], rows: list[list[str]]) -> str:

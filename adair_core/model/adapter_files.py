@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from adair_core.atomic_file import write_atomically
 from adair_core.errors import BaseMismatchError, WeightsError, expected
-from adair_core.model.adapter_card import AdapterCard, card_text
+from adair_core.model.adapter_card import AdapterCard, card_text, with_tiles_row
 from adair_core.model.backbone import BaseInfo
 from adair_core.model.installed_adapter import InstalledAdapter, install
 from adair_core.model.peft_form import PREFIX, peft_config, peft_problem, read_peft
@@ -112,6 +112,28 @@ def write_adapter(
         if isinstance(error, WeightsError):
             raise
         raise WeightsError(f"{folder}: the adapter cannot be written: {error.strerror or error}") from error
+
+
+def write_suited_tile(file: AdapterFile, tile: int | None) -> None:
+    """Write into an adapter's card which tiles suit it, and leave everything else in its folder as it is.
+
+    Args:
+        file: of an adapter in adair's form.
+        tile: see `AdapterCard.tile`.
+
+    Raises:
+        UsageError: there cannot be such tiles.
+        WeightsError: a file cannot be read or written.
+    """
+    card = replace(file.card, tile=tile)
+    tensors, metadata = read_tensors(file.folder / WEIGHTS_FILE)
+    text_file = file.folder / CARD_FILE
+    try:
+        if text_file.exists():
+            write_atomically(text_file, with_tiles_row(text_file.read_text(encoding="utf-8"), tile).encode())
+    except (OSError, UnicodeDecodeError) as error:
+        raise WeightsError(f"{text_file}: cannot be written anew: {error}") from error
+    write_tensors(file.folder / WEIGHTS_FILE, tensors, {**metadata, "card": json.dumps(card.as_dict())})
 
 
 def read_adapter(folder: Path) -> AdapterFile:

@@ -89,7 +89,8 @@ class RestorationModel(ReplayedBackbone):
         Args:
             name: of the adapter.
             folder: made if it is not there; an adapter in it is replaced.
-            card: what people should know about it.
+            card: what people should know about it, and the tiles that suit it; None = an empty one with the tiles that
+                it had.
             dtype: in which the weights are stored.
 
         Raises:

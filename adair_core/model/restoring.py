@@ -27,7 +27,6 @@ from adair_core.model.tiling import (
     automatic_tile,
     padded_pixels,
     resolve_overlap,
-    smaller_side,
     tiled_rows,
 )
 
@@ -250,11 +249,12 @@ def restore_rows(
     else:
         first = image.read(0, 1)[:, :3]
         side, at_once = suited if tile == "auto" else tile, len(first)
-        part = [length if side is None else min(length, side) for length in (image.height, image.width)]
-        if tile == "auto" and len(first) * padded_pixels(*part) > SMALLEST_TILE**2:
+        pass_of = padded_pixels(min(image.height, side or image.height), min(image.width, side or image.width))
+        if tile == "auto" and len(first) * pass_of > SMALLEST_TILE**2:
             pixels = affordable(compute, first)
-            side = smaller_side(suited, automatic_tile(pixels, image.height, image.width))
-            at_once = max(1, pixels // padded_pixels(*part))
+            allowed = automatic_tile(pixels, image.height, image.width)
+            side = min((each for each in (suited, allowed) if each is not None), default=None)
+            at_once = max(1, pixels // pass_of)  # 1 where what is allowed is smaller than what would suit
         if tile == "auto" and side is not None:
             shared = resolve_overlap(None if overlap is None else min(overlap, side // 2), side)
         within = WithinMemory(run, at_once=at_once, side=side, overlap=shared, device=device)

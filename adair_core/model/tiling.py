@@ -36,7 +36,8 @@ OVERLAP_OF_SMALL = 32
 """Of tiles below `SMALLEST_TILE`: with 64, most of what they compute is overlap, for nothing (docs/tiling.md)."""
 
 SMALLEST_TILE = 256
-"""Automatic tiles are never smaller, and an image of so many pixels is always restored whole."""
+"""Tiles that memory asks for are never smaller, and it never asks for any of an image of so many pixels. Those that
+suit an adapter may be smaller."""
 
 ROWS_BUDGET = 512 * 1024**2
 """Bytes that a row of automatic tiles may take, across the whole image: its pixels and the sums of its tiles."""
@@ -81,16 +82,6 @@ def automatic_tile(affordable: int, height: int, width: int) -> int | None:
     return max(side - side % ALIGNMENT, SMALLEST_TILE)
 
 
-def smaller_side(first: int | None, second: int | None) -> int | None:
-    """Choose the smaller of two sides of tiles; ``None`` = the whole image.
-
-    >>> smaller_side(192, None), smaller_side(None, None), smaller_side(192, 768)
-    (192, None, 192)
-    """
-    sides = [side for side in (first, second) if side is not None]
-    return min(sides, default=None)
-
-
 def check_tile(tile: Tile) -> None:
     """Check what was asked for.
 
@@ -107,7 +98,8 @@ def resolve_overlap(overlap: int | None, tile: Tile) -> int:
 
     Args:
         overlap: what was asked for; None = the default.
-        tile: largest side of the tiles, ``"auto"`` (as small as `SMALLEST_TILE`) or ``None``.
+        tile: largest side of the tiles, ``"auto"`` (as small as `SMALLEST_TILE`; where they get smaller to suit an
+            adapter, the overlap does so, too) or ``None``.
 
     Raises:
         UsageError: tile and overlap do not fit together, whether or not the image needs tiles.

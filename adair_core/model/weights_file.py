@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import struct
@@ -88,14 +87,6 @@ def to_storage(tensors: Mapping[str, Tensor], dtype: StorageType, *, where: str)
     if broken:
         raise WeightsError(f"{where}: not written: values that are not finite in {dtype}: {listing(broken)}")
     return stored
-
-
-def storage_type(tensors: Mapping[str, Tensor]) -> StorageType:
-    """Tell in which type weights were stored: the smallest that holds all of them, as far as `to_storage` has it."""
-    types = [tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()]
-    common = functools.reduce(torch.promote_types, types) if types else torch.float32
-    names: dict[torch.dtype, StorageType] = {torch.float16: "float16", torch.bfloat16: "bfloat16"}
-    return names.get(common, "float32")
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -103,6 +103,9 @@ def _prepare(recipe: AdapterRecipe, folder: RunFolder, say: Say, model: Restorat
     else:
         model.load_adapter(recipe.start_from, name=name)
     adapter, parameters = model.adapter(name), model.adapter_parameters(name)
+    if adapter.tile is not None:
+        start = f"{recipe.start_from} restores best in tiles of {adapter.tile} pixels"
+        say(f"{start}; 'adair adapters tile' finds what suits what is trained now")
     count = sum(parameter.numel() for parameter in parameters.values())
     origin = "" if recipe.start_from is None else f", from those of {recipe.start_from}"
     say(f"{count:,} adapter parameters on the frozen base {recipe.base}{origin}")

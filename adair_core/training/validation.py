@@ -74,7 +74,7 @@ class Validation:
         device: torch.device | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> Scores:
-        """Restore all images as `RestorationModel.restore` would, in tiles where that takes tiles, and measure them.
+        """Restore all images, whole or in the tiles that memory asks for, and measure them.
 
         Args:
             network: ``(1, 3, H, W)`` -> same shape.

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
 from adair_core import Condition, Protocol
+from adair_core.errors import DataError
 from adair_core.evaluation import EvaluationImage
 from adair_core.evaluation.tile_choice import LARGEST, SIDES, choose_tile
 
@@ -33,10 +35,15 @@ def test_the_fastest_of_the_best() -> None:
         ({None: 31.57, 192: 31.60, 128: 31.60}, None),
         ({None: 24.0, 192: 22.0, 128: 21.0}, None),
     ):
-        choice = choose_tile(Restoring(psnr), PROTOCOL, pairs((40, 30)))  # type: ignore[arg-type]
+        choice = choose_tile(Restoring(psnr), PROTOCOL, pairs((40, 200)))  # type: ignore[arg-type]
         assert choice.side == side
         for each in SIDES:
             assert abs(choice.psnr[each] - psnr[each]) < 0.001
+
+
+def test_images_that_fit_into_every_tile_choose_nothing() -> None:
+    with pytest.raises(DataError, match="some that are larger than tiles of 128 pixels, got 2 that are not"):
+        choose_tile(Restoring(dict.fromkeys(SIDES, 30.0)), PROTOCOL, pairs((128, 60), (9, 9)))  # type: ignore[arg-type]
 
 
 def test_the_middles_of_large_images() -> None:

@@ -188,7 +188,7 @@ def test_missing_unexpected_and_misshapen(folder, make_model):
         ({"config": '{"include": ["nowhere"]}'}, "matches no site"),
         ({"card": "[]"}, "card: expected a JSON object"),
         ({"card": '{"task": 3}'}, "card"),
-        ({"card": '{"tile": 1}'}, "tile of an adapter's card: expected None or 64 pixels or more, got 1"),
+        ({"card": '{"tile": 1}'}, "tiles that suit an adapter: expected a whole number of pixels, 64 or more, got 1"),
     ],
 )
 def test_hostile_metadata(folder, make_model, metadata, message):

@@ -107,9 +107,13 @@ def test_saving_keeps_what_was_loaded(restormer, tmp_path):
 
 
 def test_tiles_that_are_hardly_more_than_overlap_are_refused(restormer, tmp_path):
-    with pytest.raises(UsageError, match="expected None or 64 pixels or more, got 63"):
+    with pytest.raises(UsageError, match="expected a whole number of pixels, 64 or more, got 63"):
         AdapterCard(tile=63)
-    with pytest.raises(WeightsError, match="here: tile of an adapter's card: expected None or 64 pixels or more"):
+    with pytest.raises(
+        WeightsError, match="here: tiles that suit an adapter: expected a whole number of pixels, 64 or more"
+    ):
         AdapterCard.from_dict({"tile": 1}, where="here")
+    with pytest.raises(UsageError, match=r"expected a whole number of pixels, 64 or more, got 192.5"):
+        AdapterCard(tile=192.5)
     with pytest.raises(WeightsError, match="here: card"):
         AdapterCard.from_dict({"tile": "large"}, where="here")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from adaptation import zoo
 from adaptation.baselines import summaries
 from adaptation.package_index import newest
 from adaptation.runs import Measurement, Place, nearly_done, perform
@@ -18,7 +19,8 @@ from adaptation.zoo_page import page
 from safetensors.torch import load_file
 
 from adair_core.errors import AdairError
-from adair_core.evaluation import Report, tile_choice
+from adair_core.evaluation import Report
+from adair_core.evaluation.tile_choice import TileChoice
 from adair_core.model import AdapterCard, load
 from adair_core.model.adapter_files import read_adapter
 from adair_core.plugins import plugins
@@ -41,7 +43,7 @@ def test_entries_are_tasks_with_options_that_they_have():
 
 def test_an_entry_from_its_training_to_the_package(place: Place, tmp_path: Path):
     settings = {"steps": 2, "batch_size": 1, "validate_every": 1}
-    entry = replace(ENTRIES["denoise"], settings=settings, also=())
+    entry = replace(ENTRIES["denoise"], settings=settings, also=(), whole=True)
     package = tmp_path / "package"
     package.mkdir()
     (package / "index.json").write_text("[]")
@@ -101,10 +103,10 @@ def test_an_entry_that_restores_better_in_tiles(place: Place, tmp_path: Path, mo
     (package / "index.json").write_text("[]")
     with pytest.raises(AdairError, match="denoise: not published yet"):
         measure(entry, place, BASE, package)
-    whole = read_adapter(make(entry, place, BASE)).card
+    whole = read_adapter(make(replace(entry, whole=True), place, BASE)).card
     assert publish(entry, place, package) == "denoise@1"
     # What is published is measured anew: the same figures, with the tiles that suit it now.
-    monkeypatch.setattr(tile_choice, "best_side", lambda psnr: 64)
+    monkeypatch.setattr(zoo, "choose_tile", lambda *_: TileChoice({}, 64))
     anew = replace(place, out=tmp_path / "anew")
     card = read_adapter(measure(entry, anew, BASE, package)).card
     assert (whole.tile, card.tile) == (None, 64)
@@ -113,7 +115,8 @@ def test_an_entry_that_restores_better_in_tiles(place: Place, tmp_path: Path, mo
         name: json.loads((anew.out / f"denoise/{name}/plan.json").read_text())["restore"]
         for name in ("measured", "frozen")
     }
-    assert plans == {"measured": ["--adapter", "RUNS/denoise/adapter"], "frozen": ["--tile", "64"]}
+    tile = ["--tile", "64"]
+    assert plans == {"measured": ["--adapter", "RUNS/denoise/adapter", *tile], "frozen": tile}
     # The pictures are of 80 x 72 pixels.
     report = Report.from_json((anew.out / "denoise/measured/denoise-CBSD68/report.json").read_text())
     assert report.restorer.tile == "64"
@@ -122,6 +125,14 @@ def test_an_entry_that_restores_better_in_tiles(place: Place, tmp_path: Path, mo
     # It restores otherwise, so it is another version, though the weights are the same.
     assert publish(entry, anew, package) == "denoise@2"
     assert read_adapter(package / "denoise@2").fingerprint == read_adapter(package / "denoise@1").fingerprint
+    # What was trained there is not measured as what is published.
+    model = load(BASE)
+    name = model.load_adapter(package / "denoise@2")
+    with torch.no_grad():
+        next(iter(model.adapter_parameters(name).values())).mul_(2)
+    model.save_adapter(name, anew.out / "denoise" / "adapter", dtype="float16")
+    with pytest.raises(AdairError, match=r"holds another adapter than .*denoise@2; give another --out"):
+        measure(entry, anew, BASE, package)
 
 
 def test_pairs_after_synthetic_damage(place: Place):
@@ -129,6 +140,7 @@ def test_pairs_after_synthetic_damage(place: Place):
     alone = training(replace(ENTRIES["derain"], settings=quick, before=()), place, BASE)
     assert not alone.after
     entry = replace(ENTRIES["derain"], settings=quick, before=({**quick, "seed": 5}, {**quick, "seed": 6}), also=())
+    entry = replace(entry, whole=True)
     run = training(entry, place, BASE)
     (second,) = run.after
     (first,) = second.after

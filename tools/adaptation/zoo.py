@@ -17,8 +17,9 @@ from adair_core.errors import AdairError
 from adair_core.evaluation import Report
 from adair_core.evaluation.statistics import Statistic
 from adair_core.evaluation.tile_choice import LARGEST, choose_tile
-from adair_core.model import AdapterCard, load
+from adair_core.model import AdapterCard, fingerprint, load
 from adair_core.model.adapter_files import AdapterFile, read_adapter
+from adair_core.model.weights_file import to_storage
 from adair_core.specs import Choice
 from adair_core.training.adapter_training import held_out
 from adair_core.training.recipe import AdapterRecipe, Settings
@@ -229,12 +230,13 @@ def measure(entry: Entry, place: Place, base: str, package: Path) -> Path:
         Folder of the adapter, with its card.
 
     Raises:
-        AdairError: it is not published.
+        AdairError: it is not published, or `place` holds another adapter of that name.
     """
     version, known = newest(package, entry.name)
     if not version:
         raise AdairError(f"{entry.name}: not published yet; run and publish first")
-    return _measured(entry, place, base, known, read_adapter(known).card)
+    card = read_adapter(known).card
+    return _measured(entry, place, base, known, replace(card, notes=f"{card.notes.rpartition(_PARAGRAPH)[0]}{_ALONE}"))
 
 
 def _measured(entry: Entry, place: Place, base: str, weights: Path, card: AdapterCard) -> Path:
@@ -251,16 +253,19 @@ def _measured(entry: Entry, place: Place, base: str, weights: Path, card: Adapte
     if not (stored / "adapter_model.safetensors").exists():
         tile = None if entry.whole else _suited_tile(entry, place, base, weights)
         _store(weights, stored, base, replace(card, tile=tile))
-    card = replace(card, tile=read_adapter(stored).card.tile)
+    there = read_adapter(stored)
+    if not _holds(there, read_adapter(weights)):
+        raise AdairError(f"{stored}: holds another adapter than {weights}; give another --out")
+    card = replace(card, tile=there.card.tile)
+    tiles = () if card.tile is None else ("--tile", str(card.tile))
     measured = Run(
         f"{entry.name}/measured",
         None,
         base,
         tuple(Measurement(entry.task, test) for test in (*entry.task.tests, *entry.also)),
         {"part": "zoo", "task": entry.name},
-        restore=("--adapter", str(stored)),
+        restore=("--adapter", str(stored), *tiles),
     )
-    tiles = () if card.tile is None else ("--tile", str(card.tile))
     alone = replace(measured, name=f"{entry.name}/frozen", restore=tiles)
     for each in (measured, alone):
         perform(each, place)
@@ -275,6 +280,11 @@ def _suited_tile(entry: Entry, place: Place, base: str, weights: Path) -> int | 
     model = load(base)
     model.load_adapter(weights)
     return choose_tile(model, *held_out(recipe, side=LARGEST)).side
+
+
+def _holds(stored: AdapterFile, weights: AdapterFile) -> bool:
+    wanted = to_storage(weights.tensors, STORED, where=str(weights.folder))
+    return fingerprint(wanted) == fingerprint(stored.tensors)
 
 
 def _restores_as(one: AdapterFile, other: AdapterFile) -> bool:
@@ -374,9 +384,15 @@ def _notes(entry: Entry, last: Mapping[str, Any], before: Sequence[Mapping[str, 
         f"Training images: {', '.join(images)}. {others if task.pairs else ''}{_blindness(entry)}\n\n"
         f"{_duration(last, before)}"
         f"Terms: {TERMS}. They are not those of the code.\n\n"
-        "`base alone` is the frozen base without an adapter, in the same tiles if the adapter has some; intervals are "
-        "over the images of a set, or over its scenes where it has several images of some."
+        f"{_ALONE}"
     )
+
+
+_PARAGRAPH = "`base alone` is the frozen base"
+_ALONE = (
+    f"{_PARAGRAPH} without an adapter, in the same tiles if the adapter has some; intervals are over the images of a "
+    "set, or over its scenes where it has several images of some."
+)
 
 
 def _duration(last: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> str:

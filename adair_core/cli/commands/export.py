@@ -114,6 +114,9 @@ def command(
         say(
             f"the network enlarges nothing itself: enlarge images {loaded.task_options['scale']} times, bicubic, before"
         )
+    tile = loaded.model.suited_tile
+    if kind != "peft" and tile is not None:
+        say(f"'adair restore' would restore with it in tiles of {tile} pixels; the file does not say so to programs")
     if as_json:
         print_json({"path": str(out), "format": kind, "origin": origin, **details})
 
@@ -159,6 +162,8 @@ def _origin(loaded: Loaded, strength: float) -> dict[str, str]:
         origin |= {"task": loaded.task, "task_options": json.dumps(dict(loaded.task_options))}
     if "scale" in loaded.task_options:
         origin["scale"] = str(loaded.task_options["scale"])
+    if loaded.model.suited_tile is not None:
+        origin["tile"] = str(loaded.model.suited_tile)
     return origin
 
 
