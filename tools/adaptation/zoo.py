@@ -97,7 +97,8 @@ ENTRIES = {
             settings={"steps": 3000, "stages": "0:128:2,0.5:192:1", "learning_rate": 3e-3},
             damage={"sigma": [0, 55], "shared": 0.15, "stored": 0.25},
             seen="2,000 steps at a rate of 1e-2, the first with patches of 64, had 31.23 dB on CBSD68 at sigma 25, and "
-            "the base alone, which last learned just this, 31.24",
+            "the base alone, which last learned just this, 31.24; tiles of 128 pixels had been seen to take it to "
+            "31.30 and Kodak24 from 32.08 to 32.17 when its tiles were chosen, on training images held out",
             also=(TestSet("Kodak24"),),
         ),
         Entry(

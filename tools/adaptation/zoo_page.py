@@ -21,13 +21,13 @@ LoRA of rank {rank} on `{base}`: {parameters:,} parameters, {kilobytes} KB. Its 
 that repeats the training, and says what it was not made for.
 
 PSNR in dB and SSIM are means over the images of a set that nothing was trained on, with the 95 %
-bootstrap interval over the images; Rain100L and super-resolution in luma (Y), as is usual for them, the others in
-RGB. *Input* is the degraded image (for super-resolution its bicubic enlargement), *base alone* the frozen network
-without an adapter; *classical* are methods without learning, measured in the same way, which are told what the
-adapters are not: the strength of the noise, or the very kernel of the blur. The splits of Rain100L and SOTS indoor are
-our own: no published figure is for them. LOL eval15 and CC15 are the published sets, but who publishes on them learned
-from more: all 485 pairs of LOL, or real noise. Of some adapters a figure was known when the recipe was settled: see
-below.
+bootstrap interval over the images, or over the rooms of SOTS, of which it has two images each; Rain100L and
+super-resolution in luma (Y), as is usual for them, the others in RGB. *Input* is the degraded image (for
+super-resolution its bicubic enlargement), *base alone* the frozen network without an adapter; *classical* are methods
+without learning, measured in the same way, which are told what the adapters are not: the strength of the noise, or the
+very kernel of the blur. {tiled}The splits of Rain100L and SOTS indoor are our own: no published figure is for them. LOL
+eval15 and CC15 are the published sets, but who publishes on them learned from more: all 485 pairs of LOL, or real
+noise. Of some adapters a figure was known when the recipe was settled: see below.
 
 """
 TAIL = """
@@ -69,6 +69,7 @@ def page(package: Path, classical: Sequence[Mapping[str, Any]] = ()) -> str:
         rank=None if first.choice is None else first.choice.options["rank"],
         parameters=sum(tensor.numel() for tensor in first.tensors.values()),
         kilobytes=round(weights.stat().st_size / 1e3),
+        tiled=_tiled(files),
     )
     return "\n".join(
         [
@@ -78,6 +79,17 @@ def page(package: Path, classical: Sequence[Mapping[str, Any]] = ()) -> str:
             *_section(SEEN, seen),
             TAIL,
         ]
+    )
+
+
+def _tiled(files: Mapping[str, AdapterFile]) -> str:
+    """Which adapters, and the base beside them, restored in tiles."""
+    tiled = [f"`{name}` in those of {file.card.tile} pixels" for name, file in files.items() if file.card.tile]
+    if not tiled:
+        return ""
+    return (
+        "The base beside an adapter restores as the adapter does: in the [tiles](tiling.md) that its card asks for ("
+        f"{', '.join(tiled)}), or whole images. "
     )
 
 
