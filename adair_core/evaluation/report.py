@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 from rich.table import Table
 
 from adair_core.atomic_file import write_atomically
@@ -74,6 +75,15 @@ class Report(Config):
     restorer: Restorer | None = None
     software: dict[str, str] = Field(default_factory=dict)
     scene: str | None = None
+
+    @field_validator("scene")
+    @classmethod
+    def _is_regular_expression(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"expected a regular expression, got {pattern!r} ({error})") from error
+        return pattern
 
     def with_scene(self, pattern: str | None) -> Report:
         """The same rows, with intervals and tests that count scenes; None counts images.

@@ -249,6 +249,18 @@ def test_a_task_chooses_the_zoos_adapter(arguments, adapter):
     assert Path("task.safetensors").read_bytes() == Path("named.safetensors").read_bytes()
 
 
+def test_the_tiles_that_suit_an_adapter_are_told(made, tmp_path):
+    model = load(made / "nafnet.safetensors")
+    name = model.load_adapter(made / "nafnet" / "lora")
+    model.save_adapter(name, tmp_path / "tiled", card=AdapterCard(tile=96))
+    outcome = export("out.safetensors", "--format", "adair", "--adapter", tmp_path / "tiled", "--json")
+    assert outcome.json["origin"]["tile"] == "96"
+    assert "'adair restore' would restore with it in tiles of 96 pixels" in outcome.stderr
+    plain = export("plain.safetensors", "--format", "adair", "--adapter", made / "nafnet" / "lora", "--json")
+    assert "tile" not in plain.json["origin"]
+    assert "in tiles" not in plain.stderr
+
+
 def test_peft_folder(made):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

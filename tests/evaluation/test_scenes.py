@@ -12,9 +12,10 @@ from made_up_reports import comparison, report
 from scipy import stats
 
 from adair_core.data.images import ImageFile, write_image
-from adair_core.errors import UsageError
+from adair_core.errors import DataError, UsageError
 from adair_core.evaluation import Comparison, Report, bootstrap
 from adair_core.evaluation.paired import difference
+from adair_core.evaluation.saved import read_result
 from adair_core.testing import run_program
 
 
@@ -95,6 +96,14 @@ def test_patterns_that_say_nothing() -> None:
         comparison([1.0, 2.0], [3.0, 4.0]).with_scene("(")
     with pytest.raises(UsageError, match=r"matches in images' names, such as 0.png, 1.png, got 'room'"):
         report([1.0, 2.0]).with_scene("room")
+
+
+def test_a_saved_pattern_that_is_none(tmp_path: Path) -> None:
+    document = json.loads(report([1.0, 2.0]).to_json())
+    document["report"]["scene"] = "("
+    (tmp_path / "broken.json").write_text(json.dumps(document))
+    with pytest.raises(DataError, match=r"report\.scene.*expected a regular expression, got"):
+        read_result(tmp_path / "broken.json")
 
 
 def test_results_that_count_otherwise_are_not_mixed() -> None:
