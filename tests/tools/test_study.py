@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -76,11 +77,12 @@ def test_rates_are_tried_until_the_best_is_between_others_and_ties_go_to_the_low
         "bottleneck-8%": {1e-3: 20.0, 3e-3: 21.0, 1e-2: 22.0, 3e-2: 19.0},
         "lora-8%": {1e-4: 20.0, 3e-4: 21.985, 1e-3: 22.0, 3e-3: 21.0, 1e-2: 20.0},
         "full": {1e-3: 21.99, 3e-3: 22.0, 1e-2: 20.0},  # what is below a rate as good as the best is not tried
+        "prompt-8%": {1e-3: 20.0, 3e-3: 21.0, 1e-2: 22.0, 3e-2: 23.0, 1e-1: 24.0, 3e-1: -math.inf},
     }
     plan = Plan(place, BASE, Scale(), ["denoise"])
     validated(plan, lambda run: curves.get(run.labels["method"], curves["bottleneck-8%"])[run.labels["rate"]])
     chosen = {name: plan.chosen.best(plan.methods[name], TASKS["denoise"]) for name in curves}
-    assert chosen == {"bottleneck-8%": 1e-2, "lora-8%": 3e-4, "full": 1e-3}
+    assert chosen == {"bottleneck-8%": 1e-2, "lora-8%": 3e-4, "full": 1e-3, "prompt-8%": 1e-1}
 
 
 def test_rates_for_clean_images_are_chosen_by_the_mean_over_two_tasks(place: Place):

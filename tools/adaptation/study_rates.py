@@ -21,7 +21,7 @@ from adaptation.runs import Run
 from adaptation.study_trainings import Trainings
 from adaptation.tasks import TASKS, StudiedTask
 
-RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 FIRST_RATES = (1e-3, 3e-3, 1e-2)
 """The others are tried while the best is at the end of those that were."""
 TIE, PAIR_TIE = 0.02, 0.1  # dB of validation; of rates that are nearer to the best, the lowest is chosen
