@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
 from pydantic import ConfigDict
 
+from adair_core.evaluation.scenes import by_scene
 from adair_core.evaluation.statistics import Statistic, bootstrap, finite_mean
 from adair_core.specs import Config
 
@@ -62,7 +64,7 @@ def difference(
     >>> difference([[0.1], [0.3], [-0.2]], higher_is_better=True).wins
     2
     """
-    verdicts = [_verdict(values) for values in _united(images, scenes)]
+    verdicts = [_verdict(list(itertools.chain(*scene))) for scene in by_scene(images, scenes)]
     better = [value if higher_is_better else -value for value in verdicts if not math.isnan(value)]
     p = wilcoxon(better)
     return Difference(
@@ -73,16 +75,6 @@ def difference(
         p=p,
         p_holm=p,
     )
-
-
-def _united(images: Sequence[Sequence[float]], scenes: Sequence[str] | None) -> Sequence[Sequence[float]]:
-    """Put the values of all images of a scene together."""
-    if scenes is None:
-        return images
-    united: dict[str, list[float]] = {}
-    for values, scene in zip(images, scenes, strict=True):
-        united.setdefault(scene, []).extend(values)
-    return list(united.values())
 
 
 def _verdict(values: Sequence[float]) -> float:

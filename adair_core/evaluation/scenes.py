@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from adair_core.errors import UsageError, expected, listing
+
+Item = TypeVar("Item")
 
 
 def scene_of(image: str, pattern: str) -> str:
@@ -28,6 +31,24 @@ def scene_of(image: str, pattern: str) -> str:
 def scenes_of(images: Iterable[str], pattern: str | None) -> list[str] | None:
     """Tell the scene of each image; ``None`` without a pattern: each is one of its own."""
     return None if pattern is None else [scene_of(image, pattern) for image in images]
+
+
+def by_scene(items: Sequence[Item], scenes: Sequence[str] | None) -> list[list[Item]]:
+    """Put what belongs to images of one scene together, in the order of their first images.
+
+    Args:
+        items: one for each image.
+        scenes: of each image; None = each is one of its own.
+
+    >>> by_scene([1, 11, 3], ["a", "b", "a"]), by_scene([1, 11, 3], None)
+    ([[1, 3], [11]], [[1], [11], [3]])
+    """
+    if scenes is None:
+        return [[item] for item in items]
+    found: dict[str, list[Item]] = {}
+    for item, scene in zip(items, scenes, strict=True):
+        found.setdefault(scene, []).append(item)
+    return list(found.values())
 
 
 def check_scene_pattern(pattern: str, images: Sequence[str]) -> None:

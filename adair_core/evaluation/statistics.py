@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import torch
 from pydantic import ConfigDict
-from torch import Tensor
 
+from adair_core.evaluation.scenes import by_scene
 from adair_core.specs import Config
 
 RESAMPLES = 2000
@@ -72,7 +72,8 @@ def bootstrap(values: Sequence[float], *, scenes: Sequence[str] | None = None, s
         mean = finite.mean().item()
     elif len(set(infinite)) == 1:
         mean = infinite[0]
-    sums, counts = _by_scene(values, scenes) if scenes is not None else (finite, torch.ones_like(finite))
+    groups = [[value for value in group if math.isfinite(value)] for group in by_scene(values, scenes)]
+    sums, counts = (torch.tensor([of(group) for group in groups if group], dtype=torch.float64) for of in (sum, len))
     if len(sums) > 1:
         generator = torch.Generator().manual_seed(seed)
         picks = torch.randint(len(sums), (RESAMPLES, len(sums)), generator=generator)
@@ -80,13 +81,3 @@ def bootstrap(values: Sequence[float], *, scenes: Sequence[str] | None = None, s
         means = sums[picks].sum(1) / counts[picks].sum(1)
         low, high = torch.quantile(means, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
     return Statistic(mean=mean, low=low, high=high, count=count, infinite=len(infinite), undefined=undefined)
-
-
-def _by_scene(values: Sequence[float], scenes: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Sum and number of the finite values of each scene that has some."""
-    found: dict[str, list[float]] = {}
-    for value, scene in zip(values, scenes, strict=True):
-        if math.isfinite(value):
-            found.setdefault(scene, []).append(value)
-    sums = torch.tensor([sum(each) for each in found.values()], dtype=torch.float64)
-    return sums, torch.tensor([len(each) for each in found.values()], dtype=torch.float64)
