@@ -10,6 +10,7 @@ import rich_click
 
 from adair_core.cli.choices import PAIRS
 from adair_core.cli.command import Command
+from adair_core.cli.data import pairs_option, refuse_both
 from adair_core.cli.models import base_for, read_trained
 from adair_core.cli.output import print_json, print_table, say, steps_shown
 from adair_core.cli.process import threads_option, tune
@@ -41,13 +42,7 @@ _OTHER_IMAGES = "give images that it did not train on with --data or --pairs"
     type=click.Path(path_type=Path),
     help="folder of clean images, which it did not train on [default: what its training held out]",
 )
-@rich_click.option(
-    "--pairs",
-    nargs=2,
-    type=click.Path(path_type=Path),
-    metavar="INPUT TARGET",
-    help="folders of real pairs, which it did not train on",
-)
+@pairs_option
 @rich_click.option(
     "--limit", type=click.IntRange(min=1), default=16, metavar="N", help="only the first N images [default: 16]"
 )
@@ -136,8 +131,7 @@ def _images(card: AdapterCard, parameters: dict[str, Any]) -> tuple[Protocol, Ev
     from adair_core.training.recipe import AdapterRecipe
 
     data, pairs = parameters["data"], parameters["pairs"]
-    if data and pairs:
-        raise UsageError(expected("data", expected="--data (clean images) or --pairs, not both", got="both"))
+    refuse_both(data, pairs)
     if pairs:
         return _protocol(card, pairs=True), evaluation_images(pairs[1], pairs[0])
     if card.task is None or card.recipe is None:

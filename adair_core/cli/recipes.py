@@ -14,6 +14,7 @@ import rich_click
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
+from adair_core.cli.data import refuse_both
 from adair_core.cli.options import Group
 from adair_core.cli.output import print_json, say
 from adair_core.cli.process import threads_option, tune
@@ -36,13 +37,6 @@ def run_options(function: Any) -> Any:
     for option in reversed([*options, threads_option]):
         function = option(function)
     return function
-
-
-def pairs_option(function: Any) -> Any:
-    """Decorate a command with ``--pairs``."""
-    folder = click.Path(path_type=Path)
-    text = "folders of real pairs, matched by name"
-    return rich_click.option("--pairs", nargs=2, type=folder, metavar="INPUT TARGET", help=text)(function)
 
 
 def settings_group(defaults: Mapping[str, Any]) -> Group:
@@ -164,8 +158,7 @@ def resolved_data(group: Group, parameters: Mapping[str, Any], earlier: Recipe |
     """
     given = group.given(parameters)
     pairs = parameters.get("pairs")
-    if pairs and given.get("images"):
-        raise UsageError(expected("data", expected="--data (clean images) or --pairs, not both", got="both"))
+    refuse_both(given.get("images"), pairs)
     if pairs:
         given |= {"pairs_input": pairs[0], "pairs_target": pairs[1], "images": ()}
     elif given.get("images"):

@@ -14,12 +14,13 @@ import rich_click
 from adair_core.cli.candidates import Candidate, parse_candidates, saved_files
 from adair_core.cli.choices import PAIRS, task_group, task_named, task_parameters
 from adair_core.cli.command import Command, group_named
+from adair_core.cli.data import pairs_option, refuse_both
 from adair_core.cli.models import load_model, model_options, tile_of
 from adair_core.cli.options import Group
 from adair_core.cli.output import say, show, steps_shown
 from adair_core.cli.process import threads_option, tune
 from adair_core.cli.restorations import Network, Restoration, candidate_restorations, tell_tiles
-from adair_core.errors import UsageError, expected
+from adair_core.errors import UsageError
 from adair_core.plugins import plugins
 
 if TYPE_CHECKING:
@@ -47,13 +48,7 @@ def _groups(typed: Mapping[str, Any]) -> list[Group]:
 @rich_click.argument("candidates", metavar="[CANDIDATE...]", nargs=-1)
 @rich_click.option("--task", metavar="NAME", help="whose protocol judges, and how inputs are made")
 @rich_click.option("--data", type=click.Path(path_type=Path), help="folder of clean images [default: a sample photo]")
-@rich_click.option(
-    "--pairs",
-    nargs=2,
-    type=click.Path(path_type=Path),
-    metavar="INPUT TARGET",
-    help="folders of real pairs, matched by name",
-)
+@pairs_option
 @rich_click.option(
     "--compare",
     is_flag=True,
@@ -224,8 +219,7 @@ def _images(parameters: Mapping[str, Any]) -> EvaluationImages:
     from adair_core.evaluation import evaluation_images
 
     data, pairs, limit = parameters["data"], parameters["pairs"], parameters["limit"]
-    if data and pairs:
-        raise UsageError(expected("data", expected="--data (clean images) or --pairs, not both", got="both"))
+    refuse_both(data, pairs)
     if pairs:
         return evaluation_images(pairs[1], pairs[0], limit=limit)
     if data:

@@ -23,11 +23,11 @@ from adair_core.cli.choices import (
     trained_adapter,
 )
 from adair_core.cli.command import Command, group_named
+from adair_core.cli.data import pairs_option
 from adair_core.cli.options import Group
 from adair_core.cli.recipes import (
     data_group,
     earlier_recipe,
-    pairs_option,
     resolved_data,
     resolved_settings,
     run,
